@@ -1,0 +1,67 @@
+// Package account is an account, its grant, and the refresh rule: the one way to a
+// token. Whoever needs an access token asks a [Manager]; nobody else reads a grant or
+// talks to a token endpoint with a refresh token.
+//
+// The refresh rule (docs/design.md): take the account's lock; read again; if now
+// valid, use it; prove the store writable; sync a "refresh begun" mark; exchange;
+// write and sync the new grant before the access token is handed out; unlock. On
+// invalid_grant read again and adopt a newer grant. Nothing but Delete removes a
+// refresh token.
+package account
+
+import (
+	"context"
+	"time"
+
+	"github.com/letterlock-mail/letterlock/internal/oauth"
+	"github.com/letterlock-mail/letterlock/internal/provider"
+	"github.com/letterlock-mail/letterlock/internal/secret"
+)
+
+// A Grant is what an account was allowed at sign-in, and the tokens got with it.
+type Grant struct {
+	Account   string // the name it belongs to; checked at every read
+	Login     string // the identity that signed in: the address typed at login
+	Subject   string // who the provider says signed in, when it said so (e-mail or user name)
+	Provider  string // provider.Provider.Name, "" for a bare issuer
+	Right     provider.Right
+	Client    oauth.Client
+	Endpoints oauth.Endpoints // pinned at sign-in
+	Resources []Resource
+	Refresh   secret.String
+	// RefreshExpiry is zero unless the provider tells.
+	RefreshExpiry time.Time
+	SignedIn      time.Time // when the person last signed in
+	Refreshed     time.Time // when a refresh last succeeded
+	Flow          provider.Flow
+	Access        map[string]Access // by resource name: one access token each
+	Serial        int64             // grows with each write: "newer" means a higher one
+}
+
+// A Resource is provider.Resource as granted.
+type Resource struct {
+	Name      string
+	Purposes  []provider.Purpose
+	Scopes    []string
+	Indicator string
+}
+
+// An Access is one access token.
+type Access struct {
+	Token  secret.String
+	Expiry time.Time // zero: the provider did not say, taken as one use
+	Issued time.Time
+}
+
+// A Want says which token a caller needs.
+type Want struct {
+	Purpose     provider.Purpose // empty: the grant's first
+	MinValidity time.Duration    // the token must live at least that long
+	// Refused is a token that a server has just refused: it is not handed out again.
+	Refused secret.String
+}
+
+// TokenGetter is the one way to a token, as other rooms may declare it.
+type TokenGetter interface {
+	Token(ctx context.Context, account string, want Want) (Access, error)
+}
