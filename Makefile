@@ -1,0 +1,78 @@
+# make try     the story of docs/design.md section 3 on loopback; needs only Go
+# make quick   no peers, under three minutes: before each commit
+# make test    every peer once; what CI runs; under 25 minutes
+# make long    full sweeps, fuzzing, benchmarks; newest log in docs/proof/
+# make live    the same story with a real account: make live ACCOUNT=you@gmail.com
+
+GO       ?= go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unreleased)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+PREFIX   ?= /usr/local
+FUZZTIME ?= 30s
+TRY      ?=
+
+export CGO_ENABLED ?= 0
+
+.PHONY: build try quick check test lab-install cross race lab long fuzz bench live generate install uninstall clean
+
+build:
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/letterlock
+
+try: build
+	$(GO) build -trimpath -o bin/try ./cmd/try
+	@bin/try -letterlock bin/letterlock $(if $(filter once,$(TRY)),-once)
+
+quick: check
+	$(GO) test ./...
+
+# What a machine can say about the sources without running them.
+check:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags 'lab long' ./...
+	$(GO) tool -modfile=tools/go.mod staticcheck -tags 'lab long' ./...
+
+# CI. A missing server is a failure: lab-install brings it or says what is missing.
+test: lab-install check cross race lab
+	$(MAKE) try TRY=once
+	@git diff --exit-code --stat || { echo 'the tests changed files that git tracks'; exit 1; }
+
+lab-install:
+	internal/lab/install
+
+cross:
+	for system in darwin windows freebsd; do GOOS=$$system $(GO) build -o /dev/null ./cmd/letterlock || exit 1; done
+
+race:
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+# One package after the other: the peers of one suite are load enough for two cores.
+lab: build
+	$(GO) test -tags lab -p 1 -count 1 -timeout 15m ./...
+
+long: lab-install check
+	bench/long
+
+fuzz:
+	bench/fuzz $(FUZZTIME)
+
+bench: build
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+	bench/token
+
+live: build
+	@test -n '$(ACCOUNT)' || { echo 'make live ACCOUNT=you@example.org: the account to sign in with'; exit 64; }
+	$(GO) test -tags live -count 1 -v -run TestLive ./cmd/letterlock/e2e -args -account '$(ACCOUNT)'
+
+generate: build
+	bin/letterlock gen-docs docs
+
+install: build
+	install -D -m 0755 bin/letterlock $(DESTDIR)$(PREFIX)/bin/letterlock
+	for page in docs/man/*.[15]; do install -D -m 0644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; done
+	install -D -m 0644 docs/completion/letterlock.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/letterlock
+	install -D -m 0644 docs/completion/_letterlock $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_letterlock
+	install -D -m 0644 docs/completion/letterlock.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/letterlock.fish
+
+clean:
+	rm -rf bin .lab
