@@ -197,3 +197,13 @@ func grantBytes(t *testing.T, store plainStore) string {
 	}
 	return string(data)
 }
+
+// temporaries lists files of writers that never finished.
+func temporaries(t *testing.T, store plainStore) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(store.folder, ".*tmp*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
