@@ -95,9 +95,10 @@ func startPostfix(ctx context.Context, path string, o PostfixOptions) (*Postfix,
 	if out, err := exec.CommandContext(ctx, "postconf", "-c", p.Dir, "-h", "mail_version").Output(); err == nil {
 		p.Version = strings.TrimSpace(string(out))
 	}
-	// -s keeps the output; the wrapper script would only add checks.
+	// -d keeps the output and does not ask for a session, which the leader of a
+	// process group cannot get. The wrapper script would only add checks.
 	p.process, err = StartProcess(ProcessOptions{
-		Name: "postfix", Path: path, Args: []string{"-c", p.Dir, "-s"},
+		Name: "postfix", Path: path, Args: []string{"-c", p.Dir, "-d"},
 		Env: append(os.Environ(), "MAIL_CONFIG="+p.Dir, "LC_ALL=C"),
 	})
 	if err != nil {
