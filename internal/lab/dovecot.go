@@ -267,3 +267,6 @@ func mailUser() (name, group string, uid, gid int, err error) {
 	}
 	return u.Username, group, uid, gid, nil
 }
+
+// Pid is the id of the process and of its group.
+func (d *Dovecot) Pid() int { return d.process.Pid() }

@@ -172,7 +172,8 @@ func (f *HTTPFault) Open() error {
 		f.addr = l.Addr().String() // from now on always this one
 	}
 	f.served.Go(func() {
-		if f.server.TLSConfig != nil {
+		// Not by TLSConfig: Serve fills that in, also without TLS.
+		if f.options.CA != nil {
 			_ = f.server.ServeTLS(l, "", "") // ends with its listener
 			return
 		}

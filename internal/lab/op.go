@@ -337,3 +337,6 @@ func nodeFolder() (string, error) {
 	}
 	return dir, nil
 }
+
+// Pid is the id of the process and of its group.
+func (op *OP) Pid() int { return op.process.Pid() }

@@ -119,7 +119,7 @@ func fill(at *url.URL, page string, who Person, answer string) (*url.URL, url.Va
 	fields := url.Values{}
 	// Hidden fields carry the device flow's code and its protection against
 	// forged requests.
-	hidden := regexp.MustCompile(`<input\s+type="hidden" name="([^"]*)" value="([^"]*)"`)
+	hidden := regexp.MustCompile(`<input\s+type="hidden"\s+name="([^"]*)"\s+value="([^"]*)"`)
 	for _, m := range hidden.FindAllStringSubmatch(page, -1) {
 		fields.Set(m[1], m[2])
 	}
@@ -130,6 +130,7 @@ func fill(at *url.URL, page string, who Person, answer string) (*url.URL, url.Va
 	case strings.Contains(page, `id="allow"`):
 		fields.Set("answer", answer)
 	case strings.Contains(page, `id="op.deviceConfirmForm"`):
+	case strings.Contains(page, `<title>Submitting Callback</title>`): // a form that posts itself
 	case strings.Contains(page, `id="op.deviceInputForm"`):
 		fields.Set("user_code", between(page, `<input`+"\n    value=\"", `"`))
 	default:
@@ -179,7 +180,10 @@ func (op *OP) Context(ctx context.Context) context.Context {
 func (op *OP) Token(ctx context.Context, who Person, scopes ...string) (*oauth2.Token, error) {
 	cfg := op.OAuth(PublicClient, "http://127.0.0.1:1/", scopes...)
 	verifier, state := oauth2.GenerateVerifier(), oauth2.GenerateVerifier()
-	back, err := op.SignIn(ctx, cfg.AuthCodeURL(state, oauth2.S256ChallengeOption(verifier)), who)
+	// OpenID Connect Core section 11: without prompt=consent the provider drops
+	// offline_access, and no refresh token comes.
+	consent := oauth2.SetAuthURLParam("prompt", "consent")
+	back, err := op.SignIn(ctx, cfg.AuthCodeURL(state, oauth2.S256ChallengeOption(verifier), consent), who)
 	if err != nil {
 		return nil, err
 	}

@@ -287,3 +287,6 @@ anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 `
+
+// Pid is the id of the process and of its group.
+func (p *Postfix) Pid() int { return p.process.Pid() }

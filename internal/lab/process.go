@@ -188,6 +188,12 @@ func (p *Process) Send(line string) error {
 	return err
 }
 
+// SendAll writes text to the process's standard input and ends that.
+func (p *Process) SendAll(text string) error {
+	_, err := io.WriteString(p.stdin, text)
+	return errors.Join(err, p.stdin.Close())
+}
+
 // Stop asks the process group to end, kills it when it does not within five
 // seconds, and returns after it was reaped. Stopping twice is harmless.
 func (p *Process) Stop() {

@@ -96,3 +96,15 @@ func RunInternet(t TB) *Internet {
 	t.Helper()
 	return run(t, "internet", func(context.Context) (*Internet, error) { return StartInternet() })
 }
+
+// RunGPG is StartGPG for a test.
+func RunGPG(t TB, o GPGOptions) *GPG {
+	t.Helper()
+	return run(t, "gpg", func(ctx context.Context) (*GPG, error) { return StartGPG(ctx, o) })
+}
+
+// RunKeyring is StartKeyring for a test.
+func RunKeyring(t TB, password string) *Keyring {
+	t.Helper()
+	return run(t, "keyring", func(ctx context.Context) (*Keyring, error) { return StartKeyring(ctx, password) })
+}
