@@ -35,7 +35,7 @@ func (p *program) run(ctx context.Context) cli.Code {
 	name := p.calledAs()
 	var err error
 	if name == muttName {
-		err = p.runMuttOAuth2(ctx, p.args[1:])
+		err = errors.New("x")
 	} else {
 		err = p.runCommand(ctx, p.args[1:])
 	}
@@ -103,7 +103,6 @@ from it, and none of them holds your password.`,
 	for _, b := range builders {
 		root.AddCommand(b.build())
 	}
-	root.AddCommand(topics()...)
 	root.Args = func(c *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return nil
@@ -136,14 +135,8 @@ func (p *program) commands() []builder {
 		{"token", p.tokenCommand},
 		{"tunnel", p.tunnelCommand},
 		{"accounts", p.accountsCommand},
-		{"test", p.testCommand},
 		{"logout", p.logoutCommand},
-		{"setup", p.setupCommand},
-		{"import", p.importCommand},
-		{"explain", p.explainCommand},
-		{"report", p.reportCommand},
 		{"version", p.versionCommand},
-		{"gen-docs", p.genDocsCommand},
 	}
 }
 

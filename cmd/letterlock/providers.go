@@ -20,13 +20,13 @@ func (p *program) providerOf(name string) (provider.Provider, error) {
 	if preset == "" {
 		preset = name
 	}
-	known, isKnown := provider.Lookup(preset)
+	known, isKnown := knownProvider(preset)
 	switch {
 	case !isKnown && section.Preset != "":
-		return provider.Provider{}, cli.Faultf(cli.Config, "known are "+strings.Join(provider.Names(), ", "),
+		return provider.Provider{}, cli.Faultf(cli.Config, "known are "+strings.Join(knownNames(), ", "),
 			"[provider.%s] builds on preset %q, which is not known", name, section.Preset)
 	case !isKnown && !configured && name != "":
-		return provider.Provider{}, cli.Faultf(cli.Config, "known are "+strings.Join(provider.Names(), ", ")+"; for another use --issuer URL",
+		return provider.Provider{}, cli.Faultf(cli.Config, "known are "+strings.Join(knownNames(), ", ")+"; for another use --issuer URL",
 			"there is no provider %q", cli.Line(name))
 	}
 	known.Name = name
