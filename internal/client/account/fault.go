@@ -78,20 +78,22 @@ func span(d time.Duration) string {
 }
 
 // A Rejected says that the provider refuses for a reason that neither time nor a
-// sign-in mends: the client is unknown or disabled, its secret wrong, a scope invalid.
+// sign-in mends: the client is unknown or disabled, its secret wrong, a scope invalid,
+// its answer of a kind that we cannot use; or that the grant's own endpoint or client
+// is such that no request could be made.
 type Rejected struct {
 	Account  string
 	Provider string
-	Cause    *oauth.Error
+	Err      error // mostly an *oauth.Error
 }
 
 // Error tells what the provider said.
 func (e *Rejected) Error() string {
-	return fmt.Sprintf("refresh the token of %s: %v", e.Account, e.Cause)
+	return fmt.Sprintf("refresh the token of %s: %v", e.Account, e.Err)
 }
 
 // Unwrap returns the provider's answer.
-func (e *Rejected) Unwrap() error { return e.Cause }
+func (e *Rejected) Unwrap() error { return e.Err }
 
 // A Temporary says that trying again later can help (exit code 75). The grant file
 // is as it was.
@@ -109,47 +111,45 @@ func (e *Temporary) Error() string {
 // Unwrap returns the cause.
 func (e *Temporary) Unwrap() error { return e.Err }
 
-// outcome is what a failed exchange tells about the refresh token.
-type outcome int
-
-const (
-	unknown outcome = iota // the provider may have used it up
-	unused                 // it was not sent, or the answer says that nothing was issued
-)
-
-// outcomeOf looks for proof that the provider issued nothing. Without it the refresh
-// token may be spent: a 5xx or a garbled answer can come after the provider's commit.
-func outcomeOf(err error) outcome {
-	var answer *oauth.Error
-	if errors.As(err, &answer) && answer.Err == nil {
-		// RFC 6749 section 5.2: an error answer means that no token was issued.
-		if answer.Code != "" || answer.Status >= 300 && answer.Status < 500 {
-			return unused
-		}
-		return unknown
-	}
+// unspent looks for proof that a failed exchange left the refresh token as it was. The
+// absence of proof means that the provider may have used it up: a 5xx or a garbled
+// answer can come after its commit.
+func unspent(err error) bool {
 	var dns *net.DNSError
-	var dial *net.OpError
 	var certificate *tls.CertificateVerificationError
+	var dial *net.OpError
 	if errors.As(err, &dns) || errors.As(err, &certificate) ||
 		errors.As(err, &dial) && (dial.Op == "dial" || dial.Op == "proxyconnect") {
-		return unused
+		return true
 	}
-	return unknown
+	var answer *oauth.Error
+	if errors.As(err, &answer) {
+		// RFC 6749 section 5.2: an error answer means that no token was issued.
+		return answer.Code != "" || answer.Status >= 300 && answer.Status < 500
+	}
+	return !onTheWay(err)
 }
 
-// classify turns a failed exchange into one of the three errors above.
+// onTheWay tells faults of the network from those found before anything was sent.
+func onTheWay(err error) bool {
+	var network net.Error // a context's deadline is one
+	return errors.As(err, &network) || errors.Is(err, context.Canceled)
+}
+
+// classify turns a failed exchange into one of the three errors above. Only a code of
+// RFC 6749 is a verdict of the authorization server; other answers come from something
+// before it, a proxy, a captive portal, an overloaded front end.
 func (m *Manager) classify(grant *Grant, interrupted *tokenstore.Mark, err error) error {
 	var answer *oauth.Error
-	// Without an OAuth error code it was no verdict of the authorization server but
-	// of something before it: a proxy, a captive portal, an overloaded front end.
-	if !errors.As(err, &answer) || answer.Err != nil || answer.Code == "" || answer.Temporary() {
+	isAnswer := errors.As(err, &answer)
+	switch {
+	case isAnswer && (answer.Temporary() || answer.Code == "" && answer.Err == nil),
+		!isAnswer && onTheWay(err):
 		return &Temporary{Account: grant.Account, Step: "refresh the token", Err: err}
+	case isAnswer && endsGrant(answer.Code):
+		return m.signInNeeded(grant, interrupted, answer)
 	}
-	if !endsGrant(answer.Code) {
-		return &Rejected{Account: grant.Account, Provider: grant.provider(), Cause: answer}
-	}
-	return m.signInNeeded(grant, interrupted, answer)
+	return &Rejected{Account: grant.Account, Provider: grant.provider(), Err: err}
 }
 
 // endsGrant lists the codes that a person mends by signing in: RFC 6749 section 5.2,

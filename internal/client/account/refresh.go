@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 	"errors"
+	"net/http"
 	"os"
 	"time"
 
@@ -20,7 +21,7 @@ const (
 
 // errUnfit and errSame are answers that are none.
 var (
-	errUnfit = errors.New("the provider's answer has no token, or one that is too long")
+	errUnfit = errors.New("no access token, or one that is too long")
 	errSame  = errors.New("the provider gave the same token again that the server refused")
 )
 
@@ -155,7 +156,7 @@ func (m *Manager) ask(ctx context.Context, grant *Grant, resource Resource) (oau
 		return oauth.Token{}, err
 	}
 	if token.Access.IsZero() || len(token.Access.Reveal()) > tokenLimit || len(token.Refresh.Reveal()) > tokenLimit {
-		return oauth.Token{}, errUnfit
+		return oauth.Token{}, &oauth.Error{Endpoint: "token", Status: http.StatusOK, Err: errUnfit}
 	}
 	return token, nil
 }
@@ -163,7 +164,7 @@ func (m *Manager) ask(ctx context.Context, grant *Grant, resource Resource) (oau
 // failed removes the mark when the refresh token is known to be unspent, and names the
 // fault. The grant file is as it was.
 func (m *Manager) failed(grant *Grant, interrupted *tokenstore.Mark, err error) error {
-	if interrupted == nil && outcomeOf(err) == unused {
+	if interrupted == nil && unspent(err) {
 		m.clearMark(grant.Account)
 	}
 	fault := m.classify(grant, interrupted, err)

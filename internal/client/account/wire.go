@@ -21,10 +21,11 @@ import (
 // that does not know a field would drop it at its next write.
 const version = 1
 
-// Limits of a grant. A token over tokenLimit is no token but an attack; caches are
-// dropped before a grant grows over cacheLimit, which the store's room can hold.
+// Limits of a grant, such that a grant that was saved (half of grantLimit) can take any
+// new token. A token over tokenLimit is no token but an attack; cached access tokens
+// are dropped before a grant grows over cacheLimit. tokenstore takes 252 KiB.
 const (
-	grantLimit = 1 << 20
+	grantLimit = 192 << 10
 	cacheLimit = 64 << 10
 	tokenLimit = 48 << 10
 )
