@@ -12,22 +12,25 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
+	"github.com/letterlock-mail/letterlock/internal/client/tokenstore"
 	"github.com/letterlock-mail/letterlock/internal/config"
 )
 
 // A program is one run: who called it how, and what it has opened so far.
 type program struct {
-	args   []string
-	term   *cli.Terminal
-	getenv func(string) string
-	now    func() time.Time
+	args    []string
+	term    *cli.Terminal
+	getenv  func(string) string
+	environ []string
+	now     func() time.Time
 
 	// Flags of every command.
 	system  bool
 	verbose bool
 
-	paths *config.Paths
-	conf  *config.Config
+	paths  *config.Paths
+	conf   *config.Config
+	around *tokenstore.Surroundings
 }
 
 // run does what the arguments say and reports faults to the person.
