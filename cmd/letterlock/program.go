@@ -106,6 +106,7 @@ from it, and none of them holds your password.`,
 	for _, b := range builders {
 		root.AddCommand(b.build())
 	}
+	root.AddCommand(topics()...)
 	root.Args = func(c *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return nil
@@ -139,6 +140,9 @@ func (p *program) commands() []builder {
 		{"tunnel", p.tunnelCommand},
 		{"accounts", p.accountsCommand},
 		{"logout", p.logoutCommand},
+		{"setup", p.setupCommand},
+		{"report", p.reportCommand},
+		{"gen-docs", p.genDocsCommand},
 		{"version", p.versionCommand},
 	}
 }
