@@ -140,6 +140,8 @@ func (p *program) commands() []builder {
 		{"tunnel", p.tunnelCommand},
 		{"accounts", p.accountsCommand},
 		{"logout", p.logoutCommand},
+		{"test", p.testCommand},
+		{"explain", p.explainCommand},
 		{"setup", p.setupCommand},
 		{"report", p.reportCommand},
 		{"gen-docs", p.genDocsCommand},
