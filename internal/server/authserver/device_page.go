@@ -73,8 +73,8 @@ func (s *Server) deviceEntered(w http.ResponseWriter, r *http.Request) {
 // false the page has been shown.
 func (s *Server) findDevice(w http.ResponseWriter, r *http.Request, session Session, typed string) (string, identity.DeviceRequest, bool) {
 	now := s.Now()
-	keys := []string{"person " + string(session.Person), "network " + remoteHost(r)}
-	if !s.guesses.allowed(now, keys) {
+	by := []guesser{{"person " + string(session.Person), personLimit}, {"network " + remoteHost(r), networkLimit}}
+	if !s.guesses.allowed(now, by) {
 		s.Log.Warn("device codes guessed", "person", session.Person, "network", remoteHost(r))
 		s.askUserCode(w, http.StatusTooManyRequests, "", "Too many wrong codes. Wait ten minutes.")
 		return "", identity.DeviceRequest{}, false
@@ -87,7 +87,7 @@ func (s *Server) findDevice(w http.ResponseWriter, r *http.Request, session Sess
 	}
 	switch {
 	case errors.Is(err, identity.ErrNotFound) || err == nil && request.State != identity.DevicePending:
-		s.guesses.wrong(now, keys)
+		s.guesses.wrong(now, by)
 		s.askUserCode(w, http.StatusBadRequest, "", "No device waits under this code. Codes are valid for ten minutes and once.")
 		return "", request, false
 	case err != nil:

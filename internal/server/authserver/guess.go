@@ -6,8 +6,8 @@ import (
 )
 
 // guessCount bounds wrong user codes: a code has 34.5 bits and many may be waiting at
-// once. Five tries for a person or a network, then ten minutes of silence, is what
-// RFC 8628 section 5.1 asks for. It counts in this process only; package throttle is
+// once. A few tries for a person, more for a network that many may share, then
+// ten minutes of silence: RFC 8628 section 5.1 leaves the numbers open. It counts in this process only; package throttle is
 // to share the count between instances.
 type guessCount struct {
 	mu   sync.Mutex
@@ -20,41 +20,47 @@ type window struct {
 }
 
 const (
-	guessLimit   = 5
+	personLimit  = 5
+	networkLimit = 20
 	guessWindow  = 10 * time.Minute
 	guessEntries = 10_000
 )
 
+// A guesser is one of those to whom a wrong code is counted.
+type guesser struct {
+	key   string
+	limit int
+}
+
 func newGuessCount() *guessCount { return &guessCount{seen: map[string]window{}} }
 
-func (g *guessCount) allowed(now time.Time, keys []string) bool {
+func (g *guessCount) allowed(now time.Time, by []guesser) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, key := range keys {
-		if entry, ok := g.seen[key]; ok && now.Before(entry.from.Add(guessWindow)) && entry.wrong >= guessLimit {
+	for _, who := range by {
+		if entry, ok := g.seen[who.key]; ok && now.Before(entry.from.Add(guessWindow)) && entry.wrong >= who.limit {
 			return false
 		}
 	}
 	return true
 }
 
-func (g *guessCount) wrong(now time.Time, keys []string) {
+func (g *guessCount) wrong(now time.Time, by []guesser) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.prune(now)
-	for _, key := range keys {
-		entry := g.seen[key]
+	for _, who := range by {
+		entry := g.seen[who.key]
 		if entry.from.IsZero() || !now.Before(entry.from.Add(guessWindow)) {
 			entry = window{from: now}
 		}
 		entry.wrong++
-		g.seen[key] = entry
+		g.seen[who.key] = entry
 	}
 }
 
-// prune keeps the table bounded. When all entries are young the table is full of a
-// flood; to forget then would be to help it, so nothing new is admitted by dropping
-// the oldest only.
+// prune keeps the table bounded. When all entries are young there is a flood, and to
+// forget them all would be to help it: only the oldest goes.
 func (g *guessCount) prune(now time.Time) {
 	if len(g.seen) < guessEntries {
 		return
