@@ -1,0 +1,189 @@
+// Package browser drives a headless Chromium for the lab: it signs people in
+// at the lab's identity provider by filling in its pages and clicking, follows
+// redirects to loopback listeners as a person's browser would, and takes
+// pictures. It is apart from package lab so that cmd/try does not link chromedp.
+package browser
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/letterlock-mail/letterlock/internal/lab"
+)
+
+// Options describe a browser.
+type Options struct {
+	// CA whose certificates are accepted, by the hash of its key: every other
+	// unknown certificate is refused as usual.
+	CA *lab.CA
+	// Internet through which everything but loopback goes. Nil: direct.
+	Internet *lab.Internet
+	// Flags are further command line switches, name to value (true, "text").
+	Flags map[string]any
+}
+
+// Browser is a running Chromium with a profile of its own and one tab.
+type Browser struct {
+	ctx     context.Context
+	cancel  func()
+	profile string
+	out     *lockedBuffer
+}
+
+// Start starts Chromium; about 1 s.
+func Start(ctx context.Context, o Options) (*Browser, error) {
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		return nil, &lab.Missing{Program: "chromium", Package: "chromium"}
+	}
+	b := &Browser{out: &lockedBuffer{}}
+	if b.profile, err = os.MkdirTemp("", "lab-chromium-"); err != nil {
+		return nil, fmt.Errorf("make browser profile: %w", err)
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(b.profile),
+		chromedp.CombinedOutput(b.out),
+		// What it would write to the person's folders goes with the profile.
+		chromedp.Env("HOME="+b.profile, "XDG_CONFIG_HOME="+b.profile, "XDG_CACHE_HOME="+b.profile),
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
+		chromedp.WindowSize(1000, 700),
+	)
+	if o.CA != nil {
+		options = append(options, chromedp.Flag("ignore-certificate-errors-spki-list", o.CA.SPKI))
+	}
+	if o.Internet != nil {
+		options = append(options, chromedp.ProxyServer(o.Internet.URL))
+	}
+	for name, value := range o.Flags {
+		options = append(options, chromedp.Flag(name, value))
+	}
+	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
+	tab, closeTab := chromedp.NewContext(allocator)
+	b.ctx, b.cancel = tab, func() { closeTab(); stop() }
+	// The context of the first action is the life of the browser, so this one
+	// cannot be the caller's.
+	hurry := context.AfterFunc(ctx, b.cancel)
+	err = chromedp.Do(b.ctx, chromedp.Navigate("about:blank"))
+	hurry()
+	if err != nil {
+		b.Stop()
+		return nil, fmt.Errorf("start chromium: %w: %s", err, b.out.String())
+	}
+	return b, nil
+}
+
+// Run is Start for a test.
+func Run(t lab.TB, o Options) *Browser {
+	t.Helper()
+	b, err := Start(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Stop)
+	return b
+}
+
+// Stop closes the browser and removes its profile.
+func (b *Browser) Stop() {
+	b.cancel()
+	os.RemoveAll(b.profile)
+}
+
+// Profile is the folder that names this browser in the process list.
+func (b *Browser) Profile() string { return b.profile }
+
+// Context is for chromedp.Run and chromedp.Do by the caller.
+func (b *Browser) Context() context.Context { return b.ctx }
+
+// within ties a call on the browser to the caller's context.
+func (b *Browser) within(ctx context.Context) (context.Context, func()) {
+	run, cancel := context.WithCancelCause(b.ctx)
+	stop := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
+	return run, func() { stop(); cancel(nil) }
+}
+
+func (b *Browser) do(ctx context.Context, steps ...chromedp.Action[chromedp.Void]) error {
+	run, done := b.within(ctx)
+	defer done()
+	return chromedp.Do(run, steps...)
+}
+
+func ask[T any](ctx context.Context, b *Browser, a chromedp.Action[T]) (T, error) {
+	run, done := b.within(ctx)
+	defer done()
+	return chromedp.Run(run, a)
+}
+
+// Open goes to an address and waits until it is loaded.
+func (b *Browser) Open(ctx context.Context, address string) error {
+	if err := b.do(ctx, chromedp.Navigate(address)); err != nil {
+		return fmt.Errorf("open page: %w", err)
+	}
+	return nil
+}
+
+// Location is the address of the page that is open.
+func (b *Browser) Location(ctx context.Context) (string, error) {
+	return ask(ctx, b, chromedp.Location())
+}
+
+// Text is the text a person sees on the page.
+func (b *Browser) Text(ctx context.Context) (string, error) {
+	return ask(ctx, b, chromedp.Evaluate[string]("document.body.innerText"))
+}
+
+// Fill types into the field that a CSS selector finds.
+func (b *Browser) Fill(ctx context.Context, selector, text string) error {
+	return b.do(ctx, chromedp.SendKeys(chromedp.CSS(selector), text))
+}
+
+// Click clicks what a CSS selector finds.
+func (b *Browser) Click(ctx context.Context, selector string) error {
+	return b.do(ctx, chromedp.Click(chromedp.CSS(selector)))
+}
+
+// WaitFor waits until something that a CSS selector finds is visible.
+func (b *Browser) WaitFor(ctx context.Context, selector string) error {
+	return b.do(ctx, chromedp.WaitVisible(chromedp.CSS(selector)))
+}
+
+// Screenshot writes a PNG picture of the page.
+func (b *Browser) Screenshot(ctx context.Context, file string) error {
+	png, err := ask(ctx, b, chromedp.CaptureScreenshot())
+	if err != nil {
+		return fmt.Errorf("take picture: %w", err)
+	}
+	return os.WriteFile(file, png, 0o644)
+}
+
+// ErrPage is a page that says something went wrong.
+var ErrPage = errors.New("the page shows a problem")
+
+// lockedBuffer keeps what Chromium says.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.buf.Len() > 1<<20 {
+		l.buf.Reset()
+	}
+	return l.buf.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.TrimSpace(l.buf.String())
+}

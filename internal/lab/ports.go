@@ -1,0 +1,55 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"strings"
+)
+
+// freePorts returns n loopback ports nothing listens on. They lie below the
+// range Linux hands out to outgoing connections, so between our look and the
+// server's bind only another server can take one; startRetry covers that.
+func freePorts(n int) ([]int, error) {
+	const low, high = 10_000, 32_000
+	var held []net.Listener
+	defer func() {
+		for _, l := range held {
+			l.Close()
+		}
+	}()
+	ports := make([]int, 0, n)
+	for tries := 0; len(ports) < n; tries++ {
+		if tries > 1000 {
+			return nil, errors.New("find free loopback ports: none in a thousand tries")
+		}
+		port := low + rand.IntN(high-low)
+		l, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err != nil {
+			continue
+		}
+		held = append(held, l)
+		ports = append(ports, port)
+	}
+	return ports, nil
+}
+
+// errPortTaken says that a server could not bind; the start is tried again
+// with other ports.
+var errPortTaken = errors.New("port was taken by another program")
+
+func startRetry[T any](start func() (T, error)) (T, error) {
+	const tries = 5
+	for n := 1; ; n++ {
+		v, err := start()
+		if err == nil || n == tries || !errors.Is(err, errPortTaken) {
+			return v, err
+		}
+	}
+}
+
+func bindConflict(line string) bool { return strings.Contains(line, "Address already in use") }
+
+func loopback(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
