@@ -33,13 +33,12 @@ type inactive struct {
 // introspect is RFC 7662, for mail servers that prove who they are: without that it
 // would be an oracle for guessed tokens (section 4).
 func (s *Server) introspect(w http.ResponseWriter, r *http.Request) {
-	server, ok := s.resourceServer(r)
+	in, fault := form(w, r)
+	server, ok := s.resourceServer(r, in)
 	if !ok {
 		w.Header().Set("WWW-Authenticate", `Basic realm="letterlock introspection"`)
-		writeError(w, &oauthError{http.StatusUnauthorized, "invalid_client", "introspection is for known resource servers"})
-		return
+		fault = &oauthError{http.StatusUnauthorized, "invalid_client", "introspection is for known resource servers"}
 	}
-	in, fault := form(w, r)
 	if fault != nil {
 		writeError(w, fault)
 		return
@@ -102,11 +101,17 @@ func accepts(server identity.ResourceServer, scopes []string) bool {
 	return slices.ContainsFunc(scopes, func(scope string) bool { return slices.Contains(server.Accepts, scope) })
 }
 
-// resourceServer finds who asks, by HTTP Basic only. An empty client_id and
-// client_secret in the body, as Dovecot 2.3 adds, are no second method.
-func (s *Server) resourceServer(r *http.Request) (identity.ResourceServer, bool) {
-	id, password, ok := r.BasicAuth()
-	if !ok || len(password) > maxValue {
+// resourceServer finds who asks, by HTTP Basic or by a secret in the body: Dovecot 2.3
+// does the latter, or the former beside an empty pair in the body, which is no second
+// method. Two methods at once are refused (RFC 6749 section 2.3).
+func (s *Server) resourceServer(r *http.Request, in params) (identity.ResourceServer, bool) {
+	id, password, basic := r.BasicAuth()
+	if !basic {
+		id, password = in["client_id"], in["client_secret"]
+	} else if in["client_secret"] != "" {
+		return identity.ResourceServer{}, false
+	}
+	if password == "" || len(password) > maxValue {
 		return identity.ResourceServer{}, false
 	}
 	given := identity.DigestOf(password)

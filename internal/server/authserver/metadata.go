@@ -47,7 +47,7 @@ func (s *Server) metadata(w http.ResponseWriter, _ *http.Request) {
 		GrantTypes:            []string{"authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"},
 		TokenAuthMethods:      []string{"none"},
 		RevocationAuthMethods: []string{"none"},
-		IntrospectionMethods:  []string{"client_secret_basic"},
+		IntrospectionMethods:  []string{"client_secret_basic", "client_secret_post"},
 		ChallengeMethods:      []string{"S256"},
 		IssParameter:          true,
 	})

@@ -347,6 +347,19 @@ func TestIntrospectionCallers(t *testing.T) {
 	if got.json(t)["active"] != true {
 		t.Errorf("Dovecot's form: %d %s", got.status, got.body)
 	}
+	got = b.post("/introspect", url.Values{"token": {access}, "client_id": {"dovecot"}, "client_secret": {"rs-secret"}})
+	if got.json(t)["active"] != true {
+		t.Errorf("the secret in the body: %d %s", got.status, got.body)
+	}
+	got = b.postRaw(http.DefaultClient, "/introspect", "token="+access+"&client_id=dovecot&client_secret=rs-secret", "Authorization", "Basic ZG92ZWNvdDpycy1zZWNyZXQ=")
+	if got.status != http.StatusUnauthorized {
+		t.Errorf("two methods at once: %d", got.status)
+	}
+	for _, form := range []string{"&client_id=dovecot", "&client_id=dovecot&client_secret=", "&client_id=dovecot&client_secret=wrong", "&client_secret=rs-secret", "&client_id=mutt&client_secret=rs-secret"} {
+		if got := b.postRaw(http.DefaultClient, "/introspect", "token="+access+form); got.status != http.StatusUnauthorized || strings.Contains(got.body, "active") {
+			t.Errorf("%s: got %d %s", form, got.status, got.body)
+		}
+	}
 	for name, header := range map[string]string{
 		"none": "", "wrong secret": "Basic ZG92ZWNvdDp3cm9uZw==", "unknown": "Basic bm9ib2R5OnJzLXNlY3JldA==",
 		"the token itself": "Bearer " + access, "garbage": "Basic !!!",
