@@ -16,17 +16,17 @@ import (
 	"path/filepath"
 )
 
-// ErrNotPrivate means that others than the owner may read or change a file or
-// folder that must be private, that it belongs to somebody else, or that it is not
-// what it should be (a symbolic link, a device).
-var ErrNotPrivate = errors.New("not private")
-
 // ErrTooLarge means that a file is larger than its reader allows.
 var ErrTooLarge = errors.New("file too large")
 
+// ErrUnsynced means that the new content is in place, but that the folder could not
+// be synced after it: readers see the new file, a power cut may bring the old one
+// back. Trying the whole write again is safe.
+var ErrUnsynced = errors.New("in place, but not known to be on disk")
+
 // Write replaces the file at path by data, durably: when it returns nil the new
 // content survives a power cut, when it returns an error the old content is still
-// there.
+// there (but for ErrUnsynced).
 func Write(path string, data []byte, perm fs.FileMode) error {
 	reservation, err := Reserve(path, 0, perm)
 	if err != nil {
@@ -52,15 +52,22 @@ func Remove(path string) error {
 type Reservation struct {
 	file *os.File
 	path string
+	over bool // committed or given back
 }
+
+// TempPattern is the glob, in path's folder, of the temporary files that a Write or
+// Reserve of path makes and that a killed process leaves behind.
+func TempPattern(path string) string { return tempPrefix(path) + "*" }
+
+func tempPrefix(path string) string { return "." + filepath.Base(path) + ".tmp-" }
 
 // Reserve writes and syncs size bytes of filler beside path, so that a later Commit
 // of at most that size needs no new disk blocks (copy-on-write file systems give no
 // such promise; there it proves that the folder can be written).
 func Reserve(path string, size int64, perm fs.FileMode) (*Reservation, error) {
-	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".tmp-*")
+	file, err := os.CreateTemp(filepath.Dir(path), tempPrefix(path)+"*")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("reserve room for %s: %w", path, err)
 	}
 	r := &Reservation{file: file, path: path}
 	if err := r.fill(size, perm); err != nil {
@@ -99,16 +106,26 @@ func filler(size int64) []byte {
 }
 
 // Commit writes data into the reserved room and puts it in the place of the file.
-// The reservation is used up whatever it returns.
+// Data larger than the room is written too if the disk has room for it. The
+// reservation is used up whatever Commit returns.
 func (r *Reservation) Commit(data []byte) error {
-	if err := r.commit(data); err != nil {
+	if r.over {
+		return fmt.Errorf("write %s: %w", r.path, fs.ErrClosed)
+	}
+	if err := r.place(data); err != nil {
 		r.Abort()
 		return fmt.Errorf("write %s: %w", r.path, err)
+	}
+	r.over = true // the temporary name is free now and may become another writer's
+	if err := syncFolder(filepath.Dir(r.path)); err != nil {
+		return fmt.Errorf("write %s: %w: %w", r.path, ErrUnsynced, err)
 	}
 	return nil
 }
 
-func (r *Reservation) commit(data []byte) error {
+// place does everything up to the rename, before which nothing has changed.
+func (r *Reservation) place(data []byte) error {
+	// Overwriting first and cutting after it keeps the reserved blocks ours.
 	if _, err := r.file.WriteAt(data, 0); err != nil {
 		return err
 	}
@@ -121,15 +138,16 @@ func (r *Reservation) commit(data []byte) error {
 	if err := r.file.Close(); err != nil {
 		return err
 	}
-	if err := os.Rename(r.file.Name(), r.path); err != nil {
-		return err
-	}
-	return syncFolder(filepath.Dir(r.path))
+	return os.Rename(r.file.Name(), r.path)
 }
 
 // Abort gives the room back and leaves the file as it was. After a Commit it does
-// nothing.
+// nothing, so it can be deferred.
 func (r *Reservation) Abort() {
+	if r.over {
+		return
+	}
+	r.over = true
 	_ = r.file.Close()
 	_ = os.Remove(r.file.Name())
 }
@@ -143,51 +161,40 @@ func Read(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer file.Close()
+	// Asked of the open file and not of the name, which may mean another file by now.
 	info, err := file.Stat()
 	if err != nil {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no regular file: %w", path, ErrNotPrivate)
+		return nil, wrongKind(path, "file")
 	}
 	if err := checkPrivate(path, info); err != nil {
 		return nil, err
 	}
-	return readLimited(file, path, limit)
+	return readLimited(file, path, info.Size(), limit)
 }
 
-func readLimited(file *os.File, path string, limit int64) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(file, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(data)) > limit {
+func readLimited(file io.Reader, path string, size, limit int64) ([]byte, error) {
+	if size > limit {
 		return nil, fmt.Errorf("%s: over %d bytes: %w", path, limit, ErrTooLarge)
 	}
-	return data, nil
-}
-
-// PrivateFolder makes sure that path is a folder of mode 0700 that belongs to the
-// caller. It creates missing folders (the parents too, with 0700), and refuses, with
-// ErrNotPrivate, one that is there with looser rights: silently tightening it would
-// hide that somebody may have read it.
-func PrivateFolder(path string) error {
-	info, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return createFolder(path)
+	// The size may lie (it grows while we read): the limit must not depend on it.
+	data := make([]byte, 0, size+1)
+	for {
+		n, err := file.Read(data[len(data):cap(data)])
+		data = data[:len(data)+n]
+		if int64(len(data)) > limit {
+			return nil, fmt.Errorf("%s: over %d bytes: %w", path, limit, ErrTooLarge)
+		}
+		if errors.Is(err, io.EOF) {
+			return data, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(data) == cap(data) {
+			data = append(data, 0)[:len(data)]
+		}
 	}
-	if err != nil {
-		return err
-	}
-	if !info.IsDir() {
-		return fmt.Errorf("%s is no folder: %w", path, ErrNotPrivate)
-	}
-	return checkPrivate(path, info)
-}
-
-func createFolder(path string) error {
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return err
-	}
-	return syncFolder(filepath.Dir(path))
 }

@@ -36,7 +36,10 @@ type Fault struct {
 	Code Code
 	What string // what happened, one line, no full stop
 	Hint string // what to do now, one line; may be empty
-	Err  error  // the cause for errors.Is and errors.As; not printed
+	// Details are further lines between the two, when one does not do: all faults of
+	// a configuration file.
+	Details []string
+	Err     error // the cause for errors.Is and errors.As; not printed
 }
 
 // Error returns What.
@@ -68,6 +71,9 @@ func Report(w io.Writer, program string, err error) Code {
 	}
 	// A wrapper may have added where it happened: print the whole chain's text.
 	fmt.Fprintf(w, "%s: %s\n", program, Line(err.Error()))
+	for _, detail := range fault.Details {
+		fmt.Fprintf(w, "%s: %s\n", program, Line(detail))
+	}
 	if fault.Hint != "" {
 		fmt.Fprintf(w, "%s: hint: %s\n", program, Line(fault.Hint))
 	}

@@ -2,11 +2,23 @@
 // token. Whoever needs an access token asks a [Manager]; nobody else reads a grant or
 // talks to a token endpoint with a refresh token.
 //
-// The refresh rule (docs/design.md): take the account's lock; read again; if now
-// valid, use it; prove the store writable; sync a "refresh begun" mark; exchange;
-// write and sync the new grant before the access token is handed out; unlock. On
-// invalid_grant read again and adopt a newer grant. Nothing but Delete removes a
-// refresh token.
+// The refresh rule (docs/design.md), with the places where a kill can happen:
+//
+//	take the account's lock            a kill up to here changes nothing
+//	read again; if now valid, use it
+//	prove the store writable           (room for the new grant is kept)
+//	sync a "refresh begun" mark
+//	exchange                           the provider may have used up the old token
+//	write and sync the new grant       ... and we have the new one
+//	clear the mark, unlock, hand out   a kill from here on loses nothing
+//
+// At a provider that rotates refresh tokens a kill between the last two can strand
+// the grant, and no client can prevent it. The mark survives and lets the next run
+// say so. On invalid_grant the grant is read again and a newer one adopted. Nothing
+// but Delete removes a refresh token.
+//
+// The package knows no files, keys or prompts (tokenstore does), and no people: its
+// errors are typed, and cmd turns them into a line and a hint.
 package account
 
 import (
@@ -51,12 +63,16 @@ type Access struct {
 	Token  secret.String
 	Expiry time.Time // zero: the provider did not say, taken as one use
 	Issued time.Time
+	// Scopes are those the provider says it gave. nil: those asked for. They are kept
+	// apart from Resource.Scopes, because a provider that leaves offline_access out of
+	// its answer must be asked for it again all the same.
+	Scopes []string
 }
 
 // A Want says which token a caller needs.
 type Want struct {
 	Purpose     provider.Purpose // empty: the grant's first
-	MinValidity time.Duration    // the token must live at least that long
+	MinValidity time.Duration    // the token must live at least that long; 0 means 5 min
 	// Refused is a token that a server has just refused: it is not handed out again.
 	Refused secret.String
 }

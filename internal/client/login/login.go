@@ -2,17 +2,31 @@
 // and paste. A flow ends with the token endpoint's answer; checking whose it is and
 // keeping it is the caller's work. It opens listeners on loopback only, prints
 // nothing (a [Person] shows and asks), and reads no configuration.
+//
+//	Browser  ->  attempt (state, PKCE)  ->  browser  ->  provider
+//	   ^                                                    |
+//	   +-- door (127.0.0.1 and ::1)  <-- redirect with code +
+//	Paste is the same with the person carrying the redirect back by hand.
+//	Device has no redirect: the person types a code at the provider's page.
+//
+// Beside the flows stand what a caller needs around them: [Look] and [Choose] pick a
+// flow, [OpenBrowser] starts a browser, [QR] draws a device page's address.
 package login
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"net/url"
 	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/oauth"
 	"github.com/letterlock-mail/letterlock/internal/provider"
+	"github.com/letterlock-mail/letterlock/internal/secret"
 )
+
+// DefaultTimeout is how long Browser and Paste wait for the person when
+// Request.Timeout is zero.
+const DefaultTimeout = 5 * time.Minute
 
 // A Request is one sign-in to be done.
 type Request struct {
@@ -23,10 +37,13 @@ type Request struct {
 	LoginHint string // the address, when the person lets it be sent
 	Nonce     string // for the ID token; empty: none
 	App       string // name the person sees: "Letterlock"
-	Timeout   time.Duration
+	// Timeout bounds the wait for the person: zero means DefaultTimeout, and for
+	// Device the life the provider gave the code.
+	Timeout time.Duration
 }
 
-// A Person is whoever signs in, seen through the terminal and the desktop.
+// A Person is whoever signs in, seen through the terminal and the desktop. Its
+// methods are called from one goroutine.
 type Person interface {
 	// OpenBrowser starts the browser; an error means it has to be done by hand.
 	OpenBrowser(url string) error
@@ -34,38 +51,97 @@ type Person interface {
 	// page, and the QR code of VerificationURIComplete when there is one.
 	ShowURL(url string)
 	ShowDevice(auth oauth.DeviceAuth)
-	// Ask reads one line from terminal or pipe without echoing it.
+	// Ask reads one line from terminal or pipe without echoing it. A pipe that has
+	// run dry answers io.EOF.
 	Ask(ctx context.Context, prompt string) (string, error)
 	// Tell passes a remark on progress or trouble.
 	Tell(line string)
 }
 
-// Surroundings are what Choose looks at.
-type Surroundings struct {
-	SSH, Display, BrowserSet, Container, Terminal bool
-	Last                                          provider.Flow // the one remembered
+func (r Request) app() string {
+	if r.App == "" {
+		return "Letterlock"
+	}
+	return r.App
 }
 
-var errStub = errors.New("not written yet")
-
-// Choose picks the flow from the surroundings among those the provider allows, and
-// says in a few words why.
-func Choose(around Surroundings, allowed []provider.Flow) (flow provider.Flow, why string) {
-	return provider.FlowPaste, ""
+func (r Request) timeout() time.Duration {
+	if r.Timeout <= 0 {
+		return DefaultTimeout
+	}
+	return r.Timeout
 }
 
-// Browser signs in through a browser that comes back to a loopback listener
-// (RFC 8252): 127.0.0.1 and ::1 on one port.
-func Browser(ctx context.Context, req Request, person Person) (oauth.Token, error) {
-	return oauth.Token{}, errStub
+// An attempt is one try to get a code. Its state and verifier are used once and
+// stay in this process: the URL carries the state and the verifier's hash.
+type attempt struct {
+	req         Request
+	redirectURI string
+	state       string
+	verifier    secret.String
 }
 
-// Device signs in by device code (RFC 8628).
-func Device(ctx context.Context, req Request, person Person) (oauth.Token, error) {
-	return oauth.Token{}, errStub
+func newAttempt(req Request, redirectURI string) attempt {
+	return attempt{
+		req:         req,
+		redirectURI: redirectURI,
+		state:       oauth.NewState(),
+		verifier:    oauth.NewVerifier(),
+	}
 }
 
-// Paste signs in by pasting the whole redirect URL, or the bare code, back.
-func Paste(ctx context.Context, req Request, person Person) (oauth.Token, error) {
-	return oauth.Token{}, errStub
+// url is where the browser begins.
+func (a attempt) url() (string, error) {
+	address, err := a.req.Conn.AuthCodeURL(oauth.AuthRequest{
+		RedirectURI: a.redirectURI,
+		State:       a.state,
+		Verifier:    a.verifier,
+		Nonce:       a.req.Nonce,
+		Scopes:      a.req.Scopes,
+		LoginHint:   a.req.LoginHint,
+		Extra:       a.req.Extra,
+	})
+	if err != nil {
+		return "", fmt.Errorf("make the sign-in address: %w", err)
+	}
+	return address, nil
+}
+
+// check reads an authorization response and accepts it only with this attempt's
+// state and the right issuer. An accepted response holds a code or the provider's
+// error.
+func (a attempt) check(query string) (oauth.Callback, error) {
+	answer, err := oauth.ParseCallback(query)
+	if err != nil {
+		return oauth.Callback{}, err
+	}
+	if err := a.req.Conn.CheckCallback(answer, a.state); err != nil {
+		return oauth.Callback{}, err
+	}
+	if answer.Err == nil && answer.Code.IsZero() {
+		return oauth.Callback{}, errNoCode
+	}
+	return answer, nil
+}
+
+// finish turns an accepted response into tokens.
+func (a attempt) finish(ctx context.Context, answer oauth.Callback) (oauth.Token, error) {
+	if answer.Err != nil {
+		return oauth.Token{}, fmt.Errorf("sign in: %w", answer.Err)
+	}
+	return a.exchange(ctx, answer.Code)
+}
+
+func (a attempt) exchange(ctx context.Context, code secret.String) (oauth.Token, error) {
+	// RFC 8707 section 2.2: the resource is named at the token endpoint again. The
+	// other parameters are for the authorization page.
+	extra := url.Values{}
+	if resource := a.req.Extra["resource"]; len(resource) > 0 {
+		extra["resource"] = resource
+	}
+	token, err := a.req.Conn.ExchangeCode(ctx, code, a.redirectURI, a.verifier, extra)
+	if err != nil {
+		return oauth.Token{}, fmt.Errorf("exchange the sign-in code: %w", err)
+	}
+	return token, nil
 }

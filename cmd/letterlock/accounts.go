@@ -1,0 +1,276 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/letterlock-mail/letterlock/internal/cli"
+	"github.com/letterlock-mail/letterlock/internal/client/account"
+	"github.com/letterlock-mail/letterlock/internal/client/tokenstore"
+	"github.com/letterlock-mail/letterlock/internal/provider"
+)
+
+// An accountState is one line of the table and one object of the JSON.
+type accountState struct {
+	Account     string     `json:"account"`
+	Login       string     `json:"login"`
+	Mailbox     string     `json:"mailbox"`
+	Provider    string     `json:"provider"`
+	State       string     `json:"state"` // "signed in", "not signed in", "key locked", "damaged" ...
+	Right       string     `json:"right"`
+	CanReadMail bool       `json:"can_read_mail"`
+	Scopes      []string   `json:"scopes,omitempty"`
+	Key         string     `json:"key,omitempty"`
+	TokenUntil  *time.Time `json:"access_token_until,omitempty"`
+	SignedIn    *time.Time `json:"signed_in,omitempty"`
+	Renewed     *time.Time `json:"last_renewed,omitempty"`
+	NextSignIn  *time.Time `json:"next_sign_in,omitempty"`
+	Forecast    string     `json:"forecast,omitempty"`
+	Interrupted bool       `json:"refresh_interrupted,omitempty"`
+	RevokePage  string     `json:"revoke_page,omitempty"`
+	Problem     string     `json:"problem,omitempty"`
+}
+
+func (p *program) accountsCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "accounts",
+		Short: "list accounts, what each may do, and until when",
+		Long: `List every account: its provider, whether its right can read mail, what protects its
+grant on disk, until when its access token is valid, how old the sign-in is, and when
+the provider will probably want the next one.`,
+		Example: `  letterlock accounts
+  letterlock accounts --json | jq -r '.[] | select(.can_read_mail) | .account'`,
+		Args: exactly(0),
+		RunE: func(c *cobra.Command, _ []string) error { return p.listAccounts(c.Context(), asJSON) },
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print an array of objects")
+	return c
+}
+
+func (p *program) listAccounts(ctx context.Context, asJSON bool) error {
+	states, err := p.accountStates(ctx)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return p.printJSON(states)
+	}
+	if len(states) == 0 {
+		p.term.Sayf("there are no accounts yet: letterlock login ADDRESS adds one")
+		return nil
+	}
+	var rows [][]string
+	for _, s := range states {
+		rows = append(rows, []string{s.Account, s.Provider, s.State, yesNo(s.CanReadMail), s.Key, until(s.TokenUntil, p.now()), age(s.SignedIn, p.now()), s.Forecast})
+	}
+	if err := cli.Table(p.term.Out, []string{"ACCOUNT", "PROVIDER", "STATE", "READS MAIL", "KEY", "TOKEN", "SIGNED IN", "NEXT SIGN-IN"}, rows); err != nil {
+		return err
+	}
+	for _, s := range states {
+		if s.Problem != "" {
+			p.term.Sayf("%s: %s", s.Account, cli.Line(s.Problem))
+		}
+	}
+	return nil
+}
+
+func (p *program) accountStates(ctx context.Context) ([]accountState, error) {
+	conf, err := p.config()
+	if err != nil {
+		return nil, err
+	}
+	manager, err := p.manager()
+	if err != nil {
+		return nil, err
+	}
+	names, err := manager.List()
+	if err != nil {
+		return nil, err
+	}
+	for name := range conf.Accounts {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	states := []accountState{}
+	for _, name := range names {
+		states = append(states, p.accountState(ctx, manager, name))
+	}
+	return states, nil
+}
+
+func (p *program) accountState(ctx context.Context, manager *account.Manager, name string) accountState {
+	s := accountState{Account: name, Login: name, State: "not signed in"}
+	m, err := p.account(name)
+	if err == nil {
+		s.Login, s.Mailbox, s.Provider, s.Right, s.RevokePage = m.login, m.mailbox, m.provider.Name, string(m.right), m.provider.RevokePage
+		s.CanReadMail = m.right != provider.SendOnly
+	} else {
+		s.Problem = err.Error()
+	}
+	if keys, err := p.keysOf(name); err == nil {
+		s.Key = keys.Source()
+	}
+	grant, err := manager.Grant(ctx, name)
+	if err != nil {
+		s.State, s.Problem = stateOf(err, s.Problem)
+		return s
+	}
+	s.fromGrant(grant, m.provider, p.now())
+	if mark, err := manager.Interrupted(ctx, name); err == nil && mark != nil {
+		s.Interrupted = true
+		s.Problem = "the answer to a refresh begun at " + mark.Began.Local().Format(time.DateTime) + " was never stored"
+	}
+	return s
+}
+
+func stateOf(err error, problem string) (state, why string) {
+	switch {
+	case errors.Is(err, tokenstore.ErrNotFound):
+		return "not signed in", problem
+	case errors.Is(err, tokenstore.ErrLocked):
+		return "key locked", err.Error()
+	case errors.Is(err, tokenstore.ErrNoKey):
+		return "key missing", err.Error()
+	case errors.Is(err, tokenstore.ErrDamaged):
+		return "damaged", err.Error()
+	}
+	return "unreadable", err.Error()
+}
+
+func (s *accountState) fromGrant(g *account.Grant, prov provider.Provider, now time.Time) {
+	s.State = "signed in"
+	s.Login, s.Right, s.CanReadMail = g.Login, string(g.Right), g.Right != provider.SendOnly
+	if s.Provider == "" {
+		s.Provider = g.Provider
+	}
+	for _, r := range g.Resources {
+		s.Scopes = append(s.Scopes, r.Scopes...)
+	}
+	for _, a := range g.Access {
+		if s.TokenUntil == nil || a.Expiry.After(*s.TokenUntil) {
+			s.TokenUntil = point(a.Expiry)
+		}
+	}
+	s.SignedIn, s.Renewed = point(g.SignedIn), point(g.Refreshed)
+	if g.Refresh.IsZero() {
+		s.State = "no renewal"
+	}
+	s.NextSignIn, s.Forecast = forecast(g, prov, now)
+}
+
+// forecast is the earliest end of the grant that is known, and the rule behind it.
+func forecast(g *account.Grant, prov provider.Provider, now time.Time) (*time.Time, string) {
+	if g.Refresh.IsZero() {
+		return nil, "when the token ends"
+	}
+	var next time.Time
+	text := ""
+	consider := func(at time.Time, why string) {
+		if next.IsZero() || at.Before(next) {
+			next, text = at, why
+		}
+	}
+	if !g.RefreshExpiry.IsZero() {
+		consider(g.RefreshExpiry, "the provider says so")
+	}
+	possible := ""
+	for _, rule := range prov.Lifetimes {
+		if rule.Days == 0 {
+			continue
+		}
+		from := g.SignedIn
+		if rule.Idle && g.Refreshed.After(from) {
+			from = g.Refreshed
+		}
+		at := from.AddDate(0, 0, rule.Days)
+		if rule.When != "" {
+			// An uncertain rule is told of until its day has passed.
+			if possible == "" && at.After(now) {
+				possible = fmt.Sprintf("%s %s", inDays(at, now), rule.When)
+			}
+			continue
+		}
+		consider(at, rule.Rule)
+	}
+	switch {
+	case next.IsZero() && possible == "":
+		return nil, "not foreseen"
+	case next.IsZero():
+		return nil, possible
+	}
+	text = inDays(next, now)
+	if possible != "" {
+		text += " (" + possible + ")"
+	}
+	return &next, text
+}
+
+func inDays(at, now time.Time) string {
+	days := int(at.Sub(now) / (24 * time.Hour))
+	switch {
+	case at.Before(now):
+		return "due"
+	case days == 0:
+		return "today"
+	case days == 1:
+		return "in 1 day"
+	}
+	return fmt.Sprintf("in %d days", days)
+}
+
+func point(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC().Truncate(time.Second)
+	return &t
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+func until(t *time.Time, now time.Time) string {
+	switch {
+	case t == nil:
+		return "-"
+	case t.Before(now):
+		return "expired"
+	}
+	return fmt.Sprintf("%d min", int(t.Sub(now)/time.Minute))
+}
+
+func age(t *time.Time, now time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	switch days := int(now.Sub(*t) / (24 * time.Hour)); days {
+	case 0:
+		return "today"
+	case 1:
+		return "1 day ago"
+	default:
+		return fmt.Sprintf("%d days ago", days)
+	}
+}
+
+func (p *program) printJSON(value any) error {
+	data, err := json.MarshalIndent(value, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = p.term.Out.Write(append(data, '\n'))
+	return err
+}

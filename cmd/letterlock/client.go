@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/letterlock-mail/letterlock/internal/cli"
+	"github.com/letterlock-mail/letterlock/internal/client/login"
+	"github.com/letterlock-mail/letterlock/internal/config"
+	"github.com/letterlock-mail/letterlock/internal/oauth"
+	"github.com/letterlock-mail/letterlock/internal/provider"
+)
+
+// findClient settles whom the provider takes us for: the id of the flags, the one
+// kept for the provider, one that we register ourselves, or one that the person is
+// led to.
+func (s *signIn) findClient(ctx context.Context) error {
+	conf, err := s.p.config()
+	if err != nil {
+		return err
+	}
+	s.redirect = s.provider.Redirect
+	section := conf.Providers[s.providerName]
+	if s.o.clientID == "" && section.ClientID == "" {
+		if s.endpoints.Registration != "" {
+			return s.registerOurselves(ctx)
+		}
+		if section, err = s.leadToClient(ctx); err != nil {
+			return err
+		}
+	}
+	return s.takeClient(section)
+}
+
+// takeClient lays flags over the section and keeps them for the provider.
+func (s *signIn) takeClient(section config.Provider) error {
+	s.client = oauth.Client{ID: section.ClientID, Secret: section.ClientSecret, Auth: s.provider.Auth}
+	secretFile := section.ClientSecretFile
+	if s.o.clientID != "" && s.o.clientID != section.ClientID {
+		if err := checkClientID(s.presetName(section), s.o.clientID); err != nil {
+			return err
+		}
+		// The secret belongs to the old id.
+		s.client = oauth.Client{ID: s.o.clientID, Auth: s.provider.Auth}
+		secretFile = ""
+		s.providerSettings = append(s.providerSettings, config.Setting{Name: "client_id", Text: s.o.clientID},
+			config.Setting{Name: "client_secret"}, config.Setting{Name: "client_secret_file", Text: absolute(s.o.secretFile)})
+	} else if s.o.secretFile != "" {
+		s.providerSettings = append(s.providerSettings, config.Setting{Name: "client_secret"},
+			config.Setting{Name: "client_secret_file", Text: absolute(s.o.secretFile)})
+	}
+	if s.o.secretFile != "" {
+		secretFile = absolute(s.o.secretFile)
+	}
+	if secretFile != "" {
+		value, err := readSecretFile(secretFile)
+		if err != nil {
+			return err
+		}
+		s.client.Secret = value
+	}
+	if s.client.Secret.IsZero() && s.provider.NeedsSecret {
+		return cli.Faultf(cli.Config, "letterlock register "+shellWord(s.providerName)+" asks for it, --client-secret-file FILE names one",
+			"%s gives its clients a secret and wants to see it", s.title())
+	}
+	s.client.Auth = authStyle(s.client)
+	return nil
+}
+
+func (s *signIn) presetName(section config.Provider) string {
+	if section.Preset != "" {
+		return section.Preset
+	}
+	return s.providerName
+}
+
+// authStyle makes style and secret agree: a style that needs a secret without one
+// would fail at the token endpoint with a riddle.
+func authStyle(c oauth.Client) oauth.AuthStyle {
+	switch {
+	case c.Secret.IsZero():
+		return oauth.AuthNone
+	case c.Auth == "" || c.Auth == oauth.AuthNone:
+		return oauth.AuthPost
+	}
+	return c.Auth
+}
+
+// registerOurselves is dynamic registration (RFC 7591): a client for this account.
+func (s *signIn) registerOurselves(ctx context.Context) error {
+	s.redirect = login.NewRedirect()
+	client, err := oauth.Register(ctx, s.http, s.endpoints.Registration, oauth.RegisterRequest{
+		RedirectURIs: []string{s.redirect.URI}, Scopes: s.scopes(),
+		GrantTypes: s.grantTypes(),
+	})
+	if err != nil {
+		return cli.Wrap(cli.Unavailable, fmt.Errorf("register a client with %s: %w", s.title(), err),
+			"register one by hand and give it with --client-id; the redirect URI is http://127.0.0.1")
+	}
+	s.p.log().Info("registered a client", "provider", s.providerName, "client_id", client.ID)
+	s.client = client
+	// A grant that cannot be read now is about to be replaced.
+	if grant, err := s.manager.Grant(ctx, s.name); err == nil && grant.Client.Registration != nil {
+		s.old = grant.Client.Registration
+	}
+	return nil
+}
+
+func (s *signIn) grantTypes() []string {
+	types := []string{"authorization_code", "refresh_token"}
+	if s.endpoints.DeviceAuthorization != "" {
+		types = append(types, "urn:ietf:params:oauth:grant-type:device_code")
+	}
+	return types
+}
+
+// unregisterOld takes back the registration that this sign-in has replaced.
+func (s *signIn) unregisterOld(ctx context.Context) {
+	if s.old == nil || s.old.ClientURI == "" {
+		return
+	}
+	if err := oauth.Unregister(ctx, s.http, *s.old); err != nil {
+		s.p.log().Warn("the old registration stays", "provider", s.providerName, "error", err)
+	}
+}
+
+// fromMetadata fills in what a bare issuer does not bring along.
+func (s *signIn) fromMetadata(found oauth.Metadata) {
+	if s.provider.Auth == "" {
+		s.provider.Auth = oauth.AuthPost
+		if !slices.Contains(found.AuthMethods, string(oauth.AuthPost)) && (len(found.AuthMethods) == 0 || slices.Contains(found.AuthMethods, string(oauth.AuthBasic))) {
+			s.provider.Auth = oauth.AuthBasic // the default of RFC 8414 section 2
+		}
+	}
+	if s.provider.Redirect.URI == "" {
+		s.provider.Redirect = provider.Redirect{URI: "http://127.0.0.1", AnyPort: true}
+	}
+	if len(s.provider.Resources) == 0 {
+		s.provider.Resources = genericResources(found.ScopesSupported)
+		if len(s.provider.Resources) > 0 {
+			scopes := s.provider.Resources[0].Scopes
+			s.providerSettings = append(s.providerSettings, config.Setting{Name: "scopes", List: scopes[provider.Full]})
+			if send := scopes[provider.SendOnly]; len(send) > 0 {
+				s.providerSettings = append(s.providerSettings, config.Setting{Name: "send_scopes", List: send})
+			}
+		}
+	}
+}
+
+// genericResources picks the scopes of an issuer that nothing else is known about:
+// those of draft-ietf-mailmaint-oauth-public where it has them, else what OpenID
+// Connect gives for signing in, which is what Dovecot checks behind most issuers.
+func genericResources(supported []string) []provider.Resource {
+	has := func(scope string) bool { return slices.Contains(supported, scope) }
+	pick := func(wanted ...string) []string {
+		var out []string
+		for _, scope := range wanted {
+			if has(scope) {
+				out = append(out, scope)
+			}
+		}
+		return out
+	}
+	full := pick("urn:ietf:params:oauth:scope:mail")
+	if len(full) == 0 {
+		full = pick("mail", "imap", "pop3", "smtp")
+	}
+	send := pick("smtp", "mail.send")
+	identity := pick("openid", "email", "profile", "offline_access")
+	if len(full) == 0 && !has("openid") {
+		return nil
+	}
+	scopes := map[provider.Right][]string{provider.Full: append(full, identity...)}
+	if len(send) > 0 {
+		scopes[provider.SendOnly] = append(send, identity...)
+	}
+	return []provider.Resource{{Name: "mail", Purposes: []provider.Purpose{provider.IMAP, provider.POP3, provider.SMTP}, Scopes: scopes}}
+}

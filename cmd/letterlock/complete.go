@@ -1,0 +1,22 @@
+package main
+
+import "github.com/spf13/cobra"
+
+// completeAccounts completes account names for the shell. It stays silent when the
+// configuration cannot be read: this is no place to complain.
+func (p *program) completeAccounts(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	conf, err := p.config()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return sortedNames(conf.Accounts), cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeWords completes a flag that takes one of a few words.
+func completeWords(c *cobra.Command, flag string, words ...string) {
+	// The error says only that the flag does not exist, which every test would show.
+	_ = c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+}

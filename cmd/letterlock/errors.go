@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/letterlock-mail/letterlock/internal/atomicfile"
+	"github.com/letterlock-mail/letterlock/internal/cli"
+	"github.com/letterlock-mail/letterlock/internal/client/account"
+	"github.com/letterlock-mail/letterlock/internal/client/tokenstore"
+	"github.com/letterlock-mail/letterlock/internal/client/upstream"
+	"github.com/letterlock-mail/letterlock/internal/config"
+	"github.com/letterlock-mail/letterlock/internal/oauth"
+)
+
+// explainFault turns the errors of the rooms into what a person can act on. It is
+// the only place that knows all of them.
+func explainFault(err error) error {
+	var fault *cli.Fault
+	if errors.As(err, &fault) {
+		return err
+	}
+	for _, explain := range []func(error) *cli.Fault{configFault, accountFault, storeFault, oauthFault, mailFault, systemFault} {
+		if fault := explain(err); fault != nil {
+			return fault
+		}
+	}
+	// cobra's own complaints about arguments carry no type.
+	if text := err.Error(); strings.HasPrefix(text, "unknown command") || strings.HasPrefix(text, "unknown flag") || strings.HasPrefix(text, "required flag") {
+		return cli.Wrap(cli.Usage, err, "letterlock --help lists the commands")
+	}
+	return &cli.Fault{Code: cli.Software, What: err.Error(), Hint: "letterlock report makes a text for a bug report, without secrets", Err: err}
+}
+
+func configFault(err error) *cli.Fault {
+	var faults *config.Error
+	if !errors.As(err, &faults) {
+		return nil
+	}
+	lines := faults.Lines()
+	f := &cli.Fault{Code: cli.Config, What: lines[0], Hint: "correct it; man letterlock.toml describes every key; nothing was done", Err: err}
+	if len(lines) > 1 {
+		f.What = fmt.Sprintf("the configuration has %d faults", len(lines))
+		f.Details = lines
+	}
+	if strings.Contains(lines[0], ": mode ") {
+		f.Hint = "chmod 600 " + shellWord(faults.Path) + "; nothing was done"
+	}
+	return f
+}
+
+func accountFault(err error) *cli.Fault {
+	var needed *account.SignInNeeded
+	var rejected *account.Rejected
+	switch {
+	case errors.As(err, &needed):
+		hint := "letterlock login " + shellWord(needed.Login)
+		if needed.Account != needed.Login {
+			hint += " --account " + shellWord(needed.Account)
+		}
+		return cli.Wrap(cli.NoPerm, err, hint)
+	case errors.As(err, &rejected):
+		hint := "the client id or its secret is no longer good: letterlock register " + shellWord(rejected.Provider)
+		if rejected.Cause != nil && rejected.Cause.Code == "invalid_scope" {
+			hint = "the provider does not give this client these scopes: letterlock explain invalid_scope"
+		}
+		return cli.Wrap(cli.Config, err, hint)
+	case errors.Is(err, account.ErrPurpose):
+		return cli.Wrap(cli.NoPerm, err, "sign in again with a right that covers it, as another account if this one shall stay narrow")
+	case errors.Is(err, account.ErrVersion):
+		return cli.Wrap(cli.Config, err, "use the newer letterlock that wrote it, or sign in again")
+	case errors.Is(err, account.ErrName), errors.Is(err, tokenstore.ErrName):
+		return cli.Wrap(cli.NoUser, err, "letterlock accounts lists the accounts there are")
+	}
+	return nil
+}
+
+func storeFault(err error) *cli.Fault {
+	switch {
+	case errors.Is(err, tokenstore.ErrLocked):
+		return cli.Wrap(cli.TempFail, err, "unlock the key (log in to the desktop, or let gpg ask once: letterlock accounts), then try again")
+	case errors.Is(err, tokenstore.ErrNoKey):
+		return cli.Wrap(cli.Config, err, "bring the key back, or sign in again with letterlock login, which makes a new one")
+	case errors.Is(err, tokenstore.ErrDamaged):
+		return cli.Wrap(cli.DataError, err, "bring the file back from a backup, or sign in again with letterlock login")
+	case errors.Is(err, atomicfile.ErrNotPrivate):
+		return cli.Wrap(cli.Config, err, "somebody else may have read it: look who, then chown and chmod go-rwx it; nothing was changed")
+	case errors.Is(err, tokenstore.ErrNotFound):
+		return cli.Wrap(cli.NoPerm, err, "letterlock login ADDRESS signs in")
+	}
+	// Temporary comes after the causes it may wrap: a locked key says more.
+	var temporary *account.Temporary
+	if errors.As(err, &temporary) {
+		return cli.Wrap(cli.TempFail, err, "nothing is lost: try again in a moment")
+	}
+	return nil
+}
+
+func oauthFault(err error) *cli.Fault {
+	var answer *oauth.Error
+	if !errors.As(err, &answer) {
+		return nil
+	}
+	if answer.Temporary() {
+		return cli.Wrap(cli.TempFail, err, "try again in a moment")
+	}
+	return cli.Wrap(cli.NoPerm, err, remedy(answer))
+}
+
+func mailFault(err error) *cli.Fault {
+	var refused *upstream.AuthError
+	if !errors.As(err, &refused) {
+		return nil
+	}
+	if refused.Temporary {
+		return cli.Wrap(cli.TempFail, err, "try again in a moment")
+	}
+	return cli.Wrap(cli.NoPerm, err, "letterlock test ACCOUNT finds out why")
+}
+
+func systemFault(err error) *cli.Fault {
+	switch {
+	case errors.Is(err, cli.ErrInterrupted), errors.Is(err, context.Canceled):
+		return cli.Wrap(cli.TempFail, errors.New("interrupted"), "nothing was changed")
+	case errors.Is(err, context.DeadlineExceeded):
+		return cli.Wrap(cli.TempFail, err, "try again in a moment")
+	case errors.Is(err, cli.ErrNobody):
+		return cli.Wrap(cli.Usage, err, "run it in a terminal, or give what it asks for as flags")
+	case errors.Is(err, fs.ErrPermission):
+		return cli.Wrap(cli.CannotWrite, err, "check who owns it; nothing was changed")
+	}
+	return nil
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"path/filepath"
+
+	"github.com/letterlock-mail/letterlock/internal/cli"
+	"github.com/letterlock-mail/letterlock/internal/client/tokenstore"
+	"github.com/letterlock-mail/letterlock/internal/config"
+)
+
+// keysOf is the key source of an account's grant: its own, the configured default,
+// else the one that has a key already (an account whose section was deleted by hand).
+func (p *program) keysOf(name string) (tokenstore.Keys, error) {
+	conf, err := p.config()
+	if err != nil {
+		return nil, err
+	}
+	if key := conf.Accounts[name].Key; key != "" {
+		return p.keySource(key)
+	}
+	if conf.Key != "" {
+		return p.keySource(conf.Key)
+	}
+	for _, source := range []string{"keyring", "gpg", "file"} {
+		keys, err := p.keySource(source)
+		if err != nil {
+			continue
+		}
+		if _, err := keys.Recipient(); err == nil {
+			return keys, nil
+		}
+	}
+	return p.keySource("file")
+}
+
+// keySource opens a source by the name that configuration or --key gives it.
+func (p *program) keySource(name string) (tokenstore.Keys, error) {
+	conf, err := p.config()
+	if err != nil {
+		return nil, err
+	}
+	paths, err := p.where()
+	if err != nil {
+		return nil, err
+	}
+	key, ok := conf.Keys[name]
+	if !ok {
+		key = config.Key{Source: name}
+	}
+	return openKeys(filepath.Join(paths.State, "keys"), name, key, p)
+}
+
+func openKeys(folder, name string, key config.Key, p *program) (tokenstore.Keys, error) {
+	switch key.Source {
+	case "file":
+		if key.Path != "" {
+			folder = key.Path
+		}
+		return tokenstore.NewFile(folder), nil
+	}
+	return nil, cli.Faultf(cli.Config, "it is file, keyring, gpg, or the NAME of a [key.NAME] section", "there is no key source %q", cli.Line(name))
+}
+
+// chooseKeys picks where a new grant's key is kept, and what to tell about it.
+func (p *program) chooseKeys(ctx context.Context, flag, name string) (source string, keys tokenstore.Keys, remark string, err error) {
+	conf, err := p.config()
+	if err != nil {
+		return "", nil, "", err
+	}
+	for _, source := range []string{flag, conf.Accounts[name].Key, conf.Key} {
+		if source == "" {
+			continue
+		}
+		keys, err := p.keySource(source)
+		if err != nil {
+			return "", nil, "", err
+		}
+		if err := keys.Create(ctx); err != nil {
+			return "", nil, "", err
+		}
+		return source, keys, keyRemark(keys.Source()), nil
+	}
+	for _, source := range []string{"keyring", "gpg"} {
+		keys, err := p.keySource(source)
+		if err != nil {
+			continue
+		}
+		if err := keys.Create(ctx); err != nil {
+			p.log().Debug("key source not usable", "source", source, "error", err)
+			continue
+		}
+		return source, keys, keyRemark(source), nil
+	}
+	keys, err = p.keySource("file")
+	if err != nil {
+		return "", nil, "", err
+	}
+	return "file", keys, keyRemark("file"), keys.Create(ctx)
+}
+
+func keyRemark(source string) string {
+	switch source {
+	case "keyring":
+		return "its key is in the desktop's keyring; for timers and cron, which cannot unlock that, sign in once more with --key file and another --account"
+	case "gpg":
+		return "its key is encrypted by gpg; timers and cron need a gpg-agent that holds the passphrase, or an account of their own with --key file"
+	case "file":
+		return "its key lies in a file beside it: whoever can read this disk can use the grant"
+	}
+	return ""
+}

@@ -1,0 +1,31 @@
+// Letterlock signs you in to your mail provider once, and from then on hands every
+// mail program a fresh token.
+//
+// This package is the wiring: one file per command, which turns flags and
+// configuration into arguments of the rooms under internal/ and their errors into an
+// exit code. Only main ends the process.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/letterlock-mail/letterlock/internal/cli"
+)
+
+func main() {
+	cli.Harden()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	p := &program{
+		args:   os.Args,
+		term:   cli.Attach(os.Stdin, os.Stdout, os.Stderr, os.Getenv),
+		getenv: os.Getenv,
+		now:    time.Now,
+	}
+	code := p.run(ctx)
+	stop()
+	os.Exit(int(code))
+}

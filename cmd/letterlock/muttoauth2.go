@@ -1,0 +1,3 @@
+package main
+
+const muttName = "mutt_oauth2.py"

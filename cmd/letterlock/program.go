@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/letterlock-mail/letterlock/internal/cli"
+	"github.com/letterlock-mail/letterlock/internal/config"
+)
+
+// A program is one run: who called it how, and what it has opened so far.
+type program struct {
+	args   []string
+	term   *cli.Terminal
+	getenv func(string) string
+	now    func() time.Time
+
+	// Flags of every command.
+	system  bool
+	verbose bool
+
+	paths *config.Paths
+	conf  *config.Config
+}
+
+// run does what the arguments say and reports faults to the person.
+func (p *program) run(ctx context.Context) cli.Code {
+	name := p.calledAs()
+	var err error
+	if name == muttName {
+		err = errors.New("x")
+	} else {
+		err = p.runCommand(ctx, p.args[1:])
+	}
+	if err == nil {
+		return cli.OK
+	}
+	return cli.Report(p.term.Err, name, explainFault(err))
+}
+
+// calledAs is the name that the binary was called by. Names other than the known ones
+// mean letterlock itself, whatever it was renamed to.
+func (p *program) calledAs() string {
+	name := "letterlock"
+	if len(p.args) > 0 {
+		name = strings.TrimSuffix(filepath.Base(p.args[0]), ".exe")
+	}
+	switch name {
+	case muttName, "mutt_oauth2":
+		return muttName
+	}
+	return "letterlock"
+}
+
+func (p *program) runCommand(ctx context.Context, args []string) error {
+	root := p.root(args)
+	root.SetArgs(args)
+	root.SetIn(p.term.In)
+	root.SetOut(p.term.Out)
+	root.SetErr(p.term.Err)
+	return root.ExecuteContext(ctx)
+}
+
+// root builds the command tree. When the first argument names a command, only that
+// one is built: `letterlock token` is started by every cron job and mail check.
+func (p *program) root(args []string) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "letterlock",
+		Short: "sign in to mail once, then hand every program a fresh token",
+		Long: `Letterlock signs you in to your mail provider once, in a browser, and keeps what
+it was given encrypted. From then on every mail program gets a short-lived token
+from it, and none of them holds your password.`,
+		Example: `  letterlock register google            # once: a client id of your own
+  letterlock login you@gmail.com        # once: sign in
+  letterlock test you@gmail.com         # does it work, and if not, why
+  letterlock setup mutt you@gmail.com   # what to put into .muttrc`,
+		SilenceErrors: true, SilenceUsage: true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
+	}
+	flags := root.PersistentFlags()
+	flags.BoolVar(&p.system, "system", false, "work on /etc/letterlock and /var/lib/letterlock, as user letterlock")
+	flags.BoolVarP(&p.verbose, "verbose", "v", false, "tell on standard error what is done; secrets stay hidden")
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return cli.Wrap(cli.Usage, err, "see "+c.CommandPath()+" --help")
+	})
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return p.becomeSystem() }
+	builders := p.commands()
+	if len(args) > 0 {
+		for _, b := range builders {
+			if b.name == args[0] {
+				root.AddCommand(b.build())
+				return root
+			}
+		}
+	}
+	for _, b := range builders {
+		root.AddCommand(b.build())
+	}
+	root.Args = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		return unknownCommand(c, args[0])
+	}
+	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	return root
+}
+
+func unknownCommand(c *cobra.Command, name string) error {
+	hint := "letterlock --help lists the commands"
+	c.SuggestionsMinimumDistance = 2
+	if near := c.SuggestionsFor(name); len(near) > 0 {
+		hint = "did you mean letterlock " + near[0] + "?"
+	}
+	return cli.Faultf(cli.Usage, hint, "there is no command %q", cli.Line(name))
+}
+
+// A builder makes one command.
+type builder struct {
+	name  string
+	build func() *cobra.Command
+}
+
+func (p *program) commands() []builder {
+	return []builder{
+		{"register", p.registerCommand},
+		{"login", p.loginCommand},
+		{"token", p.tokenCommand},
+		{"tunnel", p.tunnelCommand},
+		{"accounts", p.accountsCommand},
+		{"logout", p.logoutCommand},
+		{"version", p.versionCommand},
+	}
+}
+
+// exactly wants n arguments and says which when they are not there.
+func exactly(n int) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		switch {
+		case len(args) < n:
+			words := strings.Fields(c.Use)
+			return cli.Faultf(cli.Usage, "see "+c.CommandPath()+" --help", "%s needs %s", c.CommandPath(), strings.Join(words[1:n+1], " "))
+		case len(args) > n:
+			return cli.Faultf(cli.Usage, "see "+c.CommandPath()+" --help", "%s takes no argument %q", c.CommandPath(), cli.Line(args[n]))
+		}
+		return nil
+	}
+}
+
+// config reads the configuration once.
+func (p *program) config() (*config.Config, error) {
+	if p.conf != nil {
+		return p.conf, nil
+	}
+	paths, err := p.where()
+	if err != nil {
+		return nil, err
+	}
+	conf, err := config.Load(paths.Config)
+	if err != nil {
+		return nil, err
+	}
+	p.conf = conf
+	return conf, nil
+}
+
+func (p *program) where() (config.Paths, error) {
+	if p.paths == nil {
+		paths := config.SystemPaths()
+		if !p.system {
+			var err error
+			if paths, err = config.UserPaths(p.getenv); err != nil {
+				return config.Paths{}, cli.Wrap(cli.Config, err, "set HOME, or XDG_CONFIG_HOME and XDG_STATE_HOME")
+			}
+		}
+		p.paths = &paths
+	}
+	return *p.paths, nil
+}
+
+// changeConfig sets keys of one section and forgets the configuration read before.
+func (p *program) changeConfig(ctx context.Context, kind, name string, settings []config.Setting) error {
+	paths, err := p.where()
+	if err != nil {
+		return err
+	}
+	p.conf = nil
+	err = config.Set(ctx, paths.Config, kind, name, settings)
+	if errors.Is(err, config.ErrByHand) {
+		return cli.Wrap(cli.Config, err, fmt.Sprintf("write it as [%s.NAME] with one key a line, then try again", kind))
+	}
+	return err
+}
+
+// log is the trace of --verbose; without it nothing is logged.
+func (p *program) log() *slog.Logger {
+	if !p.verbose {
+		return slog.New(slog.DiscardHandler)
+	}
+	handler := slog.NewTextHandler(cli.LineWriter(p.term.Err, ""), &slog.HandlerOptions{
+		Level: slog.LevelDebug,
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		},
+	})
+	return slog.New(handler)
+}

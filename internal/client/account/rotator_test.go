@@ -1,0 +1,159 @@
+package account
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/letterlock-mail/letterlock/internal/oauth"
+	"github.com/letterlock-mail/letterlock/internal/secret"
+)
+
+// rotator is a provider that rotates refresh tokens and, when an old one comes back,
+// ends the grant, as RFC 9700 section 4.14.2 wants it.
+type rotator struct {
+	*httptest.Server
+	lifetime int // expires_in; -1 leaves it out
+
+	mu       sync.Mutex
+	current  string
+	count    int
+	consumed time.Time // when the last refresh token was used up
+	revoked  bool
+	requests int
+	onUse    func() // called while a token is being used up
+}
+
+func newRotator(t *testing.T) *rotator {
+	r := &rotator{lifetime: 3600}
+	r.Server = httptest.NewServer(r)
+	t.Cleanup(r.Close)
+	r.signIn()
+	return r
+}
+
+// signIn begins a new grant and returns its refresh token.
+func (r *rotator) signIn() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.count++
+	r.current, r.revoked, r.requests, r.consumed = fmt.Sprintf("refresh-%d", r.count), false, 0, time.Time{}
+	return r.current
+}
+
+func (r *rotator) state() (current string, requests int, consumed time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.current, r.requests, r.consumed
+}
+
+func (r *rotator) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	r.mu.Lock()
+	r.requests++
+	token := req.PostFormValue("refresh_token")
+	if token != r.current || r.revoked {
+		r.revoked = true
+		r.mu.Unlock()
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusBadRequest)
+		fmt.Fprint(w, `{"error":"invalid_grant","error_description":"reuse detected"}`)
+		return
+	}
+	r.count++
+	r.current = fmt.Sprintf("refresh-%d", r.count)
+	r.consumed = time.Now()
+	answer := map[string]any{
+		"access_token": fmt.Sprintf("access-%d", r.count), "token_type": "Bearer",
+		"refresh_token": r.current,
+	}
+	if r.lifetime >= 0 {
+		answer["expires_in"] = r.lifetime
+	}
+	onUse := r.onUse
+	r.mu.Unlock()
+	if onUse != nil {
+		onUse()
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(answer)
+}
+
+// exchanger is the product's own, over HTTP.
+func exchanger(now func() time.Time) Exchanger {
+	if stubbed() {
+		return formExchange{}
+	}
+	return OverHTTP(oauth.NewHTTPClient(oauth.HTTPOptions{}), now)
+}
+
+// stubbed reports that package oauth is not written yet on this branch.
+func stubbed() bool { return oauth.NewHTTPClient(oauth.HTTPOptions{}) == nil }
+
+// formExchange stands in for oauth while that is a stub.
+type formExchange struct{}
+
+func (formExchange) Refresh(ctx context.Context, grant *Grant, resource Resource) (oauth.Token, error) {
+	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {grant.Refresh.Reveal()}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, grant.Endpoints.Token, strings.NewReader(form.Encode()))
+	if err != nil {
+		return oauth.Token{}, err
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Do(req)
+	if err != nil {
+		return oauth.Token{}, err
+	}
+	defer res.Body.Close()
+	var answer struct {
+		Access  string `json:"access_token"`
+		Refresh string `json:"refresh_token"`
+		Expires int    `json:"expires_in"`
+		Error   string `json:"error"`
+	}
+	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
+		return oauth.Token{}, &oauth.Error{Endpoint: "token", Status: 502}
+	}
+	if res.StatusCode != http.StatusOK {
+		return oauth.Token{}, &oauth.Error{Endpoint: "token", Status: res.StatusCode, Code: answer.Error}
+	}
+	token := oauth.Token{Access: secret.New(answer.Access), Refresh: secret.New(answer.Refresh)}
+	if answer.Expires > 0 {
+		token.Expiry = time.Now().Add(time.Duration(answer.Expires) * time.Second)
+	}
+	return token, nil
+}
+
+// fakeExchange answers without a network.
+type fakeExchange struct {
+	mu     sync.Mutex
+	calls  []exchangeCall
+	answer func(ctx context.Context, call exchangeCall) (oauth.Token, error)
+}
+
+type exchangeCall struct {
+	number   int
+	refresh  string
+	resource Resource
+}
+
+func (f *fakeExchange) Refresh(ctx context.Context, grant *Grant, resource Resource) (oauth.Token, error) {
+	f.mu.Lock()
+	call := exchangeCall{number: len(f.calls) + 1, refresh: grant.Refresh.Reveal(), resource: resource}
+	f.calls = append(f.calls, call)
+	f.mu.Unlock()
+	return f.answer(ctx, call)
+}
+
+func (f *fakeExchange) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.calls)
+}

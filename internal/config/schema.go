@@ -1,0 +1,236 @@
+package config
+
+import (
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/letterlock-mail/letterlock/internal/secret"
+)
+
+// A field is one key of a section: its name, its place in the structure, its check,
+// and what the manual says about it.
+type field[T any] struct {
+	name   string
+	doc    string
+	sample string // a TOML value; empty: left out of the sample
+	set    func(*T, any) string
+}
+
+// A set function returns what is wrong with the value, or nothing. It never repeats
+// the value of a secret.
+
+func text[T any](place func(*T) *string, checks ...func(string) string) func(*T, any) string {
+	return func(t *T, value any) string {
+		s, ok := value.(string)
+		if !ok {
+			return "must be a string"
+		}
+		for _, check := range append(checks, printable) {
+			if fault := check(s); fault != "" {
+				return fault
+			}
+		}
+		*place(t) = s
+		return ""
+	}
+}
+
+func list[T any](place func(*T) *[]string, checks ...func(string) string) func(*T, any) string {
+	return func(t *T, value any) string {
+		items, ok := value.([]any)
+		if !ok {
+			return "must be an array of strings"
+		}
+		var out []string
+		for _, item := range items {
+			var s string
+			get := text(func(s *string) *string { return s }, checks...)
+			if fault := get(&s, item); fault != "" {
+				return "must be an array of strings, and an element " + fault
+			}
+			out = append(out, s)
+		}
+		*place(t) = out
+		return ""
+	}
+}
+
+func hidden[T any](place func(*T) *secret.String) func(*T, any) string {
+	return func(t *T, value any) string {
+		s, ok := value.(string)
+		if !ok {
+			return "must be a string"
+		}
+		if fault := printable(s); fault != "" {
+			return fault
+		}
+		*place(t) = secret.New(s)
+		return ""
+	}
+}
+
+func server[T any](place func(*T) *Server) func(*T, any) string {
+	return func(t *T, value any) string {
+		s, ok := value.(string)
+		if !ok {
+			return "must be a string"
+		}
+		host, port, fault := ParseHostPort(s)
+		if fault != "" {
+			return fault
+		}
+		place(t).Host, place(t).Port = host, port
+		return ""
+	}
+}
+
+// ParseHostPort reads "host", "host:port" or "[v6]:port". fault is empty when the
+// text is good.
+func ParseHostPort(s string) (host string, port int, fault string) {
+	host = s
+	if strings.Contains(s, ":") {
+		var digits string
+		var err error
+		host, digits, err = net.SplitHostPort(s)
+		if err != nil {
+			return "", 0, "must be HOST or HOST:PORT"
+		}
+		port, err = strconv.Atoi(digits)
+		if err != nil || port < 1 || port > 65535 {
+			return "", 0, "has no usable port"
+		}
+	}
+	if host == "" || strings.ContainsFunc(host, notHost) {
+		return "", 0, "must be HOST or HOST:PORT"
+	}
+	return host, port, ""
+}
+
+func notHost(r rune) bool {
+	return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune(".-_:%", r)
+}
+
+func printable(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f || r == unicode.ReplacementChar }) {
+		return "holds a control character"
+	}
+	return ""
+}
+
+func filled(s string) string {
+	if s == "" {
+		return "must not be empty"
+	}
+	return ""
+}
+
+func oneOf(words ...string) func(string) string {
+	return func(s string) string {
+		for _, word := range words {
+			if s == word {
+				return ""
+			}
+		}
+		return "must be one of " + strings.Join(words, ", ")
+	}
+}
+
+// place checks an endpoint: https, or http to a loopback host.
+func place(s string) string {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Host == "" || u.User != nil || u.Fragment != "":
+		return "must be an https URL"
+	case u.Scheme == "https", u.Scheme == "http" && IsLoopback(u.Hostname()):
+		return ""
+	}
+	return "must be an https URL (plain http is for loopback hosts only)"
+}
+
+// IsLoopback reports whether host names this machine for certain.
+func IsLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+func topFields() []field[Config] {
+	return []field[Config]{
+		{"default_key", "key source of new grants: file, keyring, gpg, pipe, or the NAME of a [key.NAME] section; without it login takes keyring or gpg when usable", `"keyring"`,
+			text(func(c *Config) *string { return &c.Key }, filled)},
+	}
+}
+
+func providerFields() []field[Provider] {
+	type p = Provider
+	fields := []field[p]{
+		{"preset", "the known provider whose endpoints, scopes and servers this section builds on; default: NAME itself, when it is a known one", `"microsoft"`, text(func(v *p) *string { return &v.Preset }, filled)},
+		{"client_id", "the client id that the provider gave you (letterlock register PROVIDER leads there)", `"1234.apps.example"`, text(func(v *p) *string { return &v.ClientID }, filled)},
+		{"client_secret", "the secret that belongs to it, where the provider gives one; the file must then be readable by you alone", `"GOCSPX-..."`, hidden(func(v *p) *secret.String { return &v.ClientSecret })},
+		{"client_secret_file", "a file that holds the secret on its first line, instead of client_secret", `"/home/you/.config/letterlock/google.secret"`, text(func(v *p) *string { return &v.ClientSecretFile }, filled)},
+		{"auth", "how the client proves itself at the token endpoint: none, client_secret_post, client_secret_basic", `"none"`, text(func(v *p) *string { return &v.Auth }, oneOf("none", "client_secret_post", "client_secret_basic"))},
+		{"tenant", "Microsoft: common, consumers, organizations, or the tenant's id or domain", `"organizations"`, text(func(v *p) *string { return &v.Tenant }, filled)},
+		{"issuer", "the OpenID Connect or OAuth issuer; its endpoints are asked for there", `"https://login.example.org/realms/mail"`, text(func(v *p) *string { return &v.Issuer }, place)},
+		{"authorization_endpoint", "for issuers without metadata, or to override them", "", text(func(v *p) *string { return &v.Authorization }, place)},
+		{"token_endpoint", "likewise", "", text(func(v *p) *string { return &v.Token }, place)},
+		{"device_authorization_endpoint", "likewise", "", text(func(v *p) *string { return &v.Device }, place)},
+		{"revocation_endpoint", "likewise", "", text(func(v *p) *string { return &v.Revocation }, place)},
+		{"registration_endpoint", "likewise", "", text(func(v *p) *string { return &v.Registration }, place)},
+		{"redirect_uri", "the redirect URI that was registered with the client id", `"http://127.0.0.1"`, text(func(v *p) *string { return &v.RedirectURI }, filled)},
+		{"scopes", "scopes to ask for, where they are not known", `["urn:ietf:params:oauth:scope:mail", "offline_access"]`, list(func(v *p) *[]string { return &v.Scopes }, filled)},
+		{"send_scopes", "scopes to ask for with --send-only", "", list(func(v *p) *[]string { return &v.SendScopes }, filled)},
+		{"resource", "resource indicator (RFC 8707) to send", "", text(func(v *p) *string { return &v.Resource }, filled)},
+		{"mechanisms", "SASL mechanisms of its mail servers, best first", `["OAUTHBEARER", "XOAUTH2"]`, list(func(v *p) *[]string { return &v.Mechanisms }, oneOf("OAUTHBEARER", "XOAUTH2"))},
+		{"ca_file", "PEM file of further certificate authorities for its OAuth and mail servers", `"/etc/ssl/company.pem"`, text(func(v *p) *string { return &v.CAFile }, filled)},
+	}
+	return append(fields, serverFields(func(v *p) *Servers { return &v.Servers })...)
+}
+
+func accountFields() []field[Account] {
+	type a = Account
+	fields := []field[a]{
+		{"provider", "NAME of a known provider or of a [provider.NAME] section", `"google"`, text(func(v *a) *string { return &v.Provider }, filled)},
+		{"login", "the identity that signs in; default: NAME, when it is an address", `"you@example.org"`, text(func(v *a) *string { return &v.Login }, filled)},
+		{"mailbox", "the mailbox to open, when it is not the login's own (a shared mailbox)", `"office@example.org"`, text(func(v *a) *string { return &v.Mailbox }, filled)},
+		{"senders", "addresses that may stand in From; default: the mailbox", `["you@example.org"]`, list(func(v *a) *[]string { return &v.Senders }, filled)},
+		{"right", "full, or send-only: a right that cannot read mail", `"full"`, text(func(v *a) *string { return &v.Right }, oneOf("full", "send-only"))},
+		{"key", "key source that protects this account's grant on disk", `"keyring"`, text(func(v *a) *string { return &v.Key }, filled)},
+		{"flow", "how to sign in: browser, device, paste; login remembers the last", `"browser"`, text(func(v *a) *string { return &v.Flow }, oneOf("browser", "device", "paste"))},
+		{"ca_file", "as in [provider.NAME], for this account only", "", text(func(v *a) *string { return &v.CAFile }, filled)},
+		{"token_file", "the file of mutt_oauth2.py that this account has taken the place of", "", text(func(v *a) *string { return &v.TokenFile }, filled)},
+	}
+	return append(fields, serverFields(func(v *a) *Servers { return &v.Servers })...)
+}
+
+func serverFields[T any](in func(*T) *Servers) []field[T] {
+	security := func(get func(*Servers) *Server) func(*T, any) string {
+		return text(func(v *T) *string { return &get(in(v)).Security }, oneOf("tls", "starttls", "plain"))
+	}
+	imap := func(s *Servers) *Server { return &s.IMAP }
+	pop3 := func(s *Servers) *Server { return &s.POP3 }
+	smtp := func(s *Servers) *Server { return &s.SMTP }
+	return []field[T]{
+		{"imap", "IMAP server, HOST or HOST:PORT", `"imap.example.org:993"`, server(func(v *T) *Server { return imap(in(v)) })},
+		{"imap_security", "tls, starttls, or plain (loopback only); default: by the port, else tls", `"tls"`, security(imap)},
+		{"pop3", "POP3 server", `"pop.example.org:995"`, server(func(v *T) *Server { return pop3(in(v)) })},
+		{"pop3_security", "as imap_security", `"tls"`, security(pop3)},
+		{"smtp", "submission server", `"smtp.example.org:587"`, server(func(v *T) *Server { return smtp(in(v)) })},
+		{"smtp_security", "as imap_security", `"starttls"`, security(smtp)},
+	}
+}
+
+func keyFields() []field[Key] {
+	type k = Key
+	return []field[k]{
+		{"source", "file, keyring, gpg or pipe; default: NAME", `"gpg"`, text(func(v *k) *string { return &v.Source }, oneOf("file", "keyring", "gpg", "pipe"))},
+		{"recipient", "gpg: the key to encrypt to, a fingerprint or an address; default: gpg's own default key", `"you@example.org"`, text(func(v *k) *string { return &v.Recipient }, filled)},
+		{"path", "file: where the key is kept; default: beside the grants", "", text(func(v *k) *string { return &v.Path }, filled)},
+		{"encrypt", "pipe: command that encrypts standard input to standard output, as an array (no shell)", `["pass-encrypt", "letterlock"]`, list(func(v *k) *[]string { return &v.Encrypt })},
+		{"decrypt", "pipe: command that decrypts it again", `["pass-decrypt", "letterlock"]`, list(func(v *k) *[]string { return &v.Decrypt })},
+	}
+}
