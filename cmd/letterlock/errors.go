@@ -64,7 +64,8 @@ func accountFault(err error) *cli.Fault {
 		return cli.Wrap(cli.NoPerm, err, hint)
 	case errors.As(err, &rejected):
 		hint := "the client id or its secret is no longer good: letterlock register " + shellWord(rejected.Provider)
-		if rejected.Cause != nil && rejected.Cause.Code == "invalid_scope" {
+		var answer *oauth.Error
+		if errors.As(err, &answer) && answer.Code == "invalid_scope" {
 			hint = "the provider does not give this client these scopes: letterlock explain invalid_scope"
 		}
 		return cli.Wrap(cli.Config, err, hint)

@@ -79,7 +79,6 @@ Without a client id for the provider, letterlock register is started.`,
 	f.StringVar(&o.pop3Security, "pop3-security", "", "as --imap-security")
 	f.StringVar(&o.smtp, "smtp", "", "submission server")
 	f.StringVar(&o.smtpSecurity, "smtp-security", "", "as --imap-security")
-	c.MarkFlagsMutuallyExclusive("provider", "issuer")
 	completeWords(c, "flow", "browser", "device", "paste")
 	completeWords(c, "key", "keyring", "gpg", "file")
 	completeWords(c, "provider", knownNames()...)
@@ -118,6 +117,9 @@ func (o loginOptions) check(address string) error {
 		if err := checkAccountName(o.account); err != nil {
 			return err
 		}
+	}
+	if o.provider != "" && o.issuer != "" {
+		return cli.Faultf(cli.Usage, "take one of them", "--provider and --issuer exclude each other")
 	}
 	switch provider.Flow(o.flow) {
 	case "", provider.FlowBrowser, provider.FlowDevice, provider.FlowPaste:

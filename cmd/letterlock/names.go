@@ -8,13 +8,14 @@ import (
 	"strings"
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
+	"github.com/letterlock-mail/letterlock/internal/client/account"
 	"github.com/letterlock-mail/letterlock/internal/config"
 )
 
 // checkAccountName refuses what can be no account before anything is looked up.
 func checkAccountName(name string) error {
-	if fault := config.CheckName(name); fault != "" {
-		return cli.Faultf(cli.NoUser, "letterlock accounts lists the accounts there are", "the account name %q %s", cli.Line(name), fault)
+	if err := account.CheckName(name); err != nil {
+		return &cli.Fault{Code: cli.NoUser, What: fmt.Sprintf("%q is no account: %v", cli.Line(name), err), Hint: "letterlock accounts lists the accounts there are", Err: err}
 	}
 	return nil
 }

@@ -46,7 +46,6 @@ func (h *person) ShowDevice(auth oauth.DeviceAuth) {
 		}
 	}
 	t.Sayf("open %s on any device and enter the code\n\n    %s\n", cli.Line(auth.VerificationURI), cli.Line(auth.UserCode))
-	t.Sayf("%s", t.Dim("enter it only if you started this sign-in yourself; waiting"))
 }
 
 // Ask reads a line without showing it: what is pasted holds the sign-in code.

@@ -213,7 +213,7 @@ func (s *signIn) discover(ctx context.Context) error {
 
 func discoveryFault(issuer oauth.Issuer, err error) error {
 	var answer *oauth.Error
-	if errors.As(err, &answer) && answer.Temporary() {
+	if errors.As(err, &answer) && answer.Temporary() && (answer.Status < 400 || answer.Status >= 500) {
 		return cli.Wrap(cli.TempFail, fmt.Errorf("ask %s for its endpoints: %w", issuer, err), "try again in a moment; if it stays so, check the issuer's address")
 	}
 	return cli.Wrap(cli.Unavailable, fmt.Errorf("ask %s for its endpoints: %w", issuer, err), "check the issuer's address: it must be exactly the one in its metadata")

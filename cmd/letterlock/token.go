@@ -59,7 +59,6 @@ The token is a secret. It is written to pipes and files, and to a terminal only 
 	f.StringVar(&o.sasl, "sasl", "", "print the initial response, in base64, of xoauth2 or oauthbearer")
 	f.BoolVar(&o.curl, "curl", false, "print a configuration file for curl -K")
 	f.BoolVar(&o.show, "show", false, "print it even to a terminal")
-	c.MarkFlagsMutuallyExclusive("json", "netrc", "sasl", "curl")
 	completeWords(c, "for", "imap", "pop3", "smtp", "send", "graph")
 	completeWords(c, "sasl", "xoauth2", "oauthbearer")
 	return c
@@ -88,6 +87,15 @@ func (o tokenOptions) check() error {
 	}
 	if !slices.Contains([]string{"", "imap", "pop3", "smtp", "send", "graph"}, o.purpose) {
 		return cli.Faultf(cli.Usage, "it is one of imap, pop3, smtp, send, graph", "--for %s is unknown", cli.Line(o.purpose))
+	}
+	forms := 0
+	for _, chosen := range []bool{o.asJSON, o.netrc, o.curl, o.sasl != ""} {
+		if chosen {
+			forms++
+		}
+	}
+	if forms > 1 {
+		return cli.Faultf(cli.Usage, "take one of them", "--json, --netrc, --sasl and --curl exclude each other")
 	}
 	if !slices.Contains([]string{"", "xoauth2", "oauthbearer"}, strings.ToLower(o.sasl)) {
 		return cli.Faultf(cli.Usage, "it is xoauth2 or oauthbearer", "--sasl %s is unknown", cli.Line(o.sasl))

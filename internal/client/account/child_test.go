@@ -7,15 +7,18 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/letterlock-mail/letterlock/internal/client/tokenstore"
 )
 
 // The test binary runs itself to be a process of its own: one call of Token on the
 // store in childFolder, begun when standard input ends, told on standard output.
 const childFolder = "LETTERLOCK_TEST_CHILD_FOLDER"
 
-// A childEvent is a line of a child's output. Step "ready" comes before the call,
+// A childEvent is a line of a child's output. Step "ready" comes before standard input is read, "begun" before the call,
 // "done" after it, and between them the steps of the rule as they are reached.
 type childEvent struct {
 	Step  string
@@ -37,7 +40,11 @@ func child(folder, killAt string) int {
 		event.At = time.Now().UnixNano()
 		_ = out.Encode(event)
 	}
-	m := newManager(plainStore{folder}, exchanger(time.Now), time.Now)
+	m, err := sealedManager(folder)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	m.step = func(step string) {
 		tell(childEvent{Step: step})
 		if step == killAt {
@@ -46,6 +53,7 @@ func child(folder, killAt string) int {
 	}
 	tell(childEvent{Step: "ready"})
 	_, _ = io.Copy(io.Discard, os.Stdin)
+	tell(childEvent{Step: "begun"})
 	access, err := m.Token(context.Background(), testName, Want{})
 	event := childEvent{Step: "done", Token: access.Token.Reveal()}
 	if err != nil {
@@ -53,6 +61,33 @@ func child(folder, killAt string) int {
 	}
 	tell(event)
 	return 0
+}
+
+// sealedManager is a manager as the product has it: encrypted grants, a key in a file,
+// requests over HTTP. folder must be private.
+func sealedManager(folder string) (*Manager, error) {
+	store, err := tokenstore.Open(filepath.Join(folder, "grants"))
+	if err != nil {
+		return nil, err
+	}
+	keys := tokenstore.NewFile(filepath.Join(folder, "keys"))
+	if err := keys.Create(context.Background()); err != nil {
+		return nil, err
+	}
+	m := newManager(OnDisk(store), exchanger(time.Now), time.Now)
+	m.Keys = func(string) (tokenstore.Keys, error) { return keys, nil }
+	return m, nil
+}
+
+// newSealed is sealedManager in a folder of the test.
+func newSealed(t testing.TB) (m *Manager, folder string) {
+	t.Helper()
+	folder = filepath.Join(t.TempDir(), "state")
+	m, err := sealedManager(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m, folder
 }
 
 // killSelf is kill -9 at this very place.

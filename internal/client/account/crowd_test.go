@@ -17,12 +17,11 @@ const crowd = 64
 func TestCrowdOfGoroutines(t *testing.T) {
 	for _, lifetime := range []int{3600, 60, -1} {
 		t.Run(fmt.Sprint("lifetime ", lifetime), func(t *testing.T) {
-			provider, store := crowdProvider(t, lifetime)
-			m := newManager(store, exchanger(time.Now), time.Now)
+			provider, m, _ := crowdProvider(t, lifetime)
 			// All have seen the expired token before the first has the lock.
 			var ready sync.WaitGroup
 			ready.Add(crowd)
-			m.Store = &gate{Store: store, ready: &ready}
+			m.Store = &gate{Store: m.Store, ready: &ready}
 			var group sync.WaitGroup
 			tokens := make([]string, crowd)
 			for i := range crowd {
@@ -43,14 +42,14 @@ func TestCrowdOfGoroutines(t *testing.T) {
 func TestCrowdOfProcesses(t *testing.T) {
 	for _, lifetime := range []int{3600, 60} {
 		t.Run(fmt.Sprint("lifetime ", lifetime), func(t *testing.T) {
-			provider, store := crowdProvider(t, lifetime)
+			provider, _, folder := crowdProvider(t, lifetime)
 			hold, start, err := os.Pipe()
 			if err != nil {
 				t.Fatal(err)
 			}
 			children := make([]*childProcess, crowd)
 			for i := range children {
-				children[i] = startChild(t, store.folder, "", hold)
+				children[i] = startChild(t, folder, "", hold)
 			}
 			_ = hold.Close()
 			began := time.Now()
@@ -69,14 +68,14 @@ func TestCrowdOfProcesses(t *testing.T) {
 	}
 }
 
-func crowdProvider(t *testing.T, lifetime int) (*rotator, plainStore) {
+func crowdProvider(t *testing.T, lifetime int) (*rotator, *Manager, string) {
 	t.Helper()
 	provider := newRotator(t)
 	provider.lifetime = lifetime
-	store := plainStore{t.TempDir()}
+	m, folder := newSealed(t)
 	refresh, _, _ := provider.state()
-	mustSave(t, newManager(store, nil, time.Now), testGrant(provider.URL, refresh, time.Now()))
-	return provider, store
+	mustSave(t, m, testGrant(provider.URL, refresh, time.Now()))
+	return provider, m, folder
 }
 
 func checkCrowd(t *testing.T, provider *rotator, tokens []string) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -29,11 +30,17 @@ type rotator struct {
 	revoked  bool
 	requests int
 	onUse    func() // called while a token is being used up
+
+	open int // connections
+	idle *sync.Cond
 }
 
 func newRotator(t *testing.T) *rotator {
 	r := &rotator{lifetime: 3600}
-	r.Server = httptest.NewServer(r)
+	r.idle = sync.NewCond(&r.mu)
+	r.Server = httptest.NewUnstartedServer(r)
+	r.Config.ConnState = r.connState
+	r.Start()
 	t.Cleanup(r.Close)
 	r.signIn()
 	return r
@@ -54,7 +61,44 @@ func (r *rotator) state() (current string, requests int, consumed time.Time) {
 	return r.current, r.requests, r.consumed
 }
 
+func (r *rotator) connState(_ net.Conn, state http.ConnState) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch state {
+	case http.StateNew:
+		r.open++
+	case http.StateClosed, http.StateHijacked:
+		r.open--
+		r.idle.Broadcast()
+	}
+}
+
+// settle returns when the request of a process that is dead by now has been dealt
+// with. Connections are accepted in order, so ours comes after the dead one's.
+func (r *rotator) settle(t *testing.T) {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Get(r.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.open > 0 {
+		r.idle.Wait()
+	}
+}
+
 func (r *rotator) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	if req.Method == http.MethodGet {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	// Read before the lock: a killed client may never send the rest.
+	if err := req.ParseForm(); err != nil {
+		return
+	}
 	r.mu.Lock()
 	r.requests++
 	token := req.PostFormValue("refresh_token")
@@ -156,4 +200,10 @@ func (f *fakeExchange) count() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.calls)
+}
+
+func (r *rotator) setOnUse(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.onUse = f
 }

@@ -98,7 +98,8 @@ func (k *GPGKeys) explain(ctx context.Context, stderr string, cause error) error
 		return cause
 	}
 	holders := statusLines(stderr, "ENC_TO")
-	if len(holders) == 0 {
+	// With DECRYPTION_INFO gpg had the key, and what it opened with it is broken.
+	if len(holders) == 0 || len(statusLines(stderr, "DECRYPTION_INFO")) > 0 {
 		return fmt.Errorf("gpg cannot read %s: %w", k.folder.path(gpgPrivate), ErrNoKey)
 	}
 	for _, holder := range holders {

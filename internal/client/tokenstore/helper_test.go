@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
 	"testing"
 )
@@ -60,7 +61,9 @@ func help(mode string, args []string) int {
 		}
 	case "hang":
 		_, _ = io.Copy(io.Discard, os.Stdin)
-		select {}
+		forever := make(chan os.Signal, 1)
+		signal.Notify(forever, os.Interrupt)
+		<-forever
 	case "environ":
 		fmt.Print(strings.Join(os.Environ(), "\n"))
 	case "read":

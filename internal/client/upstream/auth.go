@@ -67,7 +67,7 @@ func mechanisms(protocol Protocol, capabilities []string) []string {
 	var found []string
 	add := func(name string) {
 		name = strings.ToUpper(name)
-		if name != "" && !slices.Contains(found, name) {
+		if isMechanism(name) && !slices.Contains(found, name) {
 			found = append(found, name)
 		}
 	}
@@ -92,6 +92,17 @@ func mechanisms(protocol Protocol, capabilities []string) []string {
 		}
 	}
 	return found
+}
+
+// isMechanism checks the form of a name, RFC 4422 section 3.1: it will be shown.
+func isMechanism(name string) bool {
+	for i := range len(name) {
+		c := name[i]
+		if (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return name != "" && len(name) <= 40
 }
 
 // maxRounds is how many challenges a server may send: the one that invites the first

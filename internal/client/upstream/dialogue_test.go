@@ -35,6 +35,7 @@ import (
 //	C64: a|b       the client must say a and base64 of b
 //	TLS            the server does a TLS handshake
 //	READ           the client must say something, be it what it may
+//	ENDED, RESET   the client must have ended; the server cuts the connection
 //	CLOSE, STALL   the server closes, or is silent until the client goes
 //	FLOOD n        n bytes without a line end        LINES n text  n lines
 //	CANCEL         the client's context ends
@@ -158,6 +159,13 @@ func (s *stage) perform(step string) (end bool, err error) {
 		}
 	case "READ":
 		_, err = s.in.ReadByte()
+	case "ENDED":
+		if line, readErr := s.in.ReadString('\n'); readErr != io.EOF {
+			err = fmt.Errorf("the client said %q, %v", line, readErr)
+		}
+	case "RESET":
+		_ = s.raw.(*net.TCPConn).SetLinger(0)
+		return true, s.raw.Close()
 	case "CLOSE":
 		return true, s.conn.Close()
 	case "STALL":

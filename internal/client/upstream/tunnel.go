@@ -128,8 +128,10 @@ func (t *tunnel) receive(in *bufio.Reader) bool {
 			return false
 		}
 		reply, next := t.hall.answer(line)
-		if _, err := io.WriteString(t.out, reply); err != nil {
-			return false
+		if reply != "" { // to write nothing may wait for a reader all the same
+			if _, err := io.WriteString(t.out, reply); err != nil {
+				return false
+			}
 		}
 		switch next {
 		case forward:

@@ -3,8 +3,6 @@ package upstream
 import (
 	"fmt"
 	"strings"
-
-	"github.com/letterlock-mail/letterlock/internal/cli"
 )
 
 // A hall is where a tunnel's client waits before it is let through to the server.
@@ -44,7 +42,7 @@ func (c *Conn) without(login func(word string) bool) []string {
 	for _, capability := range c.capabilities {
 		word, _, _ := strings.Cut(strings.ToUpper(capability), " ")
 		if !login(word) {
-			kept = append(kept, cli.Line(capability))
+			kept = append(kept, c.trace.clean(capability))
 		}
 	}
 	return kept

@@ -209,8 +209,14 @@ func (c *Conn) address() string {
 // Mechanisms are the SASL mechanisms that the server offers now.
 func (c *Conn) Mechanisms() []string { return mechanisms(c.protocol, c.capabilities) }
 
-// Capabilities are what the server says it can, as it spells it.
-func (c *Conn) Capabilities() []string { return slices.Clone(c.capabilities) }
+// Capabilities are what the server says it can, as it spells it, made printable.
+func (c *Conn) Capabilities() []string {
+	shown := make([]string, 0, len(c.capabilities))
+	for _, capability := range c.capabilities {
+		shown = append(shown, c.trace.clean(capability))
+	}
+	return shown
+}
 
 // Greeting is the text of the server's greeting.
 func (c *Conn) Greeting() string { return c.greeting }
