@@ -99,17 +99,24 @@ func startBuiltin(ca *lab.CA, at *site) (mailServers, error) {
 // startReal starts Dovecot, and Postfix for submission where it can: Postfix needs
 // root, and Dovecot has a submission server of its own.
 func startReal(ctx context.Context, ca *lab.CA, at *site) (mailServers, error) {
+	// Dovecot's submission server connects to its relay as soon as somebody signs in.
+	relay, err := lab.StartSink(lab.SinkOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("start relay: %w", err)
+	}
 	dovecot, err := lab.StartDovecot(ctx, lab.DovecotOptions{
-		CA: ca, Introspection: at.introspectionURL(), ClientID: resourceServer, ClientSecret: at.secret.Reveal(),
+		Relay: relay.Addr(),
+		CA:    ca, Introspection: at.introspectionURL(), ClientID: resourceServer, ClientSecret: at.secret.Reveal(),
 		NameClaim: "username", Scope: authserver.ScopeMail, OpenIDConfiguration: at.url + "/.well-known/openid-configuration",
 	})
 	if err != nil {
+		relay.Stop()
 		return nil, err
 	}
 	p := &pair{
 		imap:  provider.MailServer{Host: "127.0.0.1", Port: dovecot.IMAPS, Security: provider.ImplicitTLS},
 		smtp:  provider.MailServer{Host: "127.0.0.1", Port: dovecot.Subs, Security: provider.ImplicitTLS},
-		title: "Dovecot " + majorMinor(dovecot.Version), stops: []func(){dovecot.Stop},
+		title: "Dovecot " + majorMinor(dovecot.Version), stops: []func(){relay.Stop, dovecot.Stop},
 	}
 	if os.Geteuid() != 0 {
 		return p, nil
