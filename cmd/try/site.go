@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -68,6 +70,10 @@ func (s *site) handler(log *slog.Logger) (http.Handler, error) {
 	store.PutPerson(identity.Person{ID: personID, Address: address, Name: "You"})
 	key := make([]byte, 32)
 	_, _ = rand.Read(key) // never fails
+	idKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make ID token key: %w", err)
+	}
 	server, err := authserver.New(authserver.Options{
 		Issuer: s.url,
 		Clients: []identity.Client{{
@@ -77,7 +83,7 @@ func (s *site) handler(log *slog.Logger) (http.Handler, error) {
 		}},
 		ResourceServers: []identity.ResourceServer{{ID: resourceServer, Secret: identity.DigestOf(s.secret.Reveal())}},
 		Codes:           store, Devices: store, Tokens: store, Grants: store, People: store, SignIn: s.signin,
-		Key: key, Registration: true, Now: time.Now, Random: rand.Reader, Log: log,
+		Key: key, IDKey: idKey, Registration: true, Now: time.Now, Random: rand.Reader, Log: log,
 	})
 	if err != nil {
 		return nil, err

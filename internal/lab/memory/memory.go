@@ -207,7 +207,7 @@ func (s *Store) FindDevice(_ context.Context, userCode identity.Digest, now time
 }
 
 // DecideDevice writes a person's answer: with a grant approved, without denied.
-func (s *Store) DecideDevice(_ context.Context, digest identity.Digest, at time.Time, grant *identity.Grant) error {
+func (s *Store) DecideDevice(_ context.Context, digest identity.Digest, signedIn time.Time, grant *identity.Grant) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	request, err := find(s.devices, digest, "device request")
@@ -219,7 +219,7 @@ func (s *Store) DecideDevice(_ context.Context, digest identity.Digest, at time.
 	}
 	request.State = identity.DeviceDenied
 	if grant != nil {
-		request.State, request.Grant, request.AuthTime = identity.DeviceApproved, grant.ID, at
+		request.State, request.Grant, request.AuthTime = identity.DeviceApproved, grant.ID, signedIn
 		s.grants[grant.ID] = cloneGrant(*grant)
 	}
 	s.devices[digest] = request

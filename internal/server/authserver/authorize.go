@@ -69,7 +69,7 @@ func (s *Server) parseAuthRequest(query string) (authRequest, error) {
 	if code, description := unsupported(in, client); code != "" {
 		return fail(code, description)
 	}
-	if request.Scopes, ok = grantScopes(in["scope"]); !ok {
+	if request.Scopes, ok = s.grantScopes(in["scope"]); !ok {
 		return fail("invalid_scope", "none of the scopes is known here")
 	}
 	return request, nil

@@ -24,6 +24,7 @@
 package authserver
 
 import (
+	"crypto/ecdsa"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"errors"
@@ -56,6 +57,8 @@ type Options struct {
 
 	// Key is 32 bytes that all instances share; uses are split off it by HKDF.
 	Key []byte
+	// IDKey signs ID tokens, P-256. nil: there are none, and openid is not known.
+	IDKey *ecdsa.PrivateKey
 	// Registration lets programs register themselves (RFC 7591) without a word from
 	// an administrator.
 	Registration bool
@@ -80,6 +83,7 @@ type Server struct {
 	formKey    web.FormKey
 	clientKey  []byte
 	guesses    *guessCount
+	ids        *idSigner // nil: no ID tokens
 	clients    map[identity.ClientID]identity.Client
 	crossCheck *http.CrossOriginProtection
 }
@@ -102,6 +106,11 @@ func New(options Options) (*Server, error) {
 	s.defaults()
 	if err := s.deriveKeys(); err != nil {
 		return nil, err
+	}
+	if s.IDKey != nil {
+		if s.ids, err = newIDSigner(s.IDKey); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.loadClients(); err != nil {
 		return nil, err
@@ -190,6 +199,9 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST "+s.path+"/device_authorization", s.deviceAuthorization)
 	mux.HandleFunc("POST "+s.path+"/introspect", s.introspect)
 	mux.HandleFunc("POST "+s.path+"/revoke", s.revoke)
+	if s.ids != nil {
+		mux.HandleFunc("GET "+s.path+"/jwks", s.jwks)
+	}
 	if s.Registration {
 		mux.HandleFunc("POST "+s.path+"/register", s.register)
 	}

@@ -45,7 +45,7 @@ func (s *Server) startDevice(w http.ResponseWriter, r *http.Request) (deviceAnsw
 	if !client.Allows(identity.DeviceCode) {
 		return deviceAnswer{}, &oauthError{http.StatusBadRequest, "unauthorized_client", "this client may not use device codes"}
 	}
-	scopes, ok := grantScopes(in["scope"])
+	scopes, ok := s.grantScopes(in["scope"])
 	if !ok {
 		return deviceAnswer{}, &oauthError{http.StatusBadRequest, "invalid_scope", "none of the scopes is known here"}
 	}

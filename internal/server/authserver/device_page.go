@@ -141,7 +141,7 @@ func (s *Server) decideDevice(r *http.Request, session Session, request identity
 		}
 		grant = &made
 	}
-	err := s.Devices.DecideDevice(r.Context(), request.Digest, s.Now(), grant)
+	err := s.Devices.DecideDevice(r.Context(), request.Digest, session.At, grant)
 	if errors.Is(err, identity.ErrDecided) {
 		return &pageError{"This device was decided on already.", ""}
 	}

@@ -43,7 +43,7 @@ func (s *Server) redeemCode(ctx context.Context, client identity.Client, in para
 		s.Log.Info("code refused", "grant", code.Grant, "client", client.ID, "reason", "expired")
 		return tokenAnswer{}, invalidGrant("the code is not valid")
 	}
-	return s.issue(ctx, client, code.Grant)
+	return s.issue(ctx, client, code.Grant, signedIn{code.Nonce, code.AuthTime})
 }
 
 func codeFault(code identity.Code, client identity.Client, in params) string {

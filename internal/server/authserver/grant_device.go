@@ -38,5 +38,5 @@ func (s *Server) pollDevice(ctx context.Context, client identity.Client, in para
 	case request.State == identity.DeviceDenied:
 		return refuse("access_denied")
 	}
-	return s.issue(ctx, client, request.Grant)
+	return s.issue(ctx, client, request.Grant, signedIn{at: request.AuthTime})
 }

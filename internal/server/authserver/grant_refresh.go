@@ -51,7 +51,8 @@ func (s *Server) refreshAllowed(ctx context.Context, client identity.Client, old
 		s.Log.Info("refresh refused", "grant", grant.ID, "client", client.ID, "reason", reason)
 		return invalidGrant("the refresh token is not valid")
 	}
-	return s.personActive(ctx, grant)
+	_, fault := s.personActive(ctx, grant)
+	return fault
 }
 
 // rotate spends the old token. The successor is made before and sealed for it, since

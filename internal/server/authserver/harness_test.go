@@ -2,6 +2,8 @@ package authserver_test
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -55,8 +57,11 @@ func (cookieSignIn) SignedIn(r *http.Request) (authserver.Session, bool) {
 	if err != nil {
 		return authserver.Session{}, false
 	}
-	return authserver.Session{ID: "session of " + cookie.Value, Person: identity.PersonID(cookie.Value)}, true
+	return authserver.Session{ID: "session of " + cookie.Value, Person: identity.PersonID(cookie.Value), At: signedInAt()}, true
 }
+
+// signedInAt is when everybody proved who they are.
+func signedInAt() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
 
 func (cookieSignIn) Begin(w http.ResponseWriter, r *http.Request, back string) {
 	http.Redirect(w, r, "/signin?back="+url.QueryEscape(back), http.StatusSeeOther)
@@ -78,6 +83,10 @@ func newBench(t *testing.T, change ...func(*authserver.Options)) *bench {
 		t: t, url: "http://" + ts.Listener.Addr().String(), store: memory.New(), log: &bytes.Buffer{},
 		clock: &clock{now: time.Now().Truncate(time.Second)},
 	}
+	idKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
 	all := []identity.GrantType{identity.AuthorizationCode, identity.RefreshGrant, identity.DeviceCode}
 	options := authserver.Options{
 		Issuer: b.url,
@@ -91,7 +100,7 @@ func newBench(t *testing.T, change ...func(*authserver.Options)) *bench {
 			{ID: "imaponly", Secret: identity.DigestOf("rs-secret"), Accepts: []string{"imap"}},
 		},
 		Codes: b.store, Devices: b.store, Tokens: b.store, Grants: b.store, People: b.store, SignIn: cookieSignIn{},
-		Key: bytes.Repeat([]byte{7}, 32), Registration: true, Now: b.clock.Now, Random: rand.Reader,
+		Key: bytes.Repeat([]byte{7}, 32), IDKey: idKey, Registration: true, Now: b.clock.Now, Random: rand.Reader,
 		Log: slog.New(slog.NewTextHandler(&lockedWriter{w: b.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, f := range change {
@@ -119,6 +128,8 @@ func (l *lockedWriter) Write(p []byte) (int, error) {
 	defer l.mu.Unlock()
 	return l.w.Write(p)
 }
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // browser returns a client that is signed in as who and follows no redirect.
 func (b *bench) browser(who string) *http.Client {

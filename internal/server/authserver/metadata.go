@@ -12,6 +12,10 @@ type metadata struct {
 	Introspection         string   `json:"introspection_endpoint"`
 	Revocation            string   `json:"revocation_endpoint"`
 	Registration          string   `json:"registration_endpoint,omitempty"`
+	JWKS                  string   `json:"jwks_uri,omitempty"`
+	SubjectTypes          []string `json:"subject_types_supported,omitempty"`
+	IDTokenAlgorithms     []string `json:"id_token_signing_alg_values_supported,omitempty"`
+	Claims                []string `json:"claims_supported,omitempty"`
 	ScopesSupported       []string `json:"scopes_supported"`
 	ResponseTypes         []string `json:"response_types_supported"`
 	ResponseModes         []string `json:"response_modes_supported"`
@@ -33,7 +37,7 @@ func (s *Server) metadata(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Cache-Control", "public, max-age=300")
 	w.Header().Del("Pragma")
 	w.Header().Set("Access-Control-Allow-Origin", "*")
-	writeJSON(w, http.StatusOK, metadata{
+	all := metadata{
 		Issuer:                s.Issuer,
 		Authorization:         s.Issuer + "/authorize",
 		Token:                 s.Issuer + "/token",
@@ -41,7 +45,7 @@ func (s *Server) metadata(w http.ResponseWriter, _ *http.Request) {
 		Introspection:         s.Issuer + "/introspect",
 		Revocation:            s.Issuer + "/revoke",
 		Registration:          registration,
-		ScopesSupported:       Scopes(),
+		ScopesSupported:       s.knownScopes(),
 		ResponseTypes:         []string{"code"},
 		ResponseModes:         []string{"query"},
 		GrantTypes:            []string{"authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"},
@@ -50,5 +54,10 @@ func (s *Server) metadata(w http.ResponseWriter, _ *http.Request) {
 		IntrospectionMethods:  []string{"client_secret_basic", "client_secret_post"},
 		ChallengeMethods:      []string{"S256"},
 		IssParameter:          true,
-	})
+	}
+	if s.ids != nil {
+		all.JWKS, all.SubjectTypes, all.IDTokenAlgorithms = s.Issuer+"/jwks", []string{"public"}, []string{"ES256"}
+		all.Claims = []string{"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "email", "email_verified"}
+	}
+	writeJSON(w, http.StatusOK, all)
 }

@@ -14,11 +14,18 @@ const (
 	ScopeSendOnly = "send-only"
 	ScopeMail     = "urn:ietf:params:oauth:scope:mail"
 	ScopeOffline  = "offline_access"
+	ScopeOpenID   = "openid"
+	ScopeEmail    = "email"
 )
 
-// Scopes lists what the server knows, in the order of its pages.
-func Scopes() []string {
-	return []string{ScopeIMAP, ScopePOP3, ScopeSMTP, ScopeSendOnly, ScopeMail, ScopeOffline}
+// knownScopes lists what the server knows, in the order of its pages. Who signed in
+// can be told only where ID tokens are signed.
+func (s *Server) knownScopes() []string {
+	known := []string{ScopeIMAP, ScopePOP3, ScopeSMTP, ScopeSendOnly, ScopeMail, ScopeOffline}
+	if s.ids != nil {
+		known = append(known, ScopeOpenID, ScopeEmail)
+	}
+	return known
 }
 
 // describeScope is what a person reads on the consent page.
@@ -34,6 +41,10 @@ func describeScope(scope string) string {
 		return "send mail as you, and nothing else"
 	case ScopeMail:
 		return "read, change, delete and send all your mail"
+	case ScopeOpenID:
+		return "know that it is you"
+	case ScopeEmail:
+		return "know your mail address"
 	case ScopeOffline:
 		return "go on doing so while you are away, until you revoke it"
 	}
@@ -44,12 +55,12 @@ func describeScope(scope string) string {
 // left out (RFC 6749 section 3.3 allows it if the answer says so): mail programs ask
 // for calendars and contacts in the same breath. No scope at all means all mail.
 // ok is false when nothing of ours remains.
-func grantScopes(asked string) (scopes []string, ok bool) {
+func (s *Server) grantScopes(asked string) (scopes []string, ok bool) {
 	if strings.TrimSpace(asked) == "" {
 		return []string{ScopeMail}, true
 	}
 	words := strings.Fields(asked)
-	for _, scope := range Scopes() {
+	for _, scope := range s.knownScopes() {
 		if slices.Contains(words, scope) {
 			scopes = append(scopes, scope)
 		}
@@ -60,11 +71,13 @@ func grantScopes(asked string) (scopes []string, ok bool) {
 	return scopes, len(effectiveScopes(scopes)) > 0
 }
 
-// onlySend narrows scopes to sending.
+// onlySend narrows what may be done with the mail to sending.
 func onlySend(scopes []string) []string {
 	narrow := []string{ScopeSendOnly}
-	if slices.Contains(scopes, ScopeOffline) {
-		narrow = append(narrow, ScopeOffline)
+	for _, scope := range []string{ScopeOffline, ScopeOpenID, ScopeEmail} {
+		if slices.Contains(scopes, scope) {
+			narrow = append(narrow, scope)
+		}
 	}
 	return narrow
 }

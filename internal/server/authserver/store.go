@@ -48,9 +48,10 @@ type DeviceStore interface {
 	// AddDevice gives identity.ErrExists while another living request has the code.
 	AddDevice(ctx context.Context, request identity.DeviceRequest) error
 	FindDevice(ctx context.Context, userCode identity.Digest, now time.Time) (identity.DeviceRequest, error)
-	// DecideDevice approves with a grant, which it keeps, and denies without one. A
-	// request that is no longer pending gives identity.ErrDecided.
-	DecideDevice(ctx context.Context, digest identity.Digest, at time.Time, grant *identity.Grant) error
+	// DecideDevice approves with a grant, which it keeps, and denies without one; the
+	// request's AuthTime becomes signedIn. A request that is no longer pending gives
+	// identity.ErrDecided.
+	DecideDevice(ctx context.Context, digest identity.Digest, signedIn time.Time, grant *identity.Grant) error
 	// PollDevice applies DeviceRequest.Poll and returns the request as it was before.
 	// Another client's request is not found, and its clock does not move.
 	PollDevice(ctx context.Context, digest identity.Digest, client identity.ClientID, at time.Time) (before identity.DeviceRequest, tooSoon bool, err error)

@@ -16,6 +16,7 @@ type tokenAnswer struct {
 	TokenType    string `json:"token_type"`
 	ExpiresIn    int64  `json:"expires_in"`
 	RefreshToken string `json:"refresh_token,omitempty"`
+	IDToken      string `json:"id_token,omitempty"`
 	Scope        string `json:"scope"` // always said, since it may be less than asked for
 }
 
@@ -90,13 +91,18 @@ func (s *Server) answer(p pair) tokenAnswer {
 }
 
 // issue keeps the first tokens of a grant and answers with them.
-func (s *Server) issue(ctx context.Context, client identity.Client, id identity.GrantID) (tokenAnswer, *oauthError) {
-	grant, err := s.Grants.Grant(ctx, id)
+func (s *Server) issue(ctx context.Context, client identity.Client, grantID identity.GrantID, how signedIn) (tokenAnswer, *oauthError) {
+	grant, err := s.Grants.Grant(ctx, grantID)
 	if err != nil {
 		return tokenAnswer{}, s.storeFault("find grant", err)
 	}
-	if fault := s.personActive(ctx, grant); fault != nil {
+	person, fault := s.personActive(ctx, grant)
+	if fault != nil {
 		return tokenAnswer{}, fault
+	}
+	id, err := s.idToken(grant, person, how)
+	if err != nil {
+		return tokenAnswer{}, s.storeFault("make ID token", err)
 	}
 	tokens, err := s.mintPair(grant.ID, grant.Scopes)
 	if err != nil {
@@ -109,20 +115,22 @@ func (s *Server) issue(ctx context.Context, client identity.Client, id identity.
 		return tokenAnswer{}, s.storeFault("issue tokens", err)
 	}
 	s.Log.Info("tokens issued", "grant", grant.ID, "person", grant.Person, "client", client.ID, "scopes", grant.Scopes)
-	return s.answer(tokens), nil
+	answer := s.answer(tokens)
+	answer.IDToken = id
+	return answer, nil
 }
 
 // personActive refuses the grants of people who are gone or disabled.
-func (s *Server) personActive(ctx context.Context, grant identity.Grant) *oauthError {
+func (s *Server) personActive(ctx context.Context, grant identity.Grant) (identity.Person, *oauthError) {
 	person, err := s.People.Person(ctx, grant.Person)
 	if err != nil {
-		return s.storeFault("find person", err)
+		return person, s.storeFault("find person", err)
 	}
 	if !person.Disabled.IsZero() {
 		s.Log.Info("token refused", "reason", "person disabled", "grant", grant.ID, "person", grant.Person)
-		return invalidGrant("the grant is not in force")
+		return person, invalidGrant("the grant is not in force")
 	}
-	return nil
+	return person, nil
 }
 
 // storeFault turns what a store said into an answer. Only a definite "no" may be

@@ -240,6 +240,11 @@ func redeemOnce(t *testing.T, s Store) {
 	must(t, s.DecideDevice(ctx, digest("d"), at(1), &yes))
 	_, err := s.Grant(ctx, "g")
 	must(t, err)
+	waiting, err := s.FindDevice(ctx, digest("u"), at(2))
+	must(t, err)
+	if !waiting.AuthTime.Equal(at(1)) || waiting.Grant != "g" {
+		t.Errorf("approved request has grant %q, signed in at %v", waiting.Grant, waiting.AuthTime)
+	}
 	once(t, func(ctx context.Context) (bool, error) {
 		before, tooSoon, err := s.PollDevice(ctx, digest("d"), "c", at(2))
 		return before.State == identity.DeviceApproved && !tooSoon, err
