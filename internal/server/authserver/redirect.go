@@ -70,7 +70,7 @@ func checkRedirectURI(uri string) error {
 	}
 	switch {
 	case u.Scheme == "https":
-		if u.Hostname() == "" {
+		if u.Hostname() == "" || strings.ContainsFunc(u.Hostname(), oddInHost) {
 			return errRedirect
 		}
 	case u.Scheme == "http":
@@ -81,6 +81,12 @@ func checkRedirectURI(uri string) error {
 		return errRedirect
 	}
 	return nil
+}
+
+// oddInHost is what net/url takes in a host and no host name has: ; and , among it,
+// which mean something in the headers that a redirect URI is written into.
+func oddInHost(r rune) bool {
+	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune(".-:", r))
 }
 
 // withQuery adds parameters to a redirect URI, keeping the query it has (RFC 6749

@@ -74,13 +74,18 @@ func policy(formTargets []string) string {
 }
 
 // formSource writes a redirect URI as a CSP source. IPv6 hosts and schemes of
-// programs have no host source in that grammar: the scheme alone stands for them.
+// programs have no host source in that grammar: the scheme alone stands for them, as
+// it does for every host that is not plain letters.
 func formSource(target string) string {
 	u, err := url.Parse(target)
 	if err != nil || u.Scheme == "" {
 		return "'none'"
 	}
-	if u.Host == "" || strings.ContainsAny(u.Host, "[]") || (u.Scheme != "http" && u.Scheme != "https") {
+	// net/url lets a host hold ; and , which end a directive and a policy.
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune(".-:", r)
+	}
+	if u.Host == "" || strings.ContainsFunc(u.Host, func(r rune) bool { return !plain(r) }) || (u.Scheme != "http" && u.Scheme != "https") {
 		return u.Scheme + ":"
 	}
 	return u.Scheme + "://" + u.Host
