@@ -1,0 +1,173 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// letterlock builds the real program.
+func letterlock(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "letterlock")
+	if runtime.GOOS == "windows" {
+		path += ".exe"
+	}
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", path, "../letterlock")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build letterlock: %v\n%s", err, out)
+	}
+	return path
+}
+
+func noBrowser(context.Context, string) error { return errors.New("no browser in tests") }
+
+// TestRuns runs the story with the program just built, in each way it can go.
+func TestRuns(t *testing.T) {
+	program := letterlock(t)
+	t.Run("once", func(t *testing.T) { once(t, program) })
+	t.Run("person", func(t *testing.T) { person(t, program) })
+	t.Run("interrupted", func(t *testing.T) { interrupted(t, program) })
+}
+
+func once(t *testing.T, program string) {
+	temp := t.TempDir()
+	var out bytes.Buffer
+	err := Run(t.Context(), Options{Once: true, Letterlock: program, Servers: "builtin", Out: &out, Open: noBrowser, Temp: temp})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	want := regexp.MustCompile(`\A1 Sign in      http://127\.0\.0\.1:\d+  signed in as you@try\.test
+2 Token        mutt's command prints llat_…  valid (59|60) min, on disk only encrypted
+3 IMAP, SMTP   XOAUTH2 ok, OAUTHBEARER ok \(built-in servers\)
+Passwords stored: none\.
+Your own mail:  letterlock register google && letterlock login you@gmail\.com
+\z`)
+	if !want.MatchString(out.String()) {
+		t.Errorf("the story was:\n%s", out.String())
+	}
+	wantEmpty(t, temp)
+}
+
+// wantEmpty: nothing is left behind.
+func wantEmpty(t *testing.T, dir string) {
+	t.Helper()
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
+}
+
+// person waits as `make try` does, with the test for a person.
+func person(t *testing.T, program string) {
+	temp := t.TempDir()
+	clicked := make(chan error, 1)
+	open := func(ctx context.Context, url string) error {
+		clicked <- click(ctx, url)
+		return nil
+	}
+	var out bytes.Buffer
+	if err := Run(t.Context(), Options{Letterlock: program, Servers: "builtin", Out: &out, Terminal: true, Open: open, Temp: temp}); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	if err := <-clicked; err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(out.String(), "(waiting)\r\x1b[K1 Sign in ") {
+		t.Errorf("the waiting line was not written over:\n%q", out.String())
+	}
+	wantEmpty(t, temp)
+}
+
+// interrupted: whoever gives up before signing in leaves nothing behind either.
+func interrupted(t *testing.T, program string) {
+	temp := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	open := func(context.Context, string) error { cancel(); return nil }
+	var out bytes.Buffer
+	err := Run(ctx, Options{Letterlock: program, Servers: "builtin", Out: &out, Open: open, Temp: temp})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want context.Canceled", err)
+	}
+	if strings.Contains(out.String(), "signed in") || !strings.Contains(out.String(), "(waiting)\n") {
+		t.Errorf("printed:\n%s", out.String())
+	}
+	wantEmpty(t, temp)
+}
+
+// TestFailures: a line that is not proven is not printed, and the run fails.
+func TestFailures(t *testing.T) {
+	for name, c := range map[string]struct{ script, want, printed string }{
+		"login fails":            {`echo no such flag >&2; exit 64`, "no such flag", ""},
+		"login says nothing":     {`exit 0`, "letterlock login", ""},
+		"the address is refused": {`case $1 in login) echo "$4/authorize?x=1"; exec sleep 600;; esac`, "click: page /authorize answered 400", ""},
+		"login lies":             {`case $1 in login) echo "$4/device"; echo "$4/authorize?x=1";; esac`, "click: page", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			temp, program := t.TempDir(), filepath.Join(t.TempDir(), "letterlock")
+			if runtime.GOOS == "windows" {
+				return // a shell script stands for the program
+			}
+			if err := os.WriteFile(program, []byte("#!/bin/sh\n"+c.script+"\n"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			var out bytes.Buffer
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			err := Run(ctx, Options{Once: true, Letterlock: program, Servers: "builtin", Out: &out, Open: noBrowser, Temp: temp})
+			if err == nil || !strings.Contains(err.Error(), c.want) || out.String() != c.printed {
+				t.Errorf("got %v and printed %q", err, out.String())
+			}
+			wantEmpty(t, temp)
+		})
+	}
+}
+
+func TestOneToken(t *testing.T) {
+	good := "llat_" + strings.Repeat("a", 43)
+	if token, err := oneToken(good + "\n"); err != nil || token != good {
+		t.Errorf("a good line: %q %v", token, err)
+	}
+	for _, out := range []string{"", "\n", good + "\n\n", good + "\n" + good + "\n", " " + good, "llrt_" + strings.Repeat("a", 43), good + "b", "eyJhbGciOiJub25lIn0.e30."} {
+		if _, err := oneToken(out); err == nil {
+			t.Errorf("%q passed for one line with a token", out)
+		}
+	}
+}
+
+func TestOnlyEncrypted(t *testing.T) {
+	token := "llat_" + strings.Repeat("ab1", 15)[:43]
+	random := strings.TrimPrefix(token, "llat_")
+	age := "age-encryption.org/v1\n-> X25519 x\n"
+	for name, c := range map[string]struct {
+		files map[string]string
+		good  bool
+	}{
+		"encrypted":          {map[string]string{"a/grant.age": age, "config.toml": "[x]"}, true},
+		"nothing kept":       {map[string]string{"config.toml": "[x]"}, false},
+		"open":               {map[string]string{"grant.age": age, "deep/er/log": "got " + token}, false},
+		"without its prefix": {map[string]string{"grant.age": age, "log": random}, false},
+		"in base64":          {map[string]string{"grant.age": age, "log": base64.StdEncoding.EncodeToString([]byte(random))}, false},
+	} {
+		dir := t.TempDir()
+		for file, text := range c.files {
+			path := filepath.Join(dir, file)
+			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := onlyEncrypted(dir, token); (err == nil) != c.good {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -1,0 +1,121 @@
+package trymail
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	gosasl "github.com/emersion/go-sasl"
+
+	"github.com/letterlock-mail/letterlock/internal/sasl"
+)
+
+// A checker asks the authorization server about tokens.
+type checker struct{ Options }
+
+// errUnavailable: nobody could say whether the token is good. That is not the
+// token's fault, and a client must not be told to throw it away.
+var errUnavailable = errors.New("the authorization server cannot be asked")
+
+// mechanisms are what both servers offer.
+func mechanisms() []string { return []string{sasl.OAuthBearer, sasl.XOAuth2} }
+
+// server returns the server side of a mechanism. Who signed in goes to welcome; scope
+// is what the token must have.
+func (c checker) server(mechanism, scope string, welcome func(user string), refuse func(error) error) (gosasl.Server, error) {
+	if !sasl.IsToken(mechanism) {
+		return nil, refuse(sasl.ErrMechanism)
+	}
+	inner, err := sasl.NewServer(mechanism, func(presented sasl.Credentials) error {
+		user, err := c.check(presented, scope)
+		if err == nil {
+			welcome(user)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, refuse(err)
+	}
+	return refusing{inner, refuse}, nil
+}
+
+// refusing gives errors the form that the library around it sends.
+type refusing struct {
+	gosasl.Server
+	refuse func(error) error
+}
+
+func (r refusing) Next(response []byte) ([]byte, bool, error) {
+	challenge, done, err := r.Server.Next(response)
+	if err != nil {
+		err = r.refuse(err)
+	}
+	return challenge, done, err
+}
+
+// An introspection is what counts of RFC 7662 section 2.2.
+type introspection struct {
+	Active   bool   `json:"active"`
+	Username string `json:"username"`
+	Scope    string `json:"scope"`
+}
+
+func (c checker) check(presented sasl.Credentials, scope string) (user string, err error) {
+	answer, err := c.introspect(presented.Secret.Reveal())
+	if err != nil {
+		c.Log.Error("introspection", "error", err)
+		return "", errUnavailable
+	}
+	refusal := func(status string) error {
+		c.Log.Info("token refused", "mechanism", presented.Mechanism, "user", presented.User, "status", status)
+		return &sasl.Refusal{Status: status, Scope: scope, OpenIDConfiguration: c.OpenIDConfiguration}
+	}
+	switch {
+	case !answer.Active || answer.Username == "":
+		return "", refusal("invalid_token")
+	case presented.User != "" && !strings.EqualFold(presented.User, answer.Username):
+		return "", refusal("invalid_token")
+	case !slices.Contains(strings.Fields(answer.Scope), scope):
+		return "", refusal("insufficient_scope")
+	}
+	return strings.ToLower(answer.Username), nil
+}
+
+// introspect asks anew at every login: a token that was revoked a second ago must
+// not log in.
+func (c checker) introspect(token string) (answer introspection, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	body := url.Values{"token": {token}, "token_type_hint": {"access_token"}}.Encode()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.Introspection, strings.NewReader(body))
+	if err != nil {
+		return answer, fmt.Errorf("make introspection request: %w", err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.SetBasicAuth(c.ClientID, c.Secret.Reveal())
+	resp, err := c.HTTP.Do(req)
+	if err != nil {
+		return answer, fmt.Errorf("ask for introspection: %w", err)
+	}
+	defer resp.Body.Close()
+	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if resp.StatusCode != http.StatusOK || media != "application/json" {
+		return answer, fmt.Errorf("introspection answered %d", resp.StatusCode)
+	}
+	data, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err != nil {
+		return answer, fmt.Errorf("read introspection: %w", err)
+	}
+	if err := json.Unmarshal(data, &answer); err != nil {
+		return answer, errors.New("introspection answered something that is not its JSON")
+	}
+	return answer, nil
+}

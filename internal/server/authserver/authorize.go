@@ -1,0 +1,180 @@
+package authserver
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+
+	"github.com/letterlock-mail/letterlock/internal/server/identity"
+	"github.com/letterlock-mail/letterlock/internal/server/web"
+)
+
+// An authRequest is a checked authorization request (RFC 6749 section 4.1.1).
+type authRequest struct {
+	Client      identity.Client
+	RedirectURI string
+	State       string
+	Scopes      []string
+	Challenge   string
+	Nonce       string
+	Prompt      string
+}
+
+// A pageError is a fault that must not be sent to the redirect URI, since that is
+// what cannot be trusted (RFC 6749 section 4.1.2.1).
+type pageError struct{ what, hint string }
+
+func (e *pageError) Error() string { return e.what }
+
+// A redirectError goes back to the client.
+type redirectError struct {
+	request     authRequest
+	code        string
+	description string
+}
+
+func (e *redirectError) Error() string { return e.code + ": " + e.description }
+
+// parseAuthRequest checks the query of an authorization request. First who asks and
+// where the answer may go; only then are faults answered there.
+func (s *Server) parseAuthRequest(query string) (authRequest, error) {
+	var request authRequest
+	if len(query) > maxQuery {
+		return request, &pageError{"The request is too long.", ""}
+	}
+	in, twice, err := parseParams(query)
+	if err != nil || slices.Contains(twice, "client_id") || slices.Contains(twice, "redirect_uri") {
+		return request, &pageError{"The program sent a malformed request.", "Update the program, or tell its makers."}
+	}
+	client, ok := s.client(in["client_id"])
+	if !ok {
+		return request, &pageError{"This server does not know the program that sent you here.", "Check the client id in its settings."}
+	}
+	// RFC 9700 section 2.1. Never defaulted, not even to the only one registered: the
+	// code is bound to what was asked for, and a client that names nothing is confused.
+	if !matchRedirect(client.RedirectURIs, in["redirect_uri"]) {
+		return request, &pageError{"The program wants the answer sent to a place that is not registered for it.", "Nothing was allowed."}
+	}
+	request = authRequest{Client: client, RedirectURI: in["redirect_uri"], State: in["state"], Challenge: in["code_challenge"], Nonce: in["nonce"], Prompt: in["prompt"]}
+	if slices.Contains(twice, "state") {
+		request.State = ""
+	}
+	fail := func(code, description string) (authRequest, error) {
+		return request, &redirectError{request, code, description}
+	}
+	if len(twice) > 0 {
+		return fail("invalid_request", "a parameter came twice")
+	}
+	if code, description := unsupported(in, client); code != "" {
+		return fail(code, description)
+	}
+	if request.Scopes, ok = s.grantScopes(in["scope"]); !ok {
+		return fail("invalid_scope", "none of the scopes is known here")
+	}
+	return request, nil
+}
+
+// unsupported names the first thing that this server does not do.
+func unsupported(in params, client identity.Client) (code, description string) {
+	switch {
+	case in["request"] != "":
+		return "request_not_supported", "request objects are not supported"
+	case in["request_uri"] != "":
+		return "request_uri_not_supported", "request objects are not supported"
+	case in["response_type"] == "":
+		return "invalid_request", "response_type is missing"
+	case in["response_type"] != "code":
+		return "unsupported_response_type", "want response_type=code"
+	case in["response_mode"] != "" && in["response_mode"] != "query":
+		return "invalid_request", "want response_mode=query"
+	case !client.Allows(identity.AuthorizationCode):
+		return "unauthorized_client", "this client may not use authorization codes"
+	case in["code_challenge"] == "":
+		return "invalid_request", "PKCE is required: code_challenge is missing"
+	case in["code_challenge_method"] != "S256":
+		// An absent method means plain (RFC 7636 section 4.3), which proves nothing
+		// to whoever read the request.
+		return "invalid_request", "want code_challenge_method=S256"
+	case !validChallenge(in["code_challenge"]):
+		return "invalid_request", "code_challenge is not an S256 challenge"
+	}
+	return "", ""
+}
+
+// authorize is the authorization endpoint.
+func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
+	request, err := s.parseAuthRequest(r.URL.RawQuery)
+	if err != nil {
+		s.answerFault(w, r, err)
+		return
+	}
+	session, ok := s.SignIn.SignedIn(r)
+	if request.Prompt == "none" {
+		// A person always decides here (RFC 8252 section 8.6: who the client is cannot
+		// be known), so nothing can be had without a page.
+		code := "consent_required"
+		if !ok {
+			code = "login_required"
+		}
+		s.answerFault(w, r, &redirectError{request, code, "a person has to decide"})
+		return
+	}
+	if !ok {
+		s.SignIn.Begin(w, r, s.path+"/authorize?"+r.URL.RawQuery)
+		return
+	}
+	person, err := s.activePerson(r, session)
+	if err != nil {
+		s.answerFault(w, r, err)
+		return
+	}
+	consentPage().Show(w, http.StatusOK, consentView{
+		Action: s.path + "/consent", Client: request.Client, Address: person.Address, Lines: scopeLines(request.Scopes),
+		OfferSendOnly: canSend(request.Scopes), Target: targetOf(request.RedirectURI),
+		Request: r.URL.RawQuery, Token: s.formKey.Token(session.ID, "consent", r.URL.RawQuery),
+	}, request.RedirectURI)
+}
+
+// activePerson finds the signed-in person, who may have been disabled since.
+func (s *Server) activePerson(r *http.Request, session Session) (identity.Person, error) {
+	person, err := s.People.Person(r.Context(), session.Person)
+	switch {
+	case errors.Is(err, identity.ErrNotFound) || err == nil && !person.Disabled.IsZero():
+		return person, &pageError{"Your account is not active here.", "Ask your administrator."}
+	case err != nil:
+		s.Log.Error("find person", "error", err)
+		return person, &pageError{"The server cannot look up your account now.", "Try again in a minute."}
+	}
+	return person, nil
+}
+
+// answerFault shows a fault to the person or sends it to the client.
+func (s *Server) answerFault(w http.ResponseWriter, r *http.Request, err error) {
+	var back *redirectError
+	if errors.As(err, &back) {
+		s.Log.Info("authorization refused", "client", back.request.Client.ID, "error", back.code, "reason", back.description)
+		s.redirect(w, r, back.request, url.Values{"error": {back.code}, "error_description": {back.description}})
+		return
+	}
+	var page *pageError
+	if errors.As(err, &page) {
+		s.Log.Info("authorization refused", "reason", page.what)
+		web.Fault(w, http.StatusBadRequest, page.what, page.hint)
+		return
+	}
+	s.Log.Error("authorization", "error", err)
+	web.Fault(w, http.StatusServiceUnavailable, "The server cannot do this now.", "Try again in a minute.")
+}
+
+// redirect sends an authorization response. 303, because after 307 the browser would
+// repeat the POST, form and all, to the client (RFC 9700 section 4.12); iss always,
+// errors too (RFC 9207 section 2).
+func (s *Server) redirect(w http.ResponseWriter, _ *http.Request, request authRequest, answer url.Values) {
+	if request.State != "" {
+		answer.Set("state", request.State)
+	}
+	answer.Set("iss", s.Issuer)
+	w.Header().Set("Location", withQuery(request.RedirectURI, answer))
+	w.WriteHeader(http.StatusSeeOther)
+}

@@ -1,0 +1,88 @@
+package authserver
+
+import (
+	"io"
+	"net/http"
+	"net/url"
+
+	"github.com/letterlock-mail/letterlock/internal/server/identity"
+	"github.com/letterlock-mail/letterlock/internal/server/web"
+)
+
+// consent takes the answer of the consent page. The form carries the whole request
+// and a token over it: nothing is kept between page and answer, so that two instances
+// need share no more than the key. The request is checked again from the start.
+func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
+	in, ok := pageForm(w, r)
+	if !ok {
+		return
+	}
+	session, ok := s.SignIn.SignedIn(r)
+	if !ok || !s.formKey.Valid(in["token"], session.ID, "consent", in["request"]) {
+		web.Fault(w, http.StatusForbidden, "This form is not from your current session.", "Start again from the program that sent you here.")
+		return
+	}
+	request, err := s.parseAuthRequest(in["request"])
+	if err != nil {
+		s.answerFault(w, r, err)
+		return
+	}
+	if _, err := s.activePerson(r, session); err != nil {
+		s.answerFault(w, r, err)
+		return
+	}
+	if in["decision"] != "allow" {
+		s.answerFault(w, r, &redirectError{request, "access_denied", "the person said no"})
+		return
+	}
+	if in["limit"] == ScopeSendOnly && canSend(request.Scopes) {
+		request.Scopes = onlySend(request.Scopes)
+	}
+	code, err := s.addCode(r, session, request)
+	if err != nil {
+		s.answerFault(w, r, err)
+		return
+	}
+	s.redirect(w, r, request, url.Values{"code": {code}})
+}
+
+// addCode keeps the consent and returns the code that stands for it.
+func (s *Server) addCode(r *http.Request, session Session, request authRequest) (string, error) {
+	grant, err := s.newGrant(session, request.Client, request.Scopes)
+	if err != nil {
+		return "", err
+	}
+	code, codeDigest, err := s.mint(codePrefix)
+	if err != nil {
+		return "", err
+	}
+	err = s.Codes.AddCode(r.Context(), grant, identity.Code{
+		Digest: codeDigest, Grant: grant.ID, Client: request.Client.ID, RedirectURI: request.RedirectURI,
+		Challenge: request.Challenge, Nonce: request.Nonce, AuthTime: session.At, Expires: grant.Created.Add(s.CodeLifetime),
+	})
+	if err != nil {
+		return "", err
+	}
+	s.Log.Info("consent given", "grant", grant.ID, "person", grant.Person, "client", grant.Client, "scopes", grant.Scopes)
+	return code.Reveal(), nil
+}
+
+func (s *Server) newGrant(session Session, client identity.Client, scopes []string) (identity.Grant, error) {
+	id, err := s.newID()
+	return identity.Grant{
+		ID: identity.GrantID(id), Person: session.Person, Client: client.ID, Scopes: scopes, Created: s.Now(),
+	}, err
+}
+
+// pageForm reads a form of one of our pages.
+func pageForm(w http.ResponseWriter, r *http.Request) (params, bool) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err == nil {
+		in, twice, err := parseForm(string(body))
+		if err == nil && len(twice) == 0 {
+			return in, true
+		}
+	}
+	web.Fault(w, http.StatusBadRequest, "The form arrived damaged.", "Start again from the program that sent you here.")
+	return nil, false
+}

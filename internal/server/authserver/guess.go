@@ -1,0 +1,79 @@
+package authserver
+
+import (
+	"sync"
+	"time"
+)
+
+// guessCount bounds wrong user codes: a code has 34.5 bits and many may be waiting at
+// once. A few tries for a person, more for a network that many may share, then
+// ten minutes of silence: RFC 8628 section 5.1 leaves the numbers open. It counts in this process only; package throttle is
+// to share the count between instances.
+type guessCount struct {
+	mu   sync.Mutex
+	seen map[string]window
+}
+
+type window struct {
+	from  time.Time
+	wrong int
+}
+
+const (
+	personLimit  = 5
+	networkLimit = 20
+	guessWindow  = 10 * time.Minute
+	guessEntries = 10_000
+)
+
+// A guesser is one of those to whom a wrong code is counted.
+type guesser struct {
+	key   string
+	limit int
+}
+
+func newGuessCount() *guessCount { return &guessCount{seen: map[string]window{}} }
+
+func (g *guessCount) allowed(now time.Time, by []guesser) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, who := range by {
+		if entry, ok := g.seen[who.key]; ok && now.Before(entry.from.Add(guessWindow)) && entry.wrong >= who.limit {
+			return false
+		}
+	}
+	return true
+}
+
+func (g *guessCount) wrong(now time.Time, by []guesser) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.prune(now)
+	for _, who := range by {
+		entry := g.seen[who.key]
+		if entry.from.IsZero() || !now.Before(entry.from.Add(guessWindow)) {
+			entry = window{from: now}
+		}
+		entry.wrong++
+		g.seen[who.key] = entry
+	}
+}
+
+// prune keeps the table bounded. When all entries are young there is a flood, and to
+// forget them all would be to help it: only the oldest goes.
+func (g *guessCount) prune(now time.Time) {
+	if len(g.seen) < guessEntries {
+		return
+	}
+	oldest, found := "", now
+	for key, entry := range g.seen {
+		if !now.Before(entry.from.Add(guessWindow)) {
+			delete(g.seen, key)
+		} else if entry.from.Before(found) {
+			oldest, found = key, entry.from
+		}
+	}
+	if len(g.seen) >= guessEntries {
+		delete(g.seen, oldest)
+	}
+}

@@ -1,0 +1,124 @@
+package authserver
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/letterlock-mail/letterlock/internal/server/identity"
+)
+
+// introspection is an active answer. Names and forms are those that Dovecot 2.3 and
+// 2.4 read: aud is one string, username lower case, token_type Bearer.
+type introspection struct {
+	Active    bool   `json:"active"`
+	Username  string `json:"username"`
+	Subject   string `json:"sub"`
+	Scope     string `json:"scope"`
+	Audience  string `json:"aud"`
+	Issuer    string `json:"iss"`
+	ClientID  string `json:"client_id"`
+	Expires   int64  `json:"exp"`
+	Issued    int64  `json:"iat"`
+	TokenType string `json:"token_type"`
+}
+
+// inactive is every no (RFC 7662 section 2.2): without reason and without a user.
+// Dovecot takes a user name for a yes, whatever the status says.
+type inactive struct {
+	Active bool `json:"active"`
+}
+
+// introspect is RFC 7662, for mail servers that prove who they are: without that it
+// would be an oracle for guessed tokens (section 4).
+func (s *Server) introspect(w http.ResponseWriter, r *http.Request) {
+	in, fault := form(w, r)
+	server, ok := s.resourceServer(r, in)
+	if !ok {
+		w.Header().Set("WWW-Authenticate", `Basic realm="letterlock introspection"`)
+		fault = &oauthError{http.StatusUnauthorized, "invalid_client", "introspection is for known resource servers"}
+	}
+	if fault != nil {
+		writeError(w, fault)
+		return
+	}
+	tokenDigest, ok := digest(in["token"], accessPrefix)
+	if !ok {
+		writeJSON(w, http.StatusOK, inactive{})
+		return
+	}
+	answer, reason, err := s.lookUp(r, server, tokenDigest)
+	switch {
+	case err != nil:
+		// 5xx is read as "try again" by all of them, and holds no user.
+		s.Log.Error("introspect", "server", server.ID, "error", err)
+		writeError(w, serverError())
+	case reason != "":
+		s.Log.Info("token inactive", "server", server.ID, "reason", reason)
+		writeJSON(w, http.StatusOK, inactive{})
+	default:
+		writeJSON(w, http.StatusOK, answer)
+	}
+}
+
+// lookUp finds a token in force; reason is why there is none.
+func (s *Server) lookUp(r *http.Request, server identity.ResourceServer, tokenDigest identity.Digest) (answer introspection, reason string, err error) {
+	token, grant, err := s.Tokens.AccessToken(r.Context(), tokenDigest)
+	if errors.Is(err, identity.ErrNotFound) {
+		return answer, "unknown", nil
+	}
+	if err != nil {
+		return answer, "", err
+	}
+	scopes := effectiveScopes(token.Scopes)
+	switch {
+	case !token.Revoked.IsZero() || !grant.Revoked.IsZero():
+		return answer, "revoked", nil
+	case !s.Now().Before(token.Expires):
+		return answer, "expired", nil
+	case !accepts(server, scopes):
+		return answer, "not for this server", nil
+	}
+	person, err := s.People.Person(r.Context(), grant.Person)
+	if errors.Is(err, identity.ErrNotFound) || err == nil && !person.Disabled.IsZero() {
+		return answer, "person disabled", nil
+	}
+	if err != nil {
+		return answer, "", err
+	}
+	return introspection{
+		Active: true, Username: strings.ToLower(person.Address), Subject: string(person.ID), Scope: strings.Join(scopes, " "),
+		Audience: s.Audience, Issuer: s.Issuer, ClientID: string(grant.Client),
+		Expires: token.Expires.Unix(), Issued: token.Issued.Unix(), TokenType: "Bearer",
+	}, "", nil
+}
+
+func accepts(server identity.ResourceServer, scopes []string) bool {
+	if len(server.Accepts) == 0 {
+		return len(scopes) > 0
+	}
+	return slices.ContainsFunc(scopes, func(scope string) bool { return slices.Contains(server.Accepts, scope) })
+}
+
+// resourceServer finds who asks, by HTTP Basic or by a secret in the body: Dovecot 2.3
+// does the latter, or the former beside an empty pair in the body, which is no second
+// method. Two methods at once are refused (RFC 6749 section 2.3).
+func (s *Server) resourceServer(r *http.Request, in params) (identity.ResourceServer, bool) {
+	id, password, basic := r.BasicAuth()
+	if !basic {
+		id, password = in["client_id"], in["client_secret"]
+	} else if in["client_secret"] != "" {
+		return identity.ResourceServer{}, false
+	}
+	if password == "" || len(password) > maxValue {
+		return identity.ResourceServer{}, false
+	}
+	given := identity.DigestOf(password)
+	for _, server := range s.ResourceServers {
+		if server.ID == id {
+			return server, server.Secret.Equal(given)
+		}
+	}
+	return identity.ResourceServer{}, false
+}
