@@ -322,10 +322,16 @@ func TestMicrosoftRefuses(t *testing.T) {
 		s.expect(bad.name, before)
 	}
 	*ann = MicrosoftPerson{Tenant: "1111"}
+	microsoftDevice(s, m, ann)
+	everyRefusalFired(t, m)
+}
 
-	ask := url.Values{"client_id": {"app"}, "scope": {outlook + "IMAP.AccessAsUser.All offline_access"}}
+// microsoftDevice fires the refusals of the device flow.
+func microsoftDevice(s *stand, m *Microsoft, ann *MicrosoftPerson) {
+	const token, codes = "https://login.microsoftonline.com/common/oauth2/v2.0/token", "https://login.microsoftonline.com/common/oauth2/v2.0/devicecode"
+	ask := url.Values{"client_id": {"app"}, "scope": {"https://outlook.office.com/IMAP.AccessAsUser.All offline_access"}}
 	poll := func(client string) url.Values {
-		s.post(at("common", "devicecode"), with(ask, "client_id", client))
+		s.post(codes, with(ask, "client_id", client))
 		return url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:device_code"}, "client_id": {client}, "device_code": {s.field("device_code")}}
 	}
 	for _, bad := range []struct {
@@ -338,11 +344,10 @@ func TestMicrosoftRefuses(t *testing.T) {
 		form := poll(bad.client)
 		bad.prepare()
 		before := m.Fired()
-		s.post(at("common", "token"), form)
+		s.post(token, form)
 		s.expect(bad.name, before)
 	}
-	before = m.Fired()
-	s.post(at("common", "token"), with(poll("app"), "device_code", "x"))
+	before := m.Fired()
+	s.post(token, with(poll("app"), "device_code", "x"))
 	s.expect("70018", before)
-	everyRefusalFired(t, m)
 }
