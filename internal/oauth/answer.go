@@ -92,7 +92,7 @@ func (a answer) object() (object, error) {
 		return nil, a.malformed(errors.New("empty answer"))
 	}
 	kind, _, _ := strings.Cut(a.header.Get("Content-Type"), ";")
-	if kind != "" && !strings.Contains(kind, "json") {
+	if errors.Is(err, errNotJSON) && kind != "" && !strings.Contains(kind, "json") {
 		return nil, a.malformed(fmt.Errorf("the answer is %s, not JSON", kind))
 	}
 	return nil, a.malformed(err)
@@ -168,6 +168,8 @@ type object map[string]json.RawMessage
 
 const maxDepth = 16
 
+var errNotJSON = errors.New("not JSON")
+
 func parseObject(body []byte) (object, error) {
 	body = bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")) // some servers send a byte order mark
 	dec := json.NewDecoder(bytes.NewReader(body))
@@ -193,7 +195,7 @@ func checkValue(dec *json.Decoder, depth int) error {
 	}
 	token, err := dec.Token()
 	if err != nil {
-		return errors.New("not JSON")
+		return errNotJSON
 	}
 	open, nested := token.(json.Delim)
 	if !nested {
@@ -205,7 +207,7 @@ func checkValue(dec *json.Decoder, depth int) error {
 			name, err := dec.Token()
 			key, isText := name.(string)
 			if err != nil || !isText {
-				return errors.New("not JSON")
+				return errNotJSON
 			}
 			if seen[key] {
 				return errors.New("JSON object names a member twice")
@@ -217,7 +219,7 @@ func checkValue(dec *json.Decoder, depth int) error {
 		}
 	}
 	if _, err := dec.Token(); err != nil {
-		return errors.New("not JSON")
+		return errNotJSON
 	}
 	return nil
 }

@@ -52,8 +52,9 @@ func secretParameter(name string) bool {
 }
 
 func (s *scrubber) add(words ...string) {
+	const shortest = 4 // less is no secret, and would be found in any word
 	for _, word := range words {
-		if word != "" {
+		if len(word) >= shortest {
 			s.words = append(s.words, word, url.QueryEscape(word), url.PathEscape(word))
 		}
 	}
