@@ -172,46 +172,14 @@ func forecast(g *account.Grant, prov provider.Provider, now time.Time) (*time.Ti
 	if g.Refresh.IsZero() {
 		return nil, "when the token ends"
 	}
-	var next time.Time
-	text := ""
-	consider := func(at time.Time, why string) {
-		if next.IsZero() || at.Before(next) {
-			next, text = at, why
-		}
+	when, rule := provider.Forecast(prov, g.SignedIn, g.Refreshed, now)
+	if !g.RefreshExpiry.IsZero() && (when.IsZero() || g.RefreshExpiry.Before(when)) {
+		when, rule = g.RefreshExpiry, "the provider says so"
 	}
-	if !g.RefreshExpiry.IsZero() {
-		consider(g.RefreshExpiry, "the provider says so")
-	}
-	possible := ""
-	for _, rule := range prov.Lifetimes {
-		if rule.Days == 0 {
-			continue
-		}
-		from := g.SignedIn
-		if rule.Idle && g.Refreshed.After(from) {
-			from = g.Refreshed
-		}
-		at := from.AddDate(0, 0, rule.Days)
-		if rule.When != "" {
-			// An uncertain rule is told of until its day has passed.
-			if possible == "" && at.After(now) {
-				possible = fmt.Sprintf("%s %s", inDays(at, now), rule.When)
-			}
-			continue
-		}
-		consider(at, rule.Rule)
-	}
-	switch {
-	case next.IsZero() && possible == "":
+	if when.IsZero() {
 		return nil, "not foreseen"
-	case next.IsZero():
-		return nil, possible
 	}
-	text = inDays(next, now)
-	if possible != "" {
-		text += " (" + possible + ")"
-	}
-	return &next, text
+	return point(when), inDays(when, now) + ": " + rule
 }
 
 func inDays(at, now time.Time) string {

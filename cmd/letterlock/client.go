@@ -175,5 +175,5 @@ func genericResources(supported []string) []provider.Resource {
 	if len(send) > 0 {
 		scopes[provider.SendOnly] = append(send, identity...)
 	}
-	return []provider.Resource{{Name: "mail", Purposes: []provider.Purpose{provider.IMAP, provider.POP3, provider.SMTP}, Scopes: scopes}}
+	return []provider.Resource{{Name: "mail", Purposes: []provider.Purpose{provider.IMAP, provider.POP3, provider.SMTP, provider.Send}, Scopes: scopes}}
 }

@@ -61,7 +61,7 @@ func accountFault(err error) *cli.Fault {
 		if needed.Account != needed.Login {
 			hint += " --account " + shellWord(needed.Account)
 		}
-		return cli.Wrap(cli.NoPerm, err, hint)
+		return &cli.Fault{Code: cli.NoPerm, What: err.Error(), Details: likelyCause(needed), Hint: hint, Err: err}
 	case errors.As(err, &rejected):
 		hint := "the client id or its secret is no longer good: letterlock register " + shellWord(rejected.Provider)
 		var answer *oauth.Error

@@ -150,7 +150,7 @@ func (s *signIn) grant(ctx context.Context, token granted, flow provider.Flow) (
 	}
 	for _, r := range s.provider.Resources {
 		if scopes := r.Scopes[s.right]; len(scopes) > 0 {
-			g.Resources = append(g.Resources, account.Resource{Name: r.Name, Purposes: r.Purposes, Scopes: scopes, Indicator: r.Indicator})
+			g.Resources = append(g.Resources, account.Resource{Name: r.Name, Purposes: purposes(r, s.right), Scopes: scopes, Indicator: r.Indicator})
 		}
 	}
 	return &grantInfo{g}, nil
@@ -219,4 +219,13 @@ func (s *signIn) otherPerson(ctx context.Context, who string) error {
 	// An issuer of one's own often knows people by another address than their mailbox.
 	s.p.term.Sayf("note: %s; mail servers may mind", what)
 	return nil
+}
+
+// purposes are those of a resource that the right covers: a token that can only send
+// is not handed out for reading, so that no server sees it presented for that.
+func purposes(r provider.Resource, right provider.Right) []provider.Purpose {
+	if right != provider.SendOnly {
+		return r.Purposes
+	}
+	return slices.DeleteFunc(slices.Clone(r.Purposes), func(p provider.Purpose) bool { return p == provider.IMAP || p == provider.POP3 })
 }

@@ -58,6 +58,12 @@ func openKeys(folder, name string, key config.Key, p *program) (tokenstore.Keys,
 			folder = key.Path
 		}
 		return tokenstore.NewFile(folder), nil
+	case "keyring":
+		return tokenstore.NewKeyring(folder, p.surroundings()), nil
+	case "gpg":
+		return tokenstore.NewGPG(folder, key.Recipient, p.surroundings()), nil
+	case "pipe":
+		return tokenstore.NewPipe(folder, key.Encrypt, key.Decrypt, p.surroundings()), nil
 	}
 	return nil, cli.Faultf(cli.Config, "it is file, keyring, gpg, or the NAME of a [key.NAME] section", "there is no key source %q", cli.Line(name))
 }
@@ -81,16 +87,19 @@ func (p *program) chooseKeys(ctx context.Context, flag, name string) (source str
 		}
 		return source, keys, keyRemark(keys.Source()), nil
 	}
-	for _, source := range []string{"keyring", "gpg"} {
-		keys, err := p.keySource(source)
-		if err != nil {
+	for _, found := range tokenstore.Detect(ctx, p.surroundings()) {
+		if !found.Usable {
+			p.log().Debug("key source not usable", "source", found.Source, "reason", found.Reason)
 			continue
 		}
-		if err := keys.Create(ctx); err != nil {
-			p.log().Debug("key source not usable", "source", source, "error", err)
-			continue
+		keys, err := p.detected(found)
+		if err == nil {
+			err = keys.Create(ctx)
 		}
-		return source, keys, keyRemark(source), nil
+		if err == nil {
+			return found.Source, keys, keyRemark(found.Source), nil
+		}
+		p.term.Sayf("note: the key source %s could not be used: %s", found.Source, cli.Line(err.Error()))
 	}
 	keys, err = p.keySource("file")
 	if err != nil {
@@ -109,4 +118,29 @@ func keyRemark(source string) string {
 		return "its key lies in a file beside it: whoever can read this disk can use the grant"
 	}
 	return ""
+}
+
+// detected opens a source that was found, with gpg's key unless configured.
+func (p *program) detected(found tokenstore.Finding) (tokenstore.Keys, error) {
+	conf, err := p.config()
+	if err != nil {
+		return nil, err
+	}
+	if _, configured := conf.Keys[found.Source]; configured || found.Source != "gpg" {
+		return p.keySource(found.Source)
+	}
+	paths, err := p.where()
+	if err != nil {
+		return nil, err
+	}
+	return openKeys(filepath.Join(paths.State, "keys"), found.Source, config.Key{Source: "gpg", Recipient: found.Key}, p)
+}
+
+// surroundings are looked at once, and only for sources that run programs.
+func (p *program) surroundings() tokenstore.Surroundings {
+	if p.around == nil {
+		around := tokenstore.FindSurroundings(p.environ)
+		p.around = &around
+	}
+	return *p.around
 }

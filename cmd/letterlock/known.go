@@ -2,10 +2,24 @@ package main
 
 import "github.com/letterlock-mail/letterlock/internal/provider"
 
-func knownProvider(name string) (provider.Provider, bool) { return provider.Provider{}, false }
+func knownProvider(name string) (provider.Provider, bool) { return provider.ByName(name) }
 
-func knownNames() []string { return nil }
+// knownNames lists what --provider takes.
+func knownNames() []string {
+	var names []string
+	for _, p := range provider.All() {
+		names = append(names, p.Name)
+	}
+	return names
+}
 
-func providerOfDomain(domain string) (string, bool) { return "", false }
-
-func providerOfMX(host string) (string, bool) { return "", false }
+// signInNames are those of them that can be signed in to.
+func signInNames() []string {
+	var names []string
+	for _, p := range provider.All() {
+		if len(p.Resources) > 0 {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}

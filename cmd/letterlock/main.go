@@ -20,10 +20,11 @@ func main() {
 	cli.Harden()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	p := &program{
-		args:   os.Args,
-		term:   cli.Attach(os.Stdin, os.Stdout, os.Stderr, os.Getenv),
-		getenv: os.Getenv,
-		now:    time.Now,
+		args:    os.Args,
+		term:    cli.Attach(os.Stdin, os.Stdout, os.Stderr, os.Getenv),
+		getenv:  os.Getenv,
+		environ: os.Environ(),
+		now:     time.Now,
 	}
 	code := p.run(ctx)
 	stop()

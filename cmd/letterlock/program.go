@@ -12,22 +12,25 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
+	"github.com/letterlock-mail/letterlock/internal/client/tokenstore"
 	"github.com/letterlock-mail/letterlock/internal/config"
 )
 
 // A program is one run: who called it how, and what it has opened so far.
 type program struct {
-	args   []string
-	term   *cli.Terminal
-	getenv func(string) string
-	now    func() time.Time
+	args    []string
+	term    *cli.Terminal
+	getenv  func(string) string
+	environ []string
+	now     func() time.Time
 
 	// Flags of every command.
 	system  bool
 	verbose bool
 
-	paths *config.Paths
-	conf  *config.Config
+	paths  *config.Paths
+	conf   *config.Config
+	around *tokenstore.Surroundings
 }
 
 // run does what the arguments say and reports faults to the person.
@@ -103,6 +106,7 @@ from it, and none of them holds your password.`,
 	for _, b := range builders {
 		root.AddCommand(b.build())
 	}
+	root.AddCommand(topics()...)
 	root.Args = func(c *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return nil
@@ -136,6 +140,11 @@ func (p *program) commands() []builder {
 		{"tunnel", p.tunnelCommand},
 		{"accounts", p.accountsCommand},
 		{"logout", p.logoutCommand},
+		{"test", p.testCommand},
+		{"explain", p.explainCommand},
+		{"setup", p.setupCommand},
+		{"report", p.reportCommand},
+		{"gen-docs", p.genDocsCommand},
 		{"version", p.versionCommand},
 	}
 }

@@ -26,7 +26,7 @@ func (p *program) providerOf(name string) (provider.Provider, error) {
 		return provider.Provider{}, cli.Faultf(cli.Config, "known are "+strings.Join(knownNames(), ", "),
 			"[provider.%s] builds on preset %q, which is not known", name, section.Preset)
 	case !isKnown && !configured && name != "":
-		return provider.Provider{}, cli.Faultf(cli.Config, "known are "+strings.Join(knownNames(), ", ")+"; for another use --issuer URL",
+		return provider.Provider{}, cli.Faultf(cli.Config, "known are "+strings.Join(signInNames(), ", ")+"; for another use --issuer URL",
 			"there is no provider %q", cli.Line(name))
 	}
 	known.Name = name
@@ -90,7 +90,7 @@ func loopbackWithoutPort(uri string) bool {
 // ownResources replaces the scopes of a provider by configured ones: one token for
 // every purpose, as issuers other than the great ones do it.
 func ownResources(known []provider.Resource, section config.Provider) []provider.Resource {
-	mail := provider.Resource{Name: "mail", Purposes: []provider.Purpose{provider.IMAP, provider.POP3, provider.SMTP},
+	mail := provider.Resource{Name: "mail", Purposes: []provider.Purpose{provider.IMAP, provider.POP3, provider.SMTP, provider.Send},
 		Scopes: map[provider.Right][]string{}}
 	if len(known) > 0 {
 		mail.Scopes[provider.Full] = known[0].Scopes[provider.Full]
@@ -140,19 +140,4 @@ func override(place *provider.MailServer, s config.Server, tlsPort, plainPort in
 		}
 	}
 	*place = m
-}
-
-// withTenant fills {tenant} into the endpoints.
-func withTenant(p provider.Provider) oauth.Endpoints {
-	fill := func(url string) string { return strings.ReplaceAll(url, "{tenant}", p.Tenant) }
-	e := p.Endpoints
-	e.Issuer = oauth.Issuer(fill(string(e.Issuer)))
-	e.Authorization = fill(e.Authorization)
-	e.Token = fill(e.Token)
-	e.DeviceAuthorization = fill(e.DeviceAuthorization)
-	e.Revocation = fill(e.Revocation)
-	e.Registration = fill(e.Registration)
-	e.UserInfo = fill(e.UserInfo)
-	e.JWKS = fill(e.JWKS)
-	return e
 }

@@ -80,22 +80,20 @@ func (p *program) guide(prov provider.Provider, o registerOptions) {
 	if o.sendOnly {
 		right = provider.SendOnly
 	}
-	var scopes []string
-	for _, r := range prov.Resources {
-		scopes = append(scopes, r.Scopes[right]...)
-	}
 	redirect := prov.Redirect.URI
 	set(&redirect, o.redirectURI)
-	fill := strings.NewReplacer("{redirect}", redirect, "{scopes}", strings.Join(scopes, " "), "{tenant}", prov.Tenant)
+	tenant := prov.Tenant
+	set(&tenant, o.tenant)
+	guide := prov.Registration.Fill(redirect, prov.ConsentScopes(right), tenant, o.clientID)
 	t.Sayf("A client id of your own at %s:\n", prov.Title)
-	for _, link := range prov.Registration.Links {
+	for _, link := range guide.Links {
 		t.Sayf("  %s", link)
 	}
-	for i, step := range prov.Registration.Steps {
-		t.Sayf("%3d. %s", i+1, fill.Replace(step))
+	for i, step := range guide.Steps {
+		t.Sayf("%3d. %s", i+1, step)
 	}
-	if prov.Registration.Admin != "" {
-		t.Sayf("\nIf your organisation does not let you consent yourself, send this to its administrator:\n\n%s", fill.Replace(prov.Registration.Admin))
+	if guide.Admin != "" {
+		t.Sayf("\nIf your organisation does not let you consent yourself, send this to its administrator:\n\n%s", guide.Admin)
 	}
 	t.Sayf("")
 }

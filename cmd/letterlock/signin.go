@@ -110,23 +110,24 @@ func (s *signIn) fromIssuer(conf *config.Config) error {
 	return nil
 }
 
-// guessProvider finds the provider of an address.
+// guessProvider finds the provider of an address. What the mail exchangers say is
+// told, since DNS can be forged: the person signs in at that provider's page or not.
 func (p *program) guessProvider(ctx context.Context, address string) (string, error) {
-	domain := domainOf(address)
-	if name, ok := providerOfDomain(domain); ok {
-		return name, nil
+	if known, ok := provider.ByAddress(address); ok {
+		return known.Name, nil
 	}
+	domain := domainOf(address)
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	records, err := net.DefaultResolver.LookupMX(ctx, domain)
 	p.log().Debug("mail exchangers", "domain", domain, "count", len(records), "error", err)
 	for _, mx := range records {
-		if name, ok := providerOfMX(strings.ToLower(strings.TrimSuffix(mx.Host, "."))); ok {
-			p.term.Sayf("the mail of %s is handled by %s", cli.Line(domain), name)
-			return name, nil
+		if known, ok := provider.ByMX(mx.Host); ok {
+			p.term.Sayf("the mail of %s is handled by %s, as its DNS says", cli.Line(domain), known.Title)
+			return known.Name, nil
 		}
 	}
-	return "", cli.Faultf(cli.Config, "add --provider NAME ("+strings.Join(knownNames(), ", ")+") or --issuer URL",
+	return "", cli.Faultf(cli.Config, "add --provider NAME ("+strings.Join(signInNames(), ", ")+") or --issuer URL",
 		"which provider %s belongs to is not known", cli.Line(domain))
 }
 
@@ -188,7 +189,11 @@ func (s *signIn) title() string {
 
 // discover pins the endpoints. What is configured wins over what the issuer says.
 func (s *signIn) discover(ctx context.Context) error {
-	s.endpoints, s.templated = withTenant(s.provider), s.provider.TemplatedIssuer
+	resolved, err := s.provider.ForTenant(s.provider.Tenant)
+	if err != nil {
+		return cli.Wrap(cli.Config, err, "correct --tenant, or tenant in the configuration")
+	}
+	s.endpoints, s.templated = resolved.Endpoints, resolved.TemplatedIssuer
 	if !s.provider.Discover {
 		return nil
 	}

@@ -1,13 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -54,25 +51,18 @@ func (p *program) tunnel(ctx context.Context, protocol, name string) error {
 		return err
 	}
 	defer conn.Close()
-	return handOver(ctx, what, conn.Handover(), p.term.In, p.term.Out)
+	err = upstream.Tunnel(ctx, conn, p.term.In, p.term.Out)
+	if err != nil && ctx.Err() == nil {
+		return cli.Wrap(cli.TempFail, fmt.Errorf("the tunnel broke: %w", err), "start it again")
+	}
+	return nil
 }
 
 // refuseClient tells the mail program in its own protocol: most show that line, and
 // none shows our standard error.
 func (p *program) refuseClient(protocol upstream.Protocol, err error) {
-	line := cli.Line(explainFault(err).Error())
-	switch protocol {
-	case upstream.IMAP:
-		fmt.Fprintf(p.term.Out, "* BYE [AUTHENTICATIONFAILED] letterlock: %s\r\n", line)
-	case upstream.POP3:
-		fmt.Fprintf(p.term.Out, "-ERR [AUTH] letterlock: %s\r\n", line)
-	case upstream.SMTP:
-		code := "554 5.7.0"
-		if codeOf(err) == cli.TempFail {
-			code = "421 4.7.0"
-		}
-		fmt.Fprintf(p.term.Out, "%s letterlock: %s\r\n", code, line)
-	}
+	text := "letterlock: " + explainFault(err).Error()
+	_, _ = io.WriteString(p.term.Out, upstream.TunnelRefusal(protocol, codeOf(err) == cli.TempFail, text))
 }
 
 // connect dials the account's server and logs in. A token that the server refuses is
@@ -110,87 +100,5 @@ func (p *program) connect(ctx context.Context, protocol upstream.Protocol, name 
 			return nil, err
 		}
 		want.Refused = access.Token
-	}
-}
-
-// handOver greets the client and copies both ways until either side is done.
-func handOver(ctx context.Context, protocol upstream.Protocol, conn net.Conn, in io.Reader, out io.Writer) error {
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	defer stop()
-	client := bufio.NewReader(in)
-	switch protocol {
-	case upstream.IMAP:
-		fmt.Fprint(out, "* PREAUTH letterlock has logged in\r\n")
-	case upstream.SMTP:
-		fmt.Fprint(out, "220 letterlock tunnel ESMTP, logged in\r\n")
-	case upstream.POP3:
-		fmt.Fprint(out, "+OK letterlock tunnel, logged in\r\n")
-		if err := humourPOP3(client, out, conn); err != nil {
-			return err
-		}
-	}
-	sent := make(chan struct{})
-	go func() {
-		defer close(sent)
-		_, _ = io.Copy(conn, client)
-		// The client is done speaking; let the server finish its answer.
-		if half, ok := conn.(interface{ CloseWrite() error }); ok {
-			_ = half.CloseWrite()
-		}
-	}()
-	_, err := io.Copy(out, conn)
-	conn.Close()
-	if err != nil && ctx.Err() == nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return cli.Wrap(cli.TempFail, fmt.Errorf("the connection broke: %w", err), "")
-	}
-	return nil
-}
-
-// pop3LineLimit is RFC 2449 section 4's 255 octets, with room for long passwords.
-const pop3LineLimit = 1024
-
-// humourPOP3 answers what a client says before it believes to be logged in. POP3 has
-// no PREAUTH, and a server that is past it refuses USER (RFC 1939 section 4).
-func humourPOP3(client *bufio.Reader, out io.Writer, server io.Writer) error {
-	for {
-		line, err := readPOP3Line(client)
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return cli.Wrap(cli.DataError, err, "")
-		}
-		verb, _, _ := strings.Cut(strings.ToUpper(strings.TrimRight(line, "\r\n")), " ")
-		switch verb {
-		case "CAPA":
-			fmt.Fprint(out, "+OK\r\nUSER\r\nUIDL\r\nTOP\r\n.\r\n")
-		case "USER":
-			fmt.Fprint(out, "+OK any password will do\r\n")
-		case "PASS":
-			fmt.Fprint(out, "+OK logged in already\r\n")
-			return nil
-		case "AUTH", "APOP", "STLS":
-			fmt.Fprint(out, "-ERR logged in already\r\n")
-		default:
-			_, err := io.WriteString(server, line)
-			return err
-		}
-	}
-}
-
-func readPOP3Line(r *bufio.Reader) (string, error) {
-	var line []byte
-	for {
-		c, err := r.ReadByte()
-		if err != nil {
-			return "", err
-		}
-		line = append(line, c)
-		if c == '\n' {
-			return string(line), nil
-		}
-		if len(line) > pop3LineLimit {
-			return "", errors.New("the client's line is too long for POP3")
-		}
 	}
 }

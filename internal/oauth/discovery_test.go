@@ -75,6 +75,8 @@ func TestDiscover(t *testing.T) {
 			asked: []string{oidcPath}, want: "names another issuer: \"https://evil.example\""},
 		{name: "issuer with a slash more", path: "/", pages: map[string]string{oidcPath: strings.Replace(full, `"%s"`, `"%s/"`, 1)},
 			asked: []string{oidcPath}, want: "another issuer"},
+		{name: "document with a slash more", pages: map[string]string{oidcPath: strings.Replace(full, `"%s"`, `"%s/"`, 1)},
+			asked: []string{oidcPath}, want: "another issuer"},
 		{name: "no issuer", pages: map[string]string{oidcPath: `{"token_endpoint":"%s/t"}`}, asked: []string{oidcPath}, want: "another issuer"},
 		{name: "no token endpoint", pages: map[string]string{oidcPath: `{"issuer":"%s","authorization_endpoint":"%s/a"}`}, asked: []string{oidcPath}, want: "no token endpoint"},
 		{name: "http elsewhere", pages: map[string]string{oidcPath: strings.Replace(full, "%s/t", "http://evil.example/t", 1)}, asked: []string{oidcPath}, want: "token_endpoint"},

@@ -155,6 +155,27 @@ func TestTokenErrors(t *testing.T) {
 	}
 }
 
+func TestTemporary(t *testing.T) {
+	for _, test := range []struct {
+		err  Error
+		want bool
+	}{
+		{Error{Status: 400, Code: "invalid_grant"}, false},
+		{Error{Status: 503, Code: "invalid_grant"}, true}, // whoever built it: the status wins
+		{Error{Status: 429, Code: "anything"}, true},
+		{Error{Status: 408, Code: "anything"}, true},
+		{Error{Code: "access_denied"}, false}, // authorization response
+		{Error{Code: "server_error"}, true},
+		{Error{Status: 200}, true},
+		{Error{Err: errors.New("dial")}, true},
+		{Error{Status: 200, Err: fmt.Errorf("%w: DPoP", errTokenType)}, false},
+	} {
+		if got := test.err.Temporary(); got != test.want {
+			t.Errorf("%+v: temporary = %v", test.err, got)
+		}
+	}
+}
+
 func TestMicrosoftErrorKeepsWhatAdministratorsNeed(t *testing.T) {
 	server := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Retry-After", "120")
@@ -211,6 +232,9 @@ func TestErrorsRepeatNoSecret(t *testing.T) {
 			for i, err := range []error{e1, e2, e3, e4} {
 				f := fault(t, err)
 				all := fmt.Sprintf("%v %+v %#v", err, *f, f.Unwrap())
+				for cause := errors.Unwrap(err); cause != nil; cause = errors.Unwrap(cause) {
+					all += cause.Error()
+				}
 				for _, leak := range append(canaries, "canary", base64.StdEncoding.EncodeToString([]byte("client:"+url.QueryEscape(canaries[3]))), long) {
 					if strings.Contains(all, leak) {
 						t.Errorf("%s %s, call %d leaks %q: %s", name, style, i, leak, all)

@@ -23,6 +23,10 @@ const tellLimit = 3
 // (RFC 8252): 127.0.0.1 and ::1 on one port. Where the client's redirect URI cannot
 // be listened on, it explains that and goes on as [Paste].
 func Browser(ctx context.Context, req Request, person Person) (oauth.Token, error) {
+	return browser(ctx, req, person, listenBoth)
+}
+
+func browser(ctx context.Context, req Request, person Person, listen func(context.Context, int) ([]net.Listener, error)) (oauth.Token, error) {
 	to, err := parseTarget(req.Redirect)
 	if err != nil {
 		return oauth.Token{}, err
@@ -31,7 +35,7 @@ func Browser(ctx context.Context, req Request, person Person) (oauth.Token, erro
 		person.Tell(why + "; copy the address of that page back here")
 		return paste(ctx, req, person, to, true)
 	}
-	listeners, err := listenBoth(ctx, to.port)
+	listeners, err := listen(ctx, to.port)
 	switch {
 	case to.port != 0 && errors.Is(err, fs.ErrPermission):
 		person.Tell(fmt.Sprintf("port %d of this client's redirect URI needs administrator rights; copy the address of the page you end on back here", to.port))

@@ -15,11 +15,7 @@ const (
 	maxHeaders = 100
 )
 
-var (
-	errNoCode = errors.New("the answer holds neither a code nor an error")
-	errNoHit  = errors.New("not an answer")
-	errDone   = errors.New("an answer has arrived already")
-)
+var errDone = errors.New("an answer has arrived already")
 
 // A callback answers hits on the door. One hit that brings this attempt's state and
 // the right issuer ends the flow; no other hit changes anything. No answer repeats
@@ -57,7 +53,7 @@ func (c *callback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	answer, err := c.accept(r.URL.RawQuery)
 	switch {
-	case errors.Is(err, errNoHit):
+	case errors.Is(err, oauth.ErrNoResponse):
 		c.write(w, r, http.StatusNotFound, strayMessage)
 	case errors.Is(err, errDone):
 		c.write(w, r, http.StatusGone, lateMessage)
@@ -102,9 +98,6 @@ func (c *callback) screen(r *http.Request) int {
 
 // accept takes the first good answer and no second one.
 func (c *callback) accept(query string) (oauth.Callback, error) {
-	if query == "" {
-		return oauth.Callback{}, errNoHit // somebody looks what is here
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.done {

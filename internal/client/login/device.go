@@ -6,13 +6,10 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
 	"github.com/letterlock-mail/letterlock/internal/oauth"
 )
-
-const maxUserCode = 128
 
 // Device signs in by device code (RFC 8628). The person may interrupt by ending ctx.
 func Device(ctx context.Context, req Request, person Person) (oauth.Token, error) {
@@ -25,14 +22,11 @@ func Device(ctx context.Context, req Request, person Person) (oauth.Token, error
 	if err != nil {
 		return oauth.Token{}, fmt.Errorf("ask for a device code: %w", err)
 	}
-	if err := checkDevice(&auth); err != nil {
-		return oauth.Token{}, err
-	}
 	person.ShowDevice(auth)
 	for _, line := range deviceWarning(req) {
 		person.Tell(line)
 	}
-	token, err := req.Conn.PollDevice(ctx, auth, sleep)
+	token, err := req.Conn.PollDevice(ctx, auth, nil)
 	switch {
 	case err == nil:
 		return token, nil
@@ -54,20 +48,6 @@ func deviceExtra(extra url.Values) url.Values {
 		}
 	}
 	return kept
-}
-
-// checkDevice refuses what should not be shown or drawn: the answer decides where
-// the person is sent.
-func checkDevice(auth *oauth.DeviceAuth) error {
-	bad := auth.UserCode == "" || len(auth.UserCode) > maxUserCode || cli.Line(auth.UserCode) != auth.UserCode
-	if bad || checkURL(auth.VerificationURI) != nil {
-		return &oauth.Error{Endpoint: "device authorization",
-			Description: "the answer holds no usable code or page address"}
-	}
-	if auth.VerificationURIComplete != "" && checkURL(auth.VerificationURIComplete) != nil {
-		auth.VerificationURIComplete = "" // optional: the short address does
-	}
-	return nil
 }
 
 // deviceWarning is RFC 8628 section 5.4: the attack on this flow is a code that
@@ -93,15 +73,4 @@ func deviceFault(err error) error {
 		}
 	}
 	return fmt.Errorf("sign in by device code: %w", err)
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

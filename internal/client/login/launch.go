@@ -1,10 +1,12 @@
 package login
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/url"
 	"os/exec"
 	"path"
@@ -19,6 +21,8 @@ type Desktop struct {
 	Getenv   func(string) string
 	LookPath func(string) (string, error)
 	Stat     func(string) (fs.FileInfo, error)
+
+	grace time.Duration // launchGrace unless a test sets it
 }
 
 // Look reads the surroundings off the environment. Terminal and Last are the
@@ -81,7 +85,7 @@ func OpenBrowser(ctx context.Context, address string, desk Desktop) error {
 		if err != nil {
 			continue
 		}
-		err = launch(ctx, name, argv[1:])
+		err = launch(ctx, name, argv[1:], cmp.Or(desk.grace, launchGrace))
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
@@ -93,7 +97,7 @@ func OpenBrowser(ctx context.Context, address string, desk Desktop) error {
 // launch starts a program without a terminal, in a group of its own so that an
 // interrupt of ours does not reach it, and reaps it whenever it ends. The reaping
 // goroutine ends with the browser and not before: a zombie would be the alternative.
-func launch(ctx context.Context, name string, args []string) error {
+func launch(ctx context.Context, name string, args []string, grace time.Duration) error {
 	cmd := exec.Command(name, args...) // nil files: standard streams are the null device
 	detach(cmd)
 	if err := cmd.Start(); err != nil {
@@ -101,7 +105,7 @@ func launch(ctx context.Context, name string, args []string) error {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	timer := time.NewTimer(launchGrace)
+	timer := time.NewTimer(grace)
 	defer timer.Stop()
 	select {
 	case err := <-ended:
@@ -193,10 +197,15 @@ func checkURL(address string) error {
 	if err != nil || parsed.Host == "" || parsed.User != nil {
 		return errors.New("the address to open is not valid")
 	}
-	if parsed.Scheme == "https" || parsed.Scheme == "http" && isLoopback(parsed.Hostname()) {
+	if parsed.Scheme == "https" || parsed.Scheme == "http" && isLocal(parsed.Hostname()) {
 		return nil
 	}
 	return errors.New("the address to open is not https")
+}
+
+func isLocal(host string) bool {
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
 func urlRune(r rune) bool {

@@ -118,9 +118,6 @@ func (a attempt) check(query string) (oauth.Callback, error) {
 	if err := a.req.Conn.CheckCallback(answer, a.state); err != nil {
 		return oauth.Callback{}, err
 	}
-	if answer.Err == nil && answer.Code.IsZero() {
-		return oauth.Callback{}, errNoCode
-	}
 	return answer, nil
 }
 

@@ -99,7 +99,7 @@ func pasteFault(last *refusal) error {
 // A refusal is why a pasted text is not the answer.
 type refusal struct {
 	why   string
-	begun string // the text so far, when more of it may come with the next line
+	begun string // the text so far, when more may come; no longer than maxPaste
 }
 
 // Error implements error.
@@ -110,12 +110,17 @@ func refuse(format string, args ...any) *refusal { return &refusal{why: fmt.Spri
 // read takes what was pasted, after the beginning that an earlier line brought.
 func (a attempt) read(begun, line string) (oauth.Callback, *refusal) {
 	text := clean(line)
-	fresh := begun == "" || strings.Contains(text, "://") || strings.Contains(begun, text)
-	if fresh {
+	if begun == "" || strings.Contains(text, "://") || holds(begun, text) {
 		return a.readOne(text)
 	}
 	// The rest of a wrapped address, and not a code: it would be spent in vain.
 	return a.readOne(begun + text)
+}
+
+// holds reports whether text is the code out of the address pasted before.
+func holds(begun, text string) bool {
+	decoded, err := url.QueryUnescape(begun)
+	return strings.Contains(begun, text) || err == nil && strings.Contains(decoded, text)
 }
 
 func (a attempt) readOne(text string) (oauth.Callback, *refusal) {
@@ -132,7 +137,8 @@ func (a attempt) readOne(text string) (oauth.Callback, *refusal) {
 	values, err := url.ParseQuery(query)
 	switch {
 	case err != nil:
-		return oauth.Callback{}, refuse("that address is damaged; copy it once more")
+		// A wrap inside a percent sign's digits looks like this too.
+		return oauth.Callback{}, &refusal{why: "that address is damaged; copy it once more", begun: text}
 	case !values.Has("code") && !values.Has("error"):
 		return oauth.Callback{}, refuse("that address holds no code; finish the sign-in and copy the address of the last page")
 	case !values.Has("state"):
@@ -143,7 +149,7 @@ func (a attempt) readOne(text string) (oauth.Callback, *refusal) {
 		return answer, nil
 	}
 	no := refuse("that answer was refused: %s", cli.Line(err.Error()))
-	if state := values.Get("state"); strings.HasPrefix(a.state, state) && len(text) < maxPaste {
+	if state := values.Get("state"); strings.HasPrefix(a.state, state) {
 		no.begun = text // the wrap was inside the state, or in iss behind it
 	}
 	return oauth.Callback{}, no
@@ -183,8 +189,9 @@ func unusable(text string) *refusal {
 // queryOf finds the query of a pasted address. A text that is none is a bare code.
 func (a attempt) queryOf(text string) (query string, found bool, why *refusal) {
 	address := text
+	scheme, _, _ := strings.Cut(a.redirectURI, ":")
 	switch {
-	case strings.Contains(text, "://"):
+	case strings.Contains(text, "://"), strings.HasPrefix(text, scheme+":"):
 		// Spaces are what a wrap with indentation leaves behind: no address has any.
 		address = strings.Join(strings.Fields(text), "")
 	case strings.HasPrefix(text, "?"):
@@ -194,7 +201,6 @@ func (a attempt) queryOf(text string) (query string, found bool, why *refusal) {
 	case !strings.Contains(text, "?"):
 		return text, true, nil
 	default: // some browsers leave out the scheme
-		scheme, _, _ := strings.Cut(a.redirectURI, "://")
 		address = scheme + "://" + text
 	}
 	pasted, err := url.Parse(address)
@@ -224,6 +230,7 @@ func sameTarget(pasted *url.URL, redirectURI string) bool {
 		return false
 	}
 	return strings.EqualFold(pasted.Scheme, want.Scheme) && strings.EqualFold(pasted.Host, want.Host) &&
+		pasted.Opaque == want.Opaque &&
 		strings.TrimSuffix(pasted.EscapedPath(), "/") == strings.TrimSuffix(want.EscapedPath(), "/")
 }
 

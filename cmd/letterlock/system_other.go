@@ -1,3 +1,0 @@
-package main
-
-func (p *program) becomeSystem() error { return nil }

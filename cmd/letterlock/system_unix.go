@@ -1,0 +1,45 @@
+//go:build unix
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/user"
+	"strconv"
+	"syscall"
+
+	"github.com/letterlock-mail/letterlock/internal/cli"
+)
+
+// systemUser owns what --system works on.
+const systemUser = "letterlock"
+
+// becomeSystem gives up root for the system's own user, so that files made by an
+// administrator's command belong to the services that use them. Others than root work
+// with the rights they have.
+func (p *program) becomeSystem() error {
+	if !p.system || os.Geteuid() != 0 {
+		return nil
+	}
+	who, err := user.Lookup(systemUser)
+	if err != nil {
+		return cli.Wrap(cli.Config, fmt.Errorf("there is no user %s to run as", systemUser), "make it: adduser --system --group --home /var/lib/letterlock "+systemUser)
+	}
+	uid, uidErr := strconv.Atoi(who.Uid)
+	gid, gidErr := strconv.Atoi(who.Gid)
+	if uidErr != nil || gidErr != nil {
+		return cli.Faultf(cli.Config, "look at getent passwd "+systemUser, "user %s has no usable ids", systemUser)
+	}
+	// Groups first: afterwards the right to change them is gone.
+	for _, step := range []func() error{
+		func() error { return syscall.Setgroups([]int{gid}) },
+		func() error { return syscall.Setgid(gid) },
+		func() error { return syscall.Setuid(uid) },
+	} {
+		if err := step(); err != nil {
+			return cli.Wrap(cli.NoPerm, fmt.Errorf("become user %s: %w", systemUser, err), "run it as that user")
+		}
+	}
+	return nil
+}
