@@ -217,7 +217,7 @@ func TestErrorsRepeatNoSecret(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		fmt.Fprintf(conn, "you said %s\r\n\r\n", form(t, r).Encode())
+		fmt.Fprintf(conn, "%s\r\n\r\n", form(t, r).Encode()) // one word: all of it is repeated
 		_ = conn.Close()
 	}
 	canaries := []string{"canary-code+/=", "canary-verifier", "canary-refresh%", "canary-secret:+", "canary-device", "canary-revoke"}
