@@ -192,11 +192,16 @@ func listSecretKeys(ctx context.Context, where Surroundings, key string) ([][]st
 	if err != nil {
 		return nil, err
 	}
+	return parseColons(out), nil
+}
+
+// parseColons splits gpg's colon format into records and fields.
+func parseColons(out []byte) [][]string {
 	var records [][]string
 	for line := range bytes.Lines(out) {
 		records = append(records, strings.Split(strings.TrimSpace(string(line)), ":"))
 	}
-	return records, nil
+	return records
 }
 
 // canDecrypt looks for a key or subkey that is neither expired nor revoked and has

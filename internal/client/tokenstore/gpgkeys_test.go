@@ -8,14 +8,6 @@ import (
 	"testing"
 )
 
-func records(text string) [][]string {
-	var found [][]string
-	for line := range strings.Lines(text) {
-		found = append(found, strings.Split(strings.TrimSpace(line), ":"))
-	}
-	return found
-}
-
 func TestDecryptingKey(t *testing.T) {
 	const (
 		signOnly = "sec:u:255:22:AAAA:1:::u:::scSC:::+::ed25519:::0:\nfpr:::::::::SIGN:\nuid:u::::1::X::a@x::::::::::0:\n"
@@ -26,7 +18,7 @@ func TestDecryptingKey(t *testing.T) {
 		"": "", signOnly: "", expired: "", subkey: "WITHSUB",
 		signOnly + expired + subkey: "WITHSUB", "sec:u": "", "sec:u:1:1:1:1:::::::e": "",
 	} {
-		if got := decryptingKey(records(text)); got != want {
+		if got := decryptingKey(parseColons([]byte(text))); got != want {
 			t.Errorf("decryptingKey(%q) = %q, want %q", text, got, want)
 		}
 	}
@@ -52,4 +44,20 @@ func TestGPGWithoutProgram(t *testing.T) {
 	if found := Detect(t.Context(), where)[1]; found.Source != "gpg" || found.Usable || found.Reason == "" {
 		t.Errorf("Detect = %+v", found)
 	}
+}
+
+func FuzzSecretKeyList(f *testing.F) {
+	f.Add([]byte("sec:u:255:22:BBBB:1:::u:::scESC:::+::ed25519:::0:\nfpr:::::::::WITHSUB:\nssb:u:255:18:CCCC:1::::::e:::+::cv25519::\n"))
+	f.Add([]byte("sec\nfpr\nsec:::::::::::e\nfpr:::::::::x"))
+	f.Fuzz(func(t *testing.T, out []byte) {
+		key := decryptingKey(parseColons(out))
+		if key != "" && !strings.Contains(string(out), key) {
+			t.Errorf("key %q is not in the list", key)
+		}
+		for _, line := range statusLines(string(out), "ENC_TO") {
+			if strings.Contains(line, "\n") {
+				t.Errorf("a status line of two: %q", line)
+			}
+		}
+	})
 }
