@@ -64,12 +64,7 @@ func accountFault(err error) *cli.Fault {
 		}
 		return &cli.Fault{Code: cli.NoPerm, What: err.Error(), Details: likelyCause(needed), Hint: hint, Err: err}
 	case errors.As(err, &rejected):
-		hint := "the client id or its secret is no longer good: letterlock register " + shellWord(rejected.Provider)
-		var answer *oauth.Error
-		if errors.As(err, &answer) && answer.Code == "invalid_scope" {
-			hint = "the provider does not give this client these scopes: letterlock explain invalid_scope"
-		}
-		return cli.Wrap(cli.Config, err, hint)
+		return rejectedFault(rejected, err)
 	case errors.Is(err, account.ErrPurpose):
 		return cli.Wrap(cli.NoPerm, err, "sign in again with a right that covers it, as another account if this one shall stay narrow")
 	case errors.Is(err, account.ErrVersion):
@@ -78,6 +73,20 @@ func accountFault(err error) *cli.Fault {
 		return cli.Wrap(cli.NoUser, err, "letterlock accounts lists the accounts there are")
 	}
 	return nil
+}
+
+// rejectedFault is about a client that the provider does not take any more.
+func rejectedFault(rejected *account.Rejected, err error) *cli.Fault {
+	f := cli.Wrap(cli.Config, err, "the client id or its secret is no longer good: letterlock register "+shellWord(rejected.Provider))
+	var answer *oauth.Error
+	if !errors.As(err, &answer) {
+		return f
+	}
+	f.Details = causeAndRemedy(diagnose(rejected.Provider, answer, 0, 0))
+	if answer.Code == "invalid_scope" {
+		f.Hint = "the provider does not give this client these scopes: letterlock explain invalid_scope"
+	}
+	return f
 }
 
 func storeFault(err error) *cli.Fault {
