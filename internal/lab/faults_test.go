@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -21,8 +22,8 @@ import (
 func hello(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello, world") }
 
 func TestHTTPFaults(t *testing.T) {
-	hits := 0
-	behind := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { hits++; hello(w, r) }))
+	var hits atomic.Int32
+	behind := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { hits.Add(1); hello(w, r) }))
 	t.Cleanup(behind.Close)
 	for _, c := range []struct {
 		name  string
@@ -49,15 +50,15 @@ func TestHTTPFaults(t *testing.T) {
 		}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			hits = 0
+			hits.Store(0)
 			f := lab.RunHTTPFault(t, lab.HTTPFaultOptions{Target: behind.URL})
 			f.Set(c.fault)
 			resp, body, err := get(t.Context(), f.URL+"/token")
 			if !c.want(resp, body, err) {
 				t.Errorf("response %v, body %.40q, error %v", resp, body, err)
 			}
-			if hits != c.hits || f.Requests("/token") != 1 {
-				t.Errorf("%d requests arrived, %d counted", hits, f.Requests("/token"))
+			if int(hits.Load()) != c.hits || f.Requests("/token") != 1 {
+				t.Errorf("%d requests arrived, %d counted", hits.Load(), f.Requests("/token"))
 			}
 			f.Clear()
 			if _, body, err := get(t.Context(), f.URL+"/token"); err != nil || string(body) != "hello, world" {
