@@ -79,6 +79,11 @@ func (s *signIn) request(flow provider.Flow) login.Request {
 	if slices.Contains(req.Scopes, "openid") && flow != provider.FlowDevice {
 		req.Nonce = oauth.NewState()
 	}
+	// OpenID Connect Core section 11: without it offline_access is ignored, and no
+	// refresh token comes. Microsoft, which wants none, has a prompt of its own.
+	if slices.Contains(req.Scopes, "openid") && slices.Contains(req.Scopes, "offline_access") && !req.Extra.Has("prompt") {
+		req.Extra.Set("prompt", "consent")
+	}
 	return req
 }
 
