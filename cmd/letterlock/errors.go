@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"syscall"
 
 	"github.com/letterlock-mail/letterlock/internal/atomicfile"
 	"github.com/letterlock-mail/letterlock/internal/cli"
@@ -105,9 +106,22 @@ func storeFault(err error) *cli.Fault {
 	// Temporary comes after the causes it may wrap: a locked key says more.
 	var temporary *account.Temporary
 	if errors.As(err, &temporary) {
-		return cli.Wrap(cli.TempFail, err, "nothing is lost: try again in a moment")
+		return cli.Wrap(cli.TempFail, err, temporaryHint(err))
 	}
 	return nil
+}
+
+func temporaryHint(err error) string {
+	var certificate *tls.CertificateVerificationError
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return "make room on that disk, then try again; the grant is as it was"
+	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission):
+		return "make that folder writable, then try again; the grant is as it was"
+	case errors.As(err, &certificate):
+		return "if this network reads along, leave it; if the server has an authority of its own, set ca_file; no token was sent"
+	}
+	return "the grant is kept as it was: try again in a moment"
 }
 
 func oauthFault(err error) *cli.Fault {
