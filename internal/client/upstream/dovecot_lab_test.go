@@ -306,17 +306,25 @@ func TestDovecotFetchmail(t *testing.T) {
 		t.Run(string(tt.protocol)+"/"+tt.options, func(t *testing.T) {
 			port, done := d.tunnelPort(t, tt.protocol)
 			home := t.TempDir()
-			rc := fmt.Sprintf("poll tunnel.example.test %s no dns\n plugin \"nc 127.0.0.1 %d\" user alice password unused is root here sslproto '' mda \"cat >>%s/got\" keep\n", tt.options, port, home)
+			// What stands here for `letterlock tunnel`: a pipe to the tunnel's port.
+			plugin := filepath.Join(home, "plugin")
+			script := fmt.Sprintf("#!/bin/bash\nexec 3<>/dev/tcp/127.0.0.1/%d\ncat <&3 &\ncat >&3\nwait\n", port)
+			if err := os.WriteFile(plugin, []byte(script), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			rc := fmt.Sprintf("poll tunnel.example.test %s no dns\n plugin \"%s\" user alice password unused is root here sslproto '' mda \"cat >>%s/got\" keep\n", tt.options, plugin, home)
 			path := filepath.Join(home, "fetchmailrc")
 			if err := os.WriteFile(path, []byte(rc), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			command := exec.CommandContext(t.Context(), "fetchmail", "-v", "-v", "--check", "-f", path)
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			command := exec.CommandContext(ctx, "fetchmail", "-v", "-v", "--check", "-f", path)
 			command.Env = append(os.Environ(), "HOME="+home, "FETCHMAILHOME="+home)
 			output, err := command.CombinedOutput()
 			// 1: signed in, and there is no mail.
 			if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 {
-				t.Errorf("%v\n%s", err, output)
+				t.Fatalf("%v\n%s", err, output)
 			}
 			<-done
 		})
