@@ -174,6 +174,8 @@ func systemFault(err error) *cli.Fault {
 		return cli.Wrap(cli.Usage, err, "run it in a terminal, or give what it asks for as flags")
 	case errors.Is(err, fs.ErrPermission):
 		return cli.Wrap(cli.CannotWrite, err, "check who owns it; nothing was changed")
+	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EROFS):
+		return cli.Wrap(cli.CannotWrite, err, "look what is in its place; nothing was changed")
 	}
 	return nil
 }

@@ -243,7 +243,7 @@ func (s *signIn) findKeys(ctx context.Context) error {
 		return err
 	}
 	s.keyName, s.keyRemark = keyName, remark
-	if s.manager, err = s.p.manager(); err != nil {
+	if s.manager, err = s.p.managerOf(tokenstore.Open); err != nil {
 		return err
 	}
 	others := s.manager.Keys

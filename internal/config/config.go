@@ -147,6 +147,10 @@ func Load(path string) (*Config, error) {
 }
 
 func read(path string) ([]byte, fs.FileInfo, error) {
+	// Before it is opened: a pipe would be waited for.
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, nil, &Error{Path: path, Faults: []Fault{{Text: "no regular file"}}}
+	}
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, nil, err
@@ -156,15 +160,12 @@ func read(path string) ([]byte, fs.FileInfo, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if !info.Mode().IsRegular() {
-		return nil, nil, fmt.Errorf("%s is no regular file", path)
-	}
 	data, err := io.ReadAll(io.LimitReader(file, Limit+1))
 	if err != nil {
 		return nil, nil, err
 	}
 	if len(data) > Limit {
-		return nil, nil, fmt.Errorf("%s is larger than %d bytes", path, Limit)
+		return nil, nil, &Error{Path: path, Faults: []Fault{{Text: fmt.Sprintf("larger than %d bytes", Limit)}}}
 	}
 	return data, info, nil
 }

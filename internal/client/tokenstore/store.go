@@ -47,11 +47,20 @@ func Open(folder string) (*Store, error) {
 	return &Store{folder: folder}, nil
 }
 
+// OpenExisting is Open for those who only look, or change what is there: a folder
+// that is missing is not made, and is a store without grants.
+func OpenExisting(folder string) (*Store, error) {
+	if err := atomicfile.CheckFolder(folder); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("open token store: %w", err)
+	}
+	return &Store{folder: folder}, nil
+}
+
 // Names lists the accounts that have a grant, sorted. Files that are no grants, as
 // leftovers of a killed writer, are not looked at.
 func (s *Store) Names() ([]string, error) {
 	entries, err := os.ReadDir(s.folder)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("list grants: %w", err)
 	}
 	names := []string{}

@@ -1,0 +1,174 @@
+//go:build unix
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience bounds whatever a test waits for; the machine may be busy.
+const patience = 90 * time.Second
+
+// within ends a test's waiting.
+func within(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// TestMain lets the test binary be the helper programs that tests need, and removes
+// what build left.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		if mode, ok := strings.CutPrefix(os.Args[1], "helper:"); ok {
+			os.Exit(help(mode, os.Args[2:]))
+		}
+	}
+	code := m.Run()
+	if dir, err := build(); err == nil {
+		os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// build makes the binary once for all tests and returns the folder it is in, which
+// holds nothing else and goes into the PATH.
+var build = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "e2e-bin-")
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.Command("go", "build", "-o", dir, "github.com/letterlock-mail/letterlock/cmd/letterlock")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build letterlock: %w: %s", err, out)
+	}
+	// Others than us may run it: a test does.
+	return dir, os.Chmod(dir, 0o755)
+})
+
+// binary is the path of letterlock.
+func binary(t testing.TB) string {
+	t.Helper()
+	dir, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, "letterlock")
+}
+
+// A home is a person's computer: a HOME folder and an environment with nothing else.
+type home struct {
+	t   testing.TB
+	dir string
+	env []string
+}
+
+// newHome makes an empty HOME. env is added to HOME, PATH, TERM and the XDG folders.
+func newHome(t testing.TB, env ...string) *home {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return &home{t: t, dir: dir, env: append([]string{
+		"HOME=" + dir, "PATH=" + filepath.Dir(binary(t)) + ":/usr/bin:/bin:/usr/sbin:/sbin", "TERM=xterm",
+		"XDG_CONFIG_HOME=" + dir + "/.config", "XDG_STATE_HOME=" + dir + "/.local/state", "XDG_CACHE_HOME=" + dir + "/.cache", "XDG_DATA_HOME=" + dir + "/.local/share",
+	}, env...)}
+}
+
+// path turns ~/x into a path in this home.
+func (h *home) path(name string) string {
+	return filepath.Join(h.dir, strings.TrimPrefix(name, "~/"))
+}
+
+// write puts a file into the home, for its owner alone.
+func (h *home) write(name, text string) string {
+	h.t.Helper()
+	path := h.path(name)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+		h.t.Fatal(err)
+	}
+	return path
+}
+
+// command prepares a program in the home. It is killed, children too, when ctx ends.
+func (h *home) command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	h.t.Helper()
+	path := name
+	if !filepath.IsAbs(name) {
+		if name == "letterlock" {
+			path = binary(h.t)
+		} else if found, err := exec.LookPath(name); err == nil {
+			path = found
+		} else {
+			h.t.Fatalf("%s is not installed: install its Debian package (LAB=install internal/lab/install does it as root)", name)
+		}
+	}
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Args[0] = name
+	cmd.Dir, cmd.Env = h.dir, h.env
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 5 * time.Second
+	return cmd
+}
+
+// A result is what a program left behind.
+type result struct {
+	stdout, stderr string
+	code           int
+}
+
+func (r result) String() string {
+	return fmt.Sprintf("exit %d\nstdout: %s\nstderr: %s", r.code, r.stdout, r.stderr)
+}
+
+// run runs a program to its end.
+func (h *home) run(stdin, name string, args ...string) result {
+	h.t.Helper()
+	return h.finish(h.command(within(h.t), name, args...), stdin)
+}
+
+// finish runs a prepared command to its end. Only one that does not end, or does not
+// start, fails the test.
+func (h *home) finish(cmd *exec.Cmd, stdin string) result {
+	h.t.Helper()
+	var out, err bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &err
+	failure := cmd.Run()
+	r := result{stdout: out.String(), stderr: err.String(), code: cmd.ProcessState.ExitCode()}
+	var exit *exec.ExitError
+	if failure != nil && (!errors.As(failure, &exit) || r.code < 0) {
+		h.t.Fatalf("%s: %v\n%v", strings.Join(cmd.Args, " "), failure, r)
+	}
+	return r
+}
+
+// must is run for a program that has to succeed.
+func (h *home) must(stdin, name string, args ...string) result {
+	h.t.Helper()
+	r := h.run(stdin, name, args...)
+	if r.code != 0 {
+		h.t.Fatalf("%s %s: %v", name, strings.Join(args, " "), r)
+	}
+	return r
+}
+
+// letterlock runs it to its end.
+func (h *home) letterlock(args ...string) result {
+	h.t.Helper()
+	return h.run("", "letterlock", args...)
+}
