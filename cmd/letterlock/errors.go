@@ -51,6 +51,9 @@ func configFault(err error) *cli.Fault {
 	if strings.Contains(lines[0], ": mode ") {
 		f.Hint = "chmod 600 " + shellWord(faults.Path) + "; nothing was done"
 	}
+	if strings.Contains(lines[0], ": belongs to uid ") {
+		f.Hint = "a configuration can name programs to run: use one that belongs to you or to root; nothing was done"
+	}
 	return f
 }
 

@@ -96,7 +96,7 @@ func snail(t *text, f Facts, _ Via) {
 	t.line("set v15-compat")
 	t.line("set from=%s", f.From)
 	t.line("# s-nail cuts what it reads from there at about 250 bytes: short tokens only")
-	t.line("set netrc-lookup netrc-pipe='%s token %s --netrc'", f.Command, f.Account)
+	t.line("set netrc-lookup netrc-pipe='%s token %s --netrc'", f.command(), f.Account)
 	t.line("set tls-verify=strict")
 	t.when(f.CAFile != "", "set tls-ca-file=%s", f.CAFile)
 	if !f.SMTP.IsZero() {
@@ -179,7 +179,7 @@ func python(t *text, f Facts, _ Via) {
 	t.line("")
 	t.line("def response(purpose):")
 	t.line(`    """What XOAUTH2 wants to hear, with a token that is valid now."""`)
-	t.line("    token = subprocess.run([%q, \"token\", %q, \"--for\", purpose],", f.Command, f.Account)
+	t.line("    token = subprocess.run(%s, \"token\", %q, \"--for\", purpose],", pythonList(f.command(), "[", ""), f.Account)
 	t.line("                           check=True, capture_output=True, text=True).stdout.strip()")
 	t.line(`    return f"user=%s\x01auth=Bearer {token}\x01\x01"`, f.User)
 	t.line("")
