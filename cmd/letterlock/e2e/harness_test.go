@@ -73,12 +73,6 @@ func (s *site) startTLS() []string {
 // an IP address.
 func hostPort(port int) string { return fmt.Sprintf("localhost:%d", port) }
 
-// token is the access token that letterlock hands out.
-func (h *home) token(name string, args ...string) string {
-	h.t.Helper()
-	return strings.TrimSpace(h.must("", "letterlock", append([]string{"token", name}, args...)...).stdout)
-}
-
 // signIn signs a person in without a browser, by pasting into a pipe: for tests whose
 // subject is not the sign-in. It returns what letterlock said.
 func (h *home) signIn(s *site, who lab.Person, more ...string) string {

@@ -172,3 +172,9 @@ func (h *home) letterlock(args ...string) result {
 	h.t.Helper()
 	return h.run("", "letterlock", args...)
 }
+
+// token is the access token that letterlock hands out.
+func (h *home) token(name string, args ...string) string {
+	h.t.Helper()
+	return strings.TrimSpace(h.must("", "letterlock", append([]string{"token", name}, args...)...).stdout)
+}
