@@ -37,6 +37,7 @@ type Facts struct {
 	IMAP, POP3, SMTP provider.MailServer
 	Mechanisms       []string // best first; empty: OAUTHBEARER, XOAUTH2
 	Command          string   // "letterlock", or its absolute path
+	Path             string   // the same as a path, for programs that search none
 	CAFile           string   // further certificate authorities; empty: the system's
 }
 
@@ -112,7 +113,7 @@ func (r Recipe) Render(via Via, f Facts) (string, error) {
 // check refuses what would have to be quoted differently in each of the programs'
 // languages: nobody has such an account, but somebody may try to make one up.
 func (f Facts) check() error {
-	for _, word := range []string{f.Account, f.User, f.From, f.IMAP.Host, f.POP3.Host, f.SMTP.Host, f.Command, f.CAFile} {
+	for _, word := range []string{f.Account, f.User, f.From, f.IMAP.Host, f.POP3.Host, f.SMTP.Host, f.Command, f.Path, f.CAFile} {
 		if strings.ContainsFunc(word, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune("\"'`$\\;|&<>(){}*?#!%", r) }) {
 			return cli.Faultf(cli.DataError, "sign in with --account NAME and a name of letters, digits, dots and dashes", "%q has characters that configuration files would have to quote", cli.Line(word))
 		}
