@@ -182,4 +182,3 @@ func ended(t *testing.T, p *lab.Process) string {
 	}
 	return strings.Join(p.Log(), "\n")
 }
-

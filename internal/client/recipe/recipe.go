@@ -38,6 +38,7 @@ type Facts struct {
 	IMAP, POP3, SMTP provider.MailServer
 	Mechanisms       []string // best first; empty: OAUTHBEARER, XOAUTH2
 	Command          string   // "letterlock", or its absolute path
+	Path             string   // the same as a path, for programs that search none
 	System           bool     // with --system
 	CAFile           string   // further certificate authorities; empty: the system's
 }
@@ -120,7 +121,7 @@ func (f Facts) check() error {
 			return cli.Faultf(cli.DataError, "sign in with --account NAME and a name of letters, digits, dots and dashes", "%q has characters that configuration files would have to quote", cli.Line(name))
 		}
 	}
-	for _, word := range []string{f.IMAP.Host, f.POP3.Host, f.SMTP.Host, f.Command, f.CAFile} {
+	for _, word := range []string{f.IMAP.Host, f.POP3.Host, f.SMTP.Host, f.Command, f.Path, f.CAFile} {
 		if strings.ContainsFunc(word, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune("\"'`$\\;|&<>(){}*?#!%", r) }) {
 			return cli.Faultf(cli.DataError, "put it where the path has no blanks and no such characters; letterlock itself is best found by the PATH", "%q has characters that configuration files would have to quote", cli.Line(word))
 		}

@@ -14,7 +14,7 @@ import (
 
 func facts(kind string) Facts {
 	f := Facts{
-		Account: "you@example.org", User: "you@example.org", From: "you@example.org", Command: "letterlock",
+		Account: "you@example.org", User: "you@example.org", From: "you@example.org", Command: "letterlock", Path: "/usr/local/bin/letterlock",
 		IMAP: provider.MailServer{Host: "imap.example.org", Port: 993, Security: provider.ImplicitTLS},
 		POP3: provider.MailServer{Host: "pop.example.org", Port: 995, Security: provider.ImplicitTLS},
 		SMTP: provider.MailServer{Host: "smtp.example.org", Port: 465, Security: provider.ImplicitTLS},
