@@ -304,7 +304,6 @@ func TestMicrosoftRefuses(t *testing.T) {
 	s.expect("70008", before)
 	form = sign("app")
 	s.post(at("common", "token"), form)
-	first := s.field("refresh_token")
 	before = m.Fired()
 	s.post(at("common", "token"), form)
 	s.expect("54005", before)
@@ -319,7 +318,7 @@ func TestMicrosoftRefuses(t *testing.T) {
 	if s.post(at("common", "token"), with(form, "scope", outlook+"IMAP.AccessAsUser.All offline_access")) != 200 {
 		t.Errorf("consent to two resources, token for one: %s", s.last)
 	}
-	first = s.field("refresh_token")
+	first := s.field("refresh_token")
 
 	renewal := url.Values{"grant_type": {"refresh_token"}, "client_id": {"app"}, "refresh_token": {first}, "scope": {"https://graph.microsoft.com/Mail.Send offline_access"}}
 	if s.post(at("common", "token"), renewal) != 200 || s.field("refresh_token") == "" || s.field("refresh_token") == first {
