@@ -45,6 +45,7 @@ func registerGoogle(h *home) {
 }
 
 func TestGoogle(t *testing.T) {
+	t.Parallel()
 	w, g := newGoogle(t)
 	for _, c := range []struct {
 		name, address string
@@ -116,6 +117,7 @@ func googleLife(t *testing.T, g *fakeidp.Google, h *home, address string) {
 
 // A right that can only send is for the Gmail API; no mail server is shown its token.
 func TestGoogleSendOnly(t *testing.T) {
+	t.Parallel()
 	w, g := newGoogle(t)
 	h := w.person(t)
 	registerGoogle(h)
@@ -142,6 +144,7 @@ func TestGoogleSendOnly(t *testing.T) {
 // Google's device flow has no mail scopes: it is not offered, and asking for it is
 // explained before anything is sent.
 func TestGoogleDevice(t *testing.T) {
+	t.Parallel()
 	w, g := newGoogle(t)
 	h := w.person(t, "SSH_CONNECTION=192.0.2.1 5 192.0.2.2 22")
 	registerGoogle(h)

@@ -54,6 +54,7 @@ func (w *world) resetMicrosoft(c clouds) {
 }
 
 func TestMicrosoft(t *testing.T) {
+	t.Parallel()
 	w, c := newMicrosoft(t)
 	for _, k := range []struct {
 		name, provider, address string
@@ -179,6 +180,7 @@ func microsoftEnd(t *testing.T, m *fakeidp.Microsoft, h *home, address, page str
 
 // A send-only right is consented to for SMTP and Graph; no token of it reads mail.
 func TestMicrosoftSendOnly(t *testing.T) {
+	t.Parallel()
 	w, c := newMicrosoft(t)
 	for _, k := range []struct{ name, provider, address string }{
 		{"personal", "microsoft-personal", personalMail}, {"work", "microsoft", workMail},
@@ -213,6 +215,7 @@ func TestMicrosoftSendOnly(t *testing.T) {
 
 // Over ssh letterlock chooses the device code by itself.
 func TestMicrosoftChoosesDevice(t *testing.T) {
+	t.Parallel()
 	w, c := newMicrosoft(t)
 	h := w.person(t, "SSH_CONNECTION=192.0.2.1 5 192.0.2.2 22")
 	h.must("", "letterlock", "register", "microsoft-personal", "--client-id", microsoftID)

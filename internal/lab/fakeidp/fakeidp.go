@@ -91,12 +91,8 @@ type device struct {
 }
 
 func newBook(clock func() time.Time) *book {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		panic(err) // no randomness: no test can go on
-	}
 	return &book{
-		clock: clock, fired: map[string]int{}, key: key,
+		clock: clock, fired: map[string]int{},
 		codes: map[string]*code{}, refresh: map[string]*grant{}, access: map[string]*access{}, devices: map[string]*device{},
 	}
 }
@@ -156,8 +152,20 @@ func pkceMatches(c *code, verifier string) bool {
 	return base64.RawURLEncoding.EncodeToString(sum[:]) == c.challenge
 }
 
+// signingKey is made when it is first wanted: it costs more than the rest of a fake.
+func (b *book) signingKey() *rsa.PrivateKey {
+	if b.key == nil {
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		if err != nil {
+			panic(err) // no randomness: no test can go on
+		}
+		b.key = key
+	}
+	return b.key
+}
+
 func (b *book) sign(claims any) string {
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: b.key},
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: b.signingKey()},
 		(&jose.SignerOptions{}).WithType("JWT").WithHeader("kid", "lab-1"))
 	if err != nil {
 		panic(err) // a fixed algorithm and key: cannot fail
@@ -179,7 +187,7 @@ func (b *book) idToken(claims map[string]any) string {
 
 func (b *book) keys(w http.ResponseWriter) {
 	answer(w, http.StatusOK, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{
-		{Key: b.key.Public(), KeyID: "lab-1", Algorithm: string(jose.RS256), Use: "sig"},
+		{Key: b.signingKey().Public(), KeyID: "lab-1", Algorithm: string(jose.RS256), Use: "sig"},
 	}})
 }
 

@@ -221,10 +221,8 @@ func TestGoogleRefuses(t *testing.T) {
 	everyRefusalFired(t, g)
 }
 
-func TestMicrosoftRefuses(t *testing.T) {
-	s := &stand{t: t, now: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)}
-	m := NewMicrosoft(s.clock, PublicCloud())
-	s.idp = m
+// microsoftCast registers clients and people with every fault there is.
+func microsoftCast(m *Microsoft) (ann *MicrosoftPerson) {
 	m.Tenants["corp.example"], m.Tenants["1111"], m.Tenants["2222"] = "1111", "1111", "2222"
 	localhost := []string{"http://localhost"}
 	m.Clients["app"] = &MicrosoftClient{Audience: "all", Redirects: localhost}
@@ -235,12 +233,20 @@ func TestMicrosoftRefuses(t *testing.T) {
 	m.Clients["web"] = &MicrosoftClient{Audience: "all", Redirects: localhost, Secret: "S"}
 	m.Clients["old"] = &MicrosoftClient{Audience: "all", Redirects: localhost, Secret: "S", Expired: true}
 	m.Clients["nopub"] = &MicrosoftClient{Audience: "all", Redirects: localhost, NoPublicFlows: true}
-	ann := &MicrosoftPerson{Tenant: "1111"}
+	ann = &MicrosoftPerson{Tenant: "1111"}
 	m.People["ann@corp.example"] = ann
 	m.People["me@outlook.com"] = &MicrosoftPerson{Tenant: ConsumerTenant}
 	m.People["no@corp.example"] = &MicrosoftPerson{Tenant: "1111", Declines: true}
 	m.People["user@corp.example"] = &MicrosoftPerson{Tenant: "1111", NoConsent: true}
 	m.People["byod@corp.example"] = &MicrosoftPerson{Tenant: "1111", Unmanaged: true}
+	return ann
+}
+
+func TestMicrosoftRefuses(t *testing.T) {
+	s := &stand{t: t, now: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)}
+	m := NewMicrosoft(s.clock, PublicCloud())
+	s.idp = m
+	ann := microsoftCast(m)
 
 	const base = "https://login.microsoftonline.com/"
 	const outlook = "https://outlook.office.com/"
@@ -298,7 +304,6 @@ func TestMicrosoftRefuses(t *testing.T) {
 	s.expect("70008", before)
 	form = sign("app")
 	s.post(at("common", "token"), form)
-	first := s.field("refresh_token")
 	before = m.Fired()
 	s.post(at("common", "token"), form)
 	s.expect("54005", before)
@@ -313,7 +318,7 @@ func TestMicrosoftRefuses(t *testing.T) {
 	if s.post(at("common", "token"), with(form, "scope", outlook+"IMAP.AccessAsUser.All offline_access")) != 200 {
 		t.Errorf("consent to two resources, token for one: %s", s.last)
 	}
-	first = s.field("refresh_token")
+	first := s.field("refresh_token")
 
 	renewal := url.Values{"grant_type": {"refresh_token"}, "client_id": {"app"}, "refresh_token": {first}, "scope": {"https://graph.microsoft.com/Mail.Send offline_access"}}
 	if s.post(at("common", "token"), renewal) != 200 || s.field("refresh_token") == "" || s.field("refresh_token") == first {
