@@ -225,6 +225,25 @@ func TestRefreshKilledAtRandom(t *testing.T) {
 		lead, tail, ms(middle(window)), ms(slices.Max(window)), len(window))
 }
 
+// A signal that asks for an end does not throw away an answer that is under way: the
+// refresh is seen through and stored before the process ends.
+func TestRefreshEndedPolitely(t *testing.T) {
+	k := newKilling(t)
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		for _, before := range []bool{true, false} {
+			v := k.hooked(before, func(v *victim) { _ = v.Process.Signal(signal) })
+			err := v.Wait()
+			k.gate.settle(t)
+			if grant := k.grant(); grant.Refresh.Equal(v.grant.Refresh) || k.refreshes() != v.refreshes+1 {
+				t.Errorf("%v, before the provider acts: %t: the answer was not stored (%v)", signal, before, err)
+			}
+			if next := k.token(); next.code != 0 || k.refreshes() != v.refreshes+1 {
+				t.Errorf("%v: the next run: %v", signal, next)
+			}
+		}
+	}
+}
+
 // measure lets refreshes run to their end: how long the process takes until the
 // provider is asked, and from its answer on; and the windows, from the answer to the
 // line that tells that the grant is stored (its mark is cleared by then, too).
