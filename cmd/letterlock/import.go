@@ -130,6 +130,8 @@ func (s *signIn) takeOver(ctx context.Context, found takeover.Found) error {
 	if err := s.manager.Save(ctx, grant); err != nil {
 		return err
 	}
+	// The settings, which name the provider's authorities, are not written yet.
+	s.manager.Exchange = account.OverHTTP(s.http, s.p.now)
 	_, err = s.manager.Token(ctx, s.name, account.Want{})
 	var needed *account.SignInNeeded
 	var rejected *account.Rejected
