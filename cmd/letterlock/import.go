@@ -122,6 +122,15 @@ func (p *program) readMutt(ctx context.Context, path, decrypt string) (takeover.
 // takeOver keeps the grant and tries it. A refresh token that the provider refuses is
 // not kept: it would stand in the way of the sign-in that is needed.
 func (s *signIn) takeOver(ctx context.Context, found takeover.Found) error {
+	// A good grant must not give way to one that may be used up.
+	names, err := s.manager.List()
+	if err != nil {
+		return err
+	}
+	if slices.Contains(names, s.name) {
+		return cli.Faultf(cli.CannotWrite, "letterlock logout "+shellWord(s.name)+" first, or take it over as another with --account NAME",
+			"%s has a grant already, which stays", s.name)
+	}
 	r := s.resource()
 	// Exactly what that script asked for: to ask for more at a refresh is an error
 	// (RFC 6749 section 6).
@@ -136,7 +145,9 @@ func (s *signIn) takeOver(ctx context.Context, found takeover.Found) error {
 	if err := s.manager.Save(ctx, grant); err != nil {
 		return err
 	}
-	_, err := s.manager.Token(ctx, s.name, account.Want{})
+	// The settings, which name the provider's authorities, are not written yet.
+	s.manager.Exchange = account.OverHTTP(s.http, s.p.now)
+	_, err = s.manager.Token(ctx, s.name, account.Want{})
 	var needed *account.SignInNeeded
 	var rejected *account.Rejected
 	if errors.As(err, &needed) || errors.As(err, &rejected) {

@@ -38,7 +38,7 @@ type issuer struct {
 	mu       sync.Mutex
 	fault    func(w http.ResponseWriter, endpoint string, form url.Values) bool // true: it has answered
 	register bool                                                               // offers dynamic registration
-	lifetime int                                                                // of access tokens, in seconds
+	lifetime int                                                                // of access tokens, in seconds; 0: not told, so that each is good once
 	serial   int
 	codes    map[string]url.Values // by code: the authorization request
 	refresh  map[string]bool
@@ -223,7 +223,10 @@ func (i *issuer) issue(request url.Values) object {
 	i.serial++
 	access, refresh := i.cage.mint("access token", i.serial), i.cage.mint("refresh token", i.serial)
 	i.access[access], i.refresh[refresh] = true, true
-	out := object{"access_token": access, "token_type": "Bearer", "expires_in": i.lifetime, "refresh_token": refresh}
+	out := object{"access_token": access, "token_type": "Bearer", "refresh_token": refresh}
+	if i.lifetime > 0 {
+		out["expires_in"] = i.lifetime
+	}
 	if strings.Contains(request.Get("scope"), "openid") {
 		out["id_token"] = i.idToken(request)
 	}
