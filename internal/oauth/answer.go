@@ -60,7 +60,7 @@ func send(hc *http.Client, req *http.Request, endpoint string, scrub scrubber) (
 		if errors.As(err, &wrapped) {
 			err = wrapped.Err
 		}
-		return answer{}, &Error{Endpoint: endpoint, Err: scrub.err(err)}
+		return answer{}, &Error{Endpoint: endpoint, Err: scrub.err(late(err))}
 	}
 	defer func() { _ = res.Body.Close() }()
 	a := answer{endpoint: endpoint, status: res.StatusCode, header: res.Header, scrub: scrub}
@@ -69,9 +69,18 @@ func send(hc *http.Client, req *http.Request, endpoint string, scrub scrubber) (
 		err = errTooLarge
 	}
 	if err != nil {
-		return answer{}, &Error{Endpoint: endpoint, Status: a.status, RetryAfter: retryAfter(a.header), Err: scrub.err(err)}
+		return answer{}, &Error{Endpoint: endpoint, Status: a.status, RetryAfter: retryAfter(a.header), Err: scrub.err(late(err))}
 	}
 	return a, nil
+}
+
+// late gives the many forms in which time runs out one text.
+func late(err error) error {
+	var slow interface{ Timeout() bool }
+	if errors.As(err, &slow) && slow.Timeout() {
+		return fmt.Errorf("no whole answer in time: %w", err)
+	}
+	return err
 }
 
 // ok reports whether the answer is a 2xx.
