@@ -115,7 +115,7 @@ func mailPages() []page {
 			Kind:    SignIn,
 			Meaning: "the mail server did not accept user name and token",
 			Cause:   "the token has expired, lacks the scope, or is of another user",
-			Remedy:  "letterlock test names which; else sign in again",
+			Remedy:  "sign in again (letterlock login ADDRESS), as the one whose mailbox it is",
 		}},
 		{[]string{"AUTHORIZATIONFAILED"}, Entry{
 			Kind:    Setting,
