@@ -36,11 +36,17 @@ type program struct {
 // run does what the arguments say and reports faults to the person.
 func (p *program) run(ctx context.Context) cli.Code {
 	name := p.calledAs()
+	out := &output{w: p.term.Out}
+	p.term.Out = out
 	var err error
 	if name == muttName {
 		err = p.runMuttOAuth2(ctx, p.args[1:])
 	} else {
 		err = p.runCommand(ctx, p.args[1:])
+	}
+	if out.err != nil && !hasFault(err) {
+		// Whatever was printed with no look at the error, cobra's help too.
+		err = cli.Wrap(cli.CannotWrite, fmt.Errorf("write to standard output: %w", out.err), "make room, or send the output elsewhere; nothing else went wrong")
 	}
 	if err == nil {
 		return cli.OK

@@ -94,7 +94,7 @@ func (p *program) setup(ctx context.Context, client, name, via string) error {
 	}
 	text, err := r.Render(recipe.Via(via), recipe.Facts{
 		Account: m.name, User: m.mailbox, From: p.senderOf(m), IMAP: m.provider.IMAP, POP3: m.provider.POP3, SMTP: m.provider.SMTP,
-		Mechanisms: m.provider.Mechanisms, Command: p.ownCommand(), Path: p.ownPath(), CAFile: m.caFile,
+		Mechanisms: m.provider.Mechanisms, Command: p.ownCommand(), Path: p.ownPath(), System: p.system, CAFile: m.caFile,
 	})
 	if err != nil {
 		return err
@@ -125,9 +125,6 @@ func (p *program) ownCommand() string {
 		if self, err := exec.LookPath(p.args[0]); err == nil {
 			command = absolute(self)
 		}
-	}
-	if p.system {
-		command += " --system"
 	}
 	return command
 }

@@ -75,10 +75,8 @@ func (p *program) token(ctx context.Context, name string, o tokenOptions) error 
 	if err != nil {
 		return err
 	}
-	if _, err := io.WriteString(p.term.Out, text); err != nil {
-		return cli.Wrap(cli.CannotWrite, fmt.Errorf("write the token: %w", err), "")
-	}
-	return nil
+	_, err = io.WriteString(p.term.Out, text)
+	return err
 }
 
 func (o tokenOptions) check() error {

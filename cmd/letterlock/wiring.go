@@ -18,13 +18,16 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/provider"
 )
 
-// manager opens the store and returns the one way to a token.
-func (p *program) manager() (*account.Manager, error) {
+// manager returns the one way to a token. A store that is not there is not made:
+// asking for an account that nobody has must leave nothing behind.
+func (p *program) manager() (*account.Manager, error) { return p.managerOf(tokenstore.OpenExisting) }
+
+func (p *program) managerOf(open func(folder string) (*tokenstore.Store, error)) (*account.Manager, error) {
 	paths, err := p.where()
 	if err != nil {
 		return nil, err
 	}
-	store, err := tokenstore.Open(filepath.Join(paths.State, "grants"))
+	store, err := open(filepath.Join(paths.State, "grants"))
 	if err != nil {
 		return nil, err
 	}

@@ -78,7 +78,6 @@ func (t *Terminal) Confirm(ctx context.Context, question string) (bool, error) {
 // ask waits for the line or the end of ctx. A read from a terminal cannot be broken
 // off: the reading goroutine then stays until the process ends, which it does next.
 func (t *Terminal) ask(ctx context.Context, prompt string, echo bool) (string, error) {
-	fmt.Fprint(t.Err, prompt)
 	restore := func() {}
 	raw := false
 	if t.tty != nil {
@@ -90,6 +89,9 @@ func (t *Terminal) ask(ctx context.Context, prompt string, echo bool) (string, e
 		}
 	}
 	defer restore()
+	// Only now: what is typed or pasted as soon as the prompt is there must not be
+	// echoed by the terminal itself.
+	fmt.Fprint(t.Err, prompt)
 	type answer struct {
 		line string
 		err  error

@@ -147,6 +147,10 @@ func Load(path string) (*Config, error) {
 }
 
 func read(path string) ([]byte, fs.FileInfo, error) {
+	// Before it is opened: a pipe would be waited for.
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, nil, &Error{Path: path, Faults: []Fault{{Text: "no regular file"}}}
+	}
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, nil, err
@@ -156,28 +160,29 @@ func read(path string) ([]byte, fs.FileInfo, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if !info.Mode().IsRegular() {
-		return nil, nil, fmt.Errorf("%s is no regular file", path)
-	}
 	data, err := io.ReadAll(io.LimitReader(file, Limit+1))
 	if err != nil {
 		return nil, nil, err
 	}
 	if len(data) > Limit {
-		return nil, nil, fmt.Errorf("%s is larger than %d bytes", path, Limit)
+		return nil, nil, &Error{Path: path, Faults: []Fault{{Text: fmt.Sprintf("larger than %d bytes", Limit)}}}
 	}
 	return data, info, nil
 }
 
-// checkMode refuses a file that others could use against its owner: by reading a
-// client secret in it, or by pointing a token endpoint elsewhere.
+// checkMode refuses a file that others could use against us: by reading a client
+// secret in it, or by writing their own program or endpoint into it. The rule is that
+// of ssh(1) for its configuration.
 func (c *Config) checkMode(info fs.FileInfo) string {
 	if runtime.GOOS == "windows" {
 		return ""
 	}
+	if fault := checkOwner(info); fault != "" {
+		return fault
+	}
 	mode := info.Mode().Perm()
-	if mode&0o002 != 0 {
-		return fmt.Sprintf("mode %04o lets every user change it", mode)
+	if mode&0o022 != 0 {
+		return fmt.Sprintf("mode %04o lets others change it", mode)
 	}
 	for _, name := range sortedKeys(c.Providers) {
 		if !c.Providers[name].ClientSecret.IsZero() && mode&0o077 != 0 {

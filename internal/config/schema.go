@@ -114,7 +114,10 @@ func notHost(r rune) bool {
 }
 
 func printable(s string) string {
-	if strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f || r == unicode.ReplacementChar }) {
+	// Cf are the invisible characters that reverse or hide text on a terminal.
+	if strings.ContainsFunc(s, func(r rune) bool {
+		return unicode.IsControl(r) || r == unicode.ReplacementChar || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp)
+	}) {
 		return "holds a control character"
 	}
 	return ""

@@ -1,10 +1,8 @@
 package oauth
 
 import (
-	"cmp"
 	"encoding/base64"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/letterlock-mail/letterlock/internal/secret"
@@ -13,7 +11,7 @@ import (
 // A scrubber takes the secrets of one request out of texts that came back: servers
 // repeat parameters in error_description, and net/http repeats the first bytes of an
 // answer that is not HTTP.
-type scrubber struct{ words []string }
+type scrubber struct{ veil secret.Veil }
 
 // scrubForm knows the secrets of a form and of the client that sends it.
 func scrubForm(form url.Values, client Client) scrubber {
@@ -51,25 +49,12 @@ func secretParameter(name string) bool {
 	return false
 }
 
-func (s *scrubber) add(words ...string) {
-	const shortest = 4 // less is no secret, and would be found in any word
-	for _, word := range words {
-		if len(word) >= shortest {
-			s.words = append(s.words, word, url.QueryEscape(word), url.PathEscape(word))
-		}
-	}
-	// Longest first: a secret that contains another must not leave a remainder.
-	slices.SortFunc(s.words, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
-	s.words = slices.Compact(s.words)
-}
+func (s *scrubber) add(words ...string) { s.veil.Hide(words...) }
 
 // text returns one clean line. Besides the known secrets it hides whatever is as long
 // as a token: a server may repeat a part of one, or mention one of its own.
 func (s scrubber) text(text string) string {
-	for _, word := range s.words {
-		text = strings.ReplaceAll(text, word, secret.Redacted)
-	}
-	return oneLine(hideLong(text))
+	return oneLine(hideLong(s.veil.Text(text)))
 }
 
 // hideLong replaces runs of 64 and more token characters. Slash and colon end a run,
@@ -105,7 +90,7 @@ func tokenRune(r rune) bool {
 // errors.Is unless its own text held a secret: then nothing of it is handed on.
 func (s scrubber) err(err error) error {
 	raw := err.Error()
-	held := slices.ContainsFunc(s.words, func(word string) bool { return strings.Contains(raw, word) })
+	held := s.veil.Text(raw) != raw
 	clean := &cleanError{text: s.text(raw)}
 	if !held {
 		clean.cause = err

@@ -9,5 +9,7 @@
 //	mutt, msmtp, ...  <---------+                                |
 //	     +--- letterlock token | letterlock tunnel ---> Dovecot -+--> lab.Sink
 //
-// All of it carries the build tag lab (see internal/lab) and runs in `make test`.
+// What needs those programs carries the build tag lab (see internal/lab) and runs in
+// `make test`. What needs only Go, bad input, hostile requests, and the hunt for
+// canaries, runs in `make quick` at an issuer inside the test (issuer_test.go).
 package e2e

@@ -21,11 +21,13 @@ import (
 //	you@example.org.age         the grant, sealed
 //	you@example.org.lock        the lock, empty, never deleted
 //	you@example.org.refresh     the mark while a refresh is under way
+//	you@example.org.failed      what the provider said to the last refresh that failed
 //	.you@example.org.age.tmp-*  a grant being written, or left by a killed writer
 const (
-	grantSuffix = ".age"
-	lockSuffix  = ".lock"
-	markSuffix  = ".refresh"
+	grantSuffix   = ".age"
+	lockSuffix    = ".lock"
+	markSuffix    = ".refresh"
+	failureSuffix = ".failed"
 )
 
 // A Store is a folder of grant files.
@@ -45,11 +47,20 @@ func Open(folder string) (*Store, error) {
 	return &Store{folder: folder}, nil
 }
 
+// OpenExisting is Open for those who only look, or change what is there: a folder
+// that is missing is not made, and is a store without grants.
+func OpenExisting(folder string) (*Store, error) {
+	if err := atomicfile.CheckFolder(folder); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("open token store: %w", err)
+	}
+	return &Store{folder: folder}, nil
+}
+
 // Names lists the accounts that have a grant, sorted. Files that are no grants, as
 // leftovers of a killed writer, are not looked at.
 func (s *Store) Names() ([]string, error) {
 	entries, err := os.ReadDir(s.folder)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("list grants: %w", err)
 	}
 	names := []string{}
@@ -165,11 +176,12 @@ func (r *Room) Commit(plain []byte) error {
 // nothing.
 func (r *Room) Abort() { r.reservation.Abort() }
 
-// Remove deletes the grant of name and its mark, the grant first: a mark without a
-// grant says nothing, a grant without its mark would hide a refresh that broke off.
+// Remove deletes the grant of name and what is kept beside it, the grant first: a mark
+// without a grant says nothing, a grant without its mark would hide a refresh that
+// broke off.
 // The lock file stays, see atomicfile.Acquire. Removing nothing is no error.
 func (s *Store) Remove(name string) error {
-	for _, suffix := range []string{grantSuffix, markSuffix} {
+	for _, suffix := range []string{grantSuffix, markSuffix, failureSuffix} {
 		path, err := s.path(name, suffix)
 		if err != nil {
 			return err

@@ -15,6 +15,9 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/secret"
 )
 
+// telling is how much of a secret package secret hides wherever it begins.
+const telling = 12
+
 // A tape is a connection whose other end has said everything beforehand.
 type tape struct {
 	net.Conn // nil: whatever is not below must not be called
