@@ -251,10 +251,26 @@ func (p *program) printProbe(report probe.Report, asJSON bool) error {
 			fmt.Fprintf(p.term.Out, "the token for %s has %d bytes: too long for %s; use letterlock setup CLIENT ACCOUNT --via tunnel\n", note.Protocol, note.Length, strings.Join(note.TooLongFor, ", "))
 		}
 	}
+	for _, challenge := range challenges(report) {
+		fmt.Fprintf(p.term.Out, "the server says: %s\n", cli.Line(challenge))
+	}
 	for _, a := range report.Advice() {
 		fmt.Fprintf(p.term.Out, "cause: %s\n  to do: %s\n", cli.Line(a.Cause), cli.Line(a.Remedy))
 	}
 	return nil
+}
+
+// challenges are the texts with which tokens were refused, decoded, each once.
+func challenges(report probe.Report) []string {
+	var all []string
+	for _, check := range report.Checks {
+		for _, step := range check.Steps {
+			if step.Challenge != "" && !slices.Contains(all, step.Challenge) {
+				all = append(all, step.Challenge)
+			}
+		}
+	}
+	return all
 }
 
 // verdict is the exit code: the worst that was found. A refused sign-in weighs more

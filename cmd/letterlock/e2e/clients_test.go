@@ -56,21 +56,79 @@ type desk struct {
 // TestClients lets every program fetch or send one real message.
 func TestClients(t *testing.T) {
 	all := slices.Concat(readers(), senders(), tunnels(), interactive())
+	runClients(t, newSite(t, lab.OPOptions{People: peopleFor(all)}), all, nil)
+}
+
+// TestXOAUTH2Alone is a server that offers nothing else, as Microsoft's do: setup has
+// to be told by the configuration, and no program may try OAUTHBEARER.
+func TestXOAUTH2Alone(t *testing.T) {
+	var some []client
+	for _, c := range slices.Concat(readers(), senders(), tunnels(), interactive()) {
+		if !c.startTLS && !slices.Equal(c.methods, []string{"XOAUTH2"}) {
+			c.methods = []string{"XOAUTH2"}
+			some = append(some, c)
+		}
+	}
+	s := newSite(t, lab.OPOptions{People: peopleFor(some)}, func(o *lab.DovecotOptions) { o.Mechanisms = "xoauth2" })
+	runClients(t, s, some, func(d *desk) {
+		d.file = d.path("~/.config/letterlock/config.toml")
+		data, err := os.ReadFile(d.file)
+		if err != nil {
+			d.Fatal(err)
+		}
+		section := regexp.MustCompile(`(?m)^\[provider\..*\]$`)
+		if !section.Match(data) {
+			d.Fatalf("no provider in\n%s", data)
+		}
+		d.write(d.file, section.ReplaceAllString(string(data), "$0\nmechanisms = [\"XOAUTH2\"]"))
+	})
+}
+
+// TestLongTokens uses tokens as long as Microsoft's often are. Programs that cannot take
+// them get in through the tunnel, and setup says so. Sending is left to those that wait
+// with the token for the server's go-ahead: Dovecot's submission service refuses an
+// AUTH line of that length.
+func TestLongTokens(t *testing.T) {
+	var some []client
+	for _, c := range slices.Concat(readers(), tunnels(), interactive()) {
+		if c.program == "mutt" {
+			c.run = readWithMutt
+		}
+		limited := c.via == "token" && (c.program == "neomutt" || c.program == "aerc")
+		if !c.startTLS && !limited {
+			some = append(some, c)
+		}
+	}
+	s := newSite(t, lab.OPOptions{People: append(peopleFor(some), lab.Alice()), TokenBits: 12288})
+	runClients(t, s, some, nil)
+	h := newHome(t)
+	h.signIn(s, lab.Alice())
+	for program, remedy := range map[string]string{"neomutt": "--via tunnel", "s-nail": "use another program"} {
+		if r := h.letterlock("setup", program, lab.Alice().Email); r.code != 0 || !strings.Contains(r.stderr, "2048 bytes") || !strings.Contains(r.stderr, remedy) {
+			t.Errorf("setup %s: %v", program, r)
+		}
+	}
+}
+
+func peopleFor(all []client) []lab.Person {
 	var people []lab.Person
 	for i, c := range all {
 		people = append(people, person(c.name(), i))
 	}
-	s := newSite(t, lab.OPOptions{People: people})
+	return people
+}
+
+// runClients is one subtest for each. prepare is called between sign-in and setup.
+func runClients(t *testing.T, s *site, all []client, prepare func(*desk)) {
+	t.Helper()
+	people := peopleFor(all)
 	for i, c := range all {
 		t.Run(c.name(), func(t *testing.T) {
 			t.Parallel()
-			d := newDesk(t, s, people[i])
-			d.what = c
-			var more []string
-			if c.startTLS {
-				more = s.startTLS()
+			d := newDesk(t, s, people[i], c)
+			if prepare != nil {
+				prepare(d)
 			}
-			d.signIn(s, d.who, more...)
 			d.setup(c.program, c.via)
 			c.run(d)
 			d.checkLogins(c.methods)
@@ -79,9 +137,10 @@ func TestClients(t *testing.T) {
 	}
 }
 
-func newDesk(t *testing.T, s *site, who lab.Person) *desk {
+// newDesk puts a message into somebody's mailbox and signs them in.
+func newDesk(t *testing.T, s *site, who lab.Person, c client) *desk {
 	t.Helper()
-	d := &desk{T: t, home: newHome(t), site: s, who: who, sentTo: "to-" + who.Name + "@elsewhere.test"}
+	d := &desk{T: t, home: newHome(t), site: s, who: who, what: c, sentTo: "to-" + who.Name + "@elsewhere.test"}
 	d.ordinary()
 	d.inbox = []byte("From: Carol <carol@elsewhere.test>\nTo: " + who.Email + "\nSubject: letter for " + who.Name +
 		"\nDate: Sat, 21 Nov 2026 10:00:00 +0000\nMessage-ID: <1." + who.Name + "@elsewhere.test>\nMIME-Version: 1.0\n" +
@@ -89,6 +148,11 @@ func newDesk(t *testing.T, s *site, who lab.Person) *desk {
 	if err := s.dovecot.Put(who.Email, d.inbox); err != nil {
 		t.Fatal(err)
 	}
+	var more []string
+	if c.startTLS {
+		more = s.startTLS()
+	}
+	d.signIn(s, who, more...)
 	return d
 }
 
