@@ -41,6 +41,7 @@ func newHunt(t *testing.T) *hunt {
 	// What makes Go programs talk: HTTP/2 frames with all their content, and name look-ups.
 	h.env = append(h.env, "TMPDIR="+h.path("tmp"), "XDG_RUNTIME_DIR="+h.path("run"), "GODEBUG=http2debug=2,netdns=2", "GOTRACEBACK=all",
 		"SSLKEYLOGFILE="+h.path("tls-keys"), "LETTERLOCK_DEBUG=1", "DEBUG=*")
+	c.add("age identity", "AGE-SECRET-KEY-1") // how each begins
 	h.write("secret.txt", c.mint("client secret", 1)+"\n")
 	h.write("bin/browser", fmt.Sprintf("#!/bin/sh\nexec '%s' helper:browse '%s' '%s' \"$1\"\n", helper(t, "")[0], h.path("helpers"), h.approver(t)))
 	h.browser = h.path("bin/browser")
