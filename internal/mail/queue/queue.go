@@ -1,0 +1,60 @@
+// Package queue is a durable queue of mail on disk: put, list, hold, retry, give up.
+// A message is accepted when Put returns nil and not before: message and envelope are
+// synced by then. The queue knows nothing of how a message travels: a [Carrier]
+// takes it away, and says for each recipient what became of it.
+package queue
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// An Envelope is what travels beside a message (RFC 5321 section 2.3.1, RFC 3461).
+type Envelope struct {
+	From       string // reverse-path without angle brackets; "" is the null sender
+	To         []Recipient
+	Account    string // the account or way out that sends it; "" lets the carrier choose
+	EnvelopeID string // ENVID
+	Return     string // RET: "", FULL or HDRS
+	EightBit   bool   // the message has octets over 127 in its body
+	UTF8       bool   // header or addresses need SMTPUTF8 (RFC 6531)
+	Size       int64
+}
+
+// A Recipient is one forward-path and what its sender wants to hear of it.
+type Recipient struct {
+	Address  string
+	Notify   string // NOTIFY: "", NEVER, or a list of SUCCESS, FAILURE, DELAY
+	Original string // ORCPT
+}
+
+// A Verdict is what became of one recipient in one attempt.
+type Verdict int
+
+// The verdicts. Unknown means that the connection was lost after the final dot: the
+// server may have taken the message. SignIn means that no token is to be had until
+// a person signs in again.
+const (
+	Delivered Verdict = iota
+	Deferred
+	Refused
+	Unknown
+	SignIn
+)
+
+// An Outcome is a verdict with its reason.
+type Outcome struct {
+	Recipient string
+	Verdict   Verdict
+	Status    string // RFC 3463, "5.1.1"
+	Reply     string // the server's last text
+	Server    string // who said it
+	At        time.Time
+}
+
+// A Carrier takes one envelope away. It returns one outcome for each recipient; the
+// error is for what concerns none of them (a broken configuration).
+type Carrier interface {
+	Carry(ctx context.Context, envelope Envelope, message io.ReadSeeker) ([]Outcome, error)
+}
