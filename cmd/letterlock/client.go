@@ -41,11 +41,11 @@ func (s *signIn) takeClient(section config.Provider) error {
 		if err := checkClientID(s.presetName(section), s.o.clientID); err != nil {
 			return err
 		}
-		// The secret belongs to the old id.
-		s.client = oauth.Client{ID: s.o.clientID, Auth: s.provider.Auth}
+		// The secret of the configuration belongs to the old id.
+		s.client = oauth.Client{ID: s.o.clientID, Secret: s.o.secret, Auth: s.provider.Auth}
 		secretFile = ""
 		s.providerSettings = append(s.providerSettings, config.Setting{Name: "client_id", Text: s.o.clientID},
-			config.Setting{Name: "client_secret"}, config.Setting{Name: "client_secret_file", Text: absolute(s.o.secretFile)})
+			config.Setting{Name: "client_secret", Secret: s.o.secret}, config.Setting{Name: "client_secret_file", Text: absolute(s.o.secretFile)})
 	} else if s.o.secretFile != "" {
 		s.providerSettings = append(s.providerSettings, config.Setting{Name: "client_secret"},
 			config.Setting{Name: "client_secret_file", Text: absolute(s.o.secretFile)})

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -113,13 +114,31 @@ func oauthFault(err error) *cli.Fault {
 
 func mailFault(err error) *cli.Fault {
 	var refused *upstream.AuthError
-	if !errors.As(err, &refused) {
+	var mechanism *upstream.MechanismError
+	switch {
+	case errors.As(err, &mechanism):
+		return cli.Wrap(cli.Unavailable, err, "the server takes no tokens, or not by these mechanisms: ask its administrator")
+	case !errors.As(err, &refused):
 		return nil
-	}
-	if refused.Temporary {
+	case refused.Temporary:
 		return cli.Wrap(cli.TempFail, err, "try again in a moment")
 	}
 	return cli.Wrap(cli.NoPerm, err, "letterlock test ACCOUNT finds out why")
+}
+
+// dialFault tells what waiting mends from what it does not.
+func dialFault(err error, hint string) *cli.Fault {
+	var certificate *tls.CertificateVerificationError
+	var reply *upstream.ReplyError
+	switch {
+	case errors.Is(err, upstream.ErrPlain):
+		return cli.Wrap(cli.Config, err, "set the server's security to tls or starttls")
+	case errors.Is(err, upstream.ErrNoSTARTTLS), errors.Is(err, upstream.ErrInjected), errors.Is(err, upstream.ErrProtocol), errors.As(err, &certificate):
+		return cli.Wrap(cli.Unavailable, err, hint)
+	case errors.As(err, &reply) && !reply.Temporary:
+		return cli.Wrap(cli.Unavailable, err, hint)
+	}
+	return cli.Wrap(cli.TempFail, err, hint)
 }
 
 func systemFault(err error) *cli.Fault {

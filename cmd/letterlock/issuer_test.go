@@ -115,7 +115,7 @@ func (i *issuer) token(w http.ResponseWriter, r *http.Request) {
 	refuse := func(code string) { answer(w, 400, object{"error": code, "error_description": "as the script wants"}) }
 	switch {
 	case i.fault == "down":
-		http.Error(w, "out of order", 503)
+		http.Error(w, "out of order", http.StatusServiceUnavailable)
 		return
 	case i.fault == "garbage":
 		fmt.Fprint(w, "<html>no JSON here")
@@ -203,7 +203,7 @@ func (i *issuer) revoke(w http.ResponseWriter, r *http.Request) {
 	_ = r.ParseForm()
 	i.requests = append(i.requests, "revoke "+r.PostForm.Get("token_type_hint"))
 	if i.fault == "down" {
-		http.Error(w, "out of order", 503)
+		http.Error(w, "out of order", http.StatusServiceUnavailable)
 		return
 	}
 	i.refresh, i.access = "", map[string]bool{}

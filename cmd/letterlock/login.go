@@ -12,6 +12,7 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/cli"
 	"github.com/letterlock-mail/letterlock/internal/config"
 	"github.com/letterlock-mail/letterlock/internal/provider"
+	"github.com/letterlock-mail/letterlock/internal/secret"
 )
 
 type loginOptions struct {
@@ -35,6 +36,10 @@ type loginOptions struct {
 	pop3Security string
 	smtp         string
 	smtpSecurity string
+
+	// Not flags: what import and mutt_oauth2.py add.
+	secret    secret.String
+	tokenFile string
 }
 
 func (p *program) loginCommand() *cobra.Command {

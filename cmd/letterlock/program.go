@@ -38,7 +38,7 @@ func (p *program) run(ctx context.Context) cli.Code {
 	name := p.calledAs()
 	var err error
 	if name == muttName {
-		err = errors.New("x")
+		err = p.runMuttOAuth2(ctx, p.args[1:])
 	} else {
 		err = p.runCommand(ctx, p.args[1:])
 	}
@@ -141,6 +141,7 @@ func (p *program) commands() []builder {
 		{"accounts", p.accountsCommand},
 		{"logout", p.logoutCommand},
 		{"test", p.testCommand},
+		{"import", p.importCommand},
 		{"explain", p.explainCommand},
 		{"setup", p.setupCommand},
 		{"report", p.reportCommand},

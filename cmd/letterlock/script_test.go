@@ -77,6 +77,8 @@ func TestScripts(t *testing.T) {
 			"exitcode": exitCodeCommand,
 			"snapshot": snapshotCommand,
 			"mode":     modeCommand,
+
+			"googleconfig": googleConfigCommand,
 		},
 	})
 }
@@ -99,6 +101,10 @@ func issuerCommand(ts *testscript.TestScript, _ bool, args []string) {
 		i.mu.Lock()
 		i.requests = nil
 		i.access = map[string]bool{}
+		i.mu.Unlock()
+	case "refresh":
+		i.mu.Lock()
+		i.refresh = args[1]
 		i.mu.Unlock()
 	case "well":
 		i.set("")
@@ -232,4 +238,11 @@ func modeCommand(ts *testscript.TestScript, _ bool, args []string) {
 	if got := fmt.Sprintf("%04o", info.Mode().Perm()); got != args[0] {
 		ts.Fatalf("%s has mode %s, want %s", args[1], got, args[0])
 	}
+}
+
+// googleconfig: a configuration in which google is the test's issuer.
+func googleConfigCommand(ts *testscript.TestScript, _ bool, _ []string) {
+	u := ts.Getenv("ISSUER")
+	text := fmt.Sprintf("[provider.google]\nauthorization_endpoint = %q\ntoken_endpoint = %q\n", u+"/authorize", u+"/token")
+	ts.Check(os.WriteFile(ts.Getenv("CONFIG"), []byte(text), 0o600))
 }

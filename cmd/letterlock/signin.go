@@ -138,7 +138,7 @@ func (s *signIn) settle(ctx context.Context) error {
 		return err
 	}
 	s.accountSettings = servers
-	for _, one := range []config.Setting{{Name: "mailbox", Text: s.o.mailbox}, {Name: "ca_file", Text: absolute(s.o.caFile)}} {
+	for _, one := range []config.Setting{{Name: "mailbox", Text: s.o.mailbox}, {Name: "ca_file", Text: absolute(s.o.caFile)}, {Name: "token_file", Text: s.o.tokenFile}} {
 		if one.Text != "" {
 			s.accountSettings = append(s.accountSettings, one)
 		}

@@ -90,7 +90,7 @@ func (p *program) test(ctx context.Context, name string, o testOptions) error {
 func (p *program) plan(ctx context.Context, name string, o testOptions) (probe.Plan, error) {
 	plan := probe.Plan{Mailbox: name, Explainer: errorBook{}, Limit: o.timeout, Now: p.now}
 	var m mailAccount
-	source := func(provider.Purpose) upstream.TokenSource { return nil }
+	var source func(provider.Purpose) upstream.TokenSource
 	covered := func(provider.Purpose) bool { return true }
 	if o.tokenStdin {
 		if err := checkAddress(name); err != nil {

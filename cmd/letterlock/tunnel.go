@@ -88,7 +88,7 @@ func (p *program) connect(ctx context.Context, protocol upstream.Protocol, name 
 		}
 		conn, err := upstream.Dial(ctx, protocol, server, opts)
 		if err != nil {
-			return nil, cli.Wrap(cli.TempFail, err, "letterlock test "+shellWord(name)+" looks closer")
+			return nil, dialFault(err, "letterlock test "+shellWord(name)+" looks closer")
 		}
 		err = conn.Authenticate(ctx, upstream.Login{User: m.mailbox, Mechanisms: m.provider.Mechanisms, Token: access.Token})
 		if err == nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,7 +17,6 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/client/upstream"
 	"github.com/letterlock-mail/letterlock/internal/lab"
 	"github.com/letterlock-mail/letterlock/internal/sasl"
-	"github.com/letterlock-mail/letterlock/internal/secret"
 )
 
 // oneToken checks that a command printed one line with one token, which is what mail
@@ -59,30 +59,58 @@ func onlyEncrypted(home, token string) error {
 	return err
 }
 
-// proveMail logs in to each server by each mechanism and looks at the mailbox.
-func proveMail(ctx context.Context, servers mailServers, ca *lab.CA, token string) (string, error) {
-	for _, mechanism := range []string{sasl.XOAuth2, sasl.OAuthBearer} {
-		for _, end := range servers.ends() {
-			if err := logIn(ctx, end, ca, mechanism, token); err != nil {
-				return "", fmt.Errorf("%s by %s: %w", end.protocol, mechanism, err)
+// muttCommand reads the command that mutt would run for IMAP out of what
+// `letterlock setup mutt` printed. It is run without a shell, so
+// it must need none; the program it names is the one that printed it.
+func muttCommand(config string) ([]string, error) {
+	found := regexp.MustCompile(`(?m)^set imap_oauth_refresh_command="\S*letterlock\S* (token [a-z0-9@. =-]+)"$`).FindStringSubmatch(config)
+	if found == nil {
+		return nil, errors.New("it printed no imap_oauth_refresh_command")
+	}
+	return strings.Fields(found[1]), nil
+}
+
+// A report is what counts of `letterlock test --json`.
+type report struct {
+	Ownership string `json:"ownership"`
+	Checks    []struct {
+		Protocol  string `json:"protocol"`
+		Mechanism string `json:"mechanism"`
+		Steps     []struct {
+			Name    string `json:"step"`
+			Outcome string `json:"outcome"`
+			Detail  string `json:"detail"`
+		} `json:"steps"`
+	} `json:"checks"`
+}
+
+// proven reads the report: each server has to have been logged in to by each
+// mechanism, with every step good, by a token of the mailbox's owner.
+func proven(out string) (string, error) {
+	var r report
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		return "", fmt.Errorf("read its report: %w", err)
+	}
+	good := map[string]bool{}
+	for _, check := range r.Checks {
+		for _, step := range check.Steps {
+			if step.Outcome != "ok" {
+				return "", fmt.Errorf("%s by %s: %s %s: %s", check.Protocol, check.Mechanism, step.Name, step.Outcome, step.Detail)
+			}
+		}
+		good[check.Protocol+" "+check.Mechanism] = len(check.Steps) > 0
+	}
+	for _, protocol := range []upstream.Protocol{upstream.IMAP, upstream.SMTP} {
+		for _, mechanism := range []string{sasl.XOAuth2, sasl.OAuthBearer} {
+			if !good[string(protocol)+" "+mechanism] {
+				return "", fmt.Errorf("%s by %s was not tested", protocol, mechanism)
 			}
 		}
 	}
+	if r.Ownership != "same" {
+		return "", fmt.Errorf("the token's owner and the mailbox: %q", r.Ownership)
+	}
 	return "XOAUTH2 ok, OAUTHBEARER ok", nil
-}
-
-func logIn(ctx context.Context, end mailEnd, ca *lab.CA, mechanism, token string) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	conn, err := upstream.Dial(ctx, end.protocol, end.server, upstream.Options{TLS: ca.Client()})
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	if err := conn.Authenticate(ctx, upstream.Login{User: address, Mechanisms: []string{mechanism}, Token: secret.New(token)}); err != nil {
-		return err
-	}
-	return conn.Check(ctx)
 }
 
 // refusesPasswords proves that no server offers a mechanism that takes a password.

@@ -97,11 +97,10 @@ func (s *story) tell(ctx context.Context) error {
 	if err := s.signIn(ctx); err != nil {
 		return err
 	}
-	token, err := s.token(ctx)
-	if err != nil {
+	if err := s.token(ctx); err != nil {
 		return err
 	}
-	if err := s.mail(ctx, token); err != nil {
+	if err := s.mail(ctx); err != nil {
 		return err
 	}
 	if err := s.noPasswords(ctx); err != nil {
@@ -137,16 +136,16 @@ func (s *story) signIn(ctx context.Context) error {
 	}
 	// That login says so proves little: what it kept must be good for a token of this
 	// person.
-	if _, _, err := s.goodToken(ctx); err != nil {
+	if _, _, err := s.goodToken(ctx, "token", address); err != nil {
 		return err
 	}
 	return s.lines.end("signed in as " + address)
 }
 
-// goodToken runs the command that mutt is given; the provider must know the token as
-// this person's.
-func (s *story) goodToken(ctx context.Context) (token string, left time.Duration, err error) {
-	out, err := s.program.run(ctx, "token", address)
+// goodToken runs a command that prints a token; the provider must know it as this
+// person's.
+func (s *story) goodToken(ctx context.Context, command ...string) (token string, left time.Duration, err error) {
+	out, err := s.program.run(ctx, command...)
 	if err == nil {
 		token, err = oneToken(out)
 	}
@@ -163,27 +162,40 @@ func (s *story) clickAway(ctx context.Context) <-chan error {
 	return done
 }
 
-// token is line 2: mutt's command prints a token, and no file holds it.
-func (s *story) token(ctx context.Context) (string, error) {
+// token is line 2: the command that `setup` gives to mutt prints a token, and no file
+// holds it.
+func (s *story) token(ctx context.Context) error {
 	s.lines.begin("2 Token", "mutt's command prints ", false)
-	token, left, err := s.goodToken(ctx)
+	config, err := s.program.run(ctx, "setup", "mutt", address)
 	if err != nil {
-		return "", err
+		return fmt.Errorf("letterlock setup mutt: %w", err)
 	}
-	if err := onlyEncrypted(s.program.home, token); err != nil {
-		return "", err
+	command, err := muttCommand(config)
+	if err != nil {
+		return fmt.Errorf("letterlock setup mutt: %w", err)
 	}
-	return token, s.lines.end(fmt.Sprintf("%s…  valid %d min, on disk only encrypted", token[:len("llat_")], int(left/time.Minute)))
-}
-
-// mail is line 3.
-func (s *story) mail(ctx context.Context, token string) error {
-	s.lines.begin("3 IMAP, SMTP", "", false)
-	proven, err := proveMail(ctx, s.servers, s.ca, token)
+	token, left, err := s.goodToken(ctx, command...)
 	if err != nil {
 		return err
 	}
-	return s.lines.end(fmt.Sprintf("%s (%s)", proven, s.servers.name()))
+	if err := onlyEncrypted(s.program.home, token); err != nil {
+		return err
+	}
+	return s.lines.end(fmt.Sprintf("%s…  valid %d min, on disk only encrypted", token[:len("llat_")], int(left/time.Minute)))
+}
+
+// mail is line 3: letterlock logs in to the servers by both mechanisms.
+func (s *story) mail(ctx context.Context) error {
+	s.lines.begin("3 IMAP, SMTP", "", false)
+	out, err := s.program.run(ctx, "test", address, "--json")
+	if err != nil {
+		return fmt.Errorf("letterlock test: %w", err)
+	}
+	result, err := proven(out)
+	if err != nil {
+		return fmt.Errorf("letterlock test: %w", err)
+	}
+	return s.lines.end(fmt.Sprintf("%s (%s)", result, s.servers.name()))
 }
 
 // noPasswords proves the last line: the servers take none, not even the token as one.

@@ -145,6 +145,45 @@ func TestOneToken(t *testing.T) {
 	}
 }
 
+func TestMuttCommand(t *testing.T) {
+	got, err := muttCommand("set x\nset imap_oauth_refresh_command=\"/opt/letterlock token you@try.test --for imap\"\nset y\n")
+	if err != nil || strings.Join(got, "|") != "token|you@try.test|--for|imap" {
+		t.Errorf("%q %v", got, err)
+	}
+	for _, config := range []string{"", `set imap_oauth_refresh_command="cat token"`, `set imap_oauth_refresh_command="letterlock token a@b; rm x"`, `set imap_oauth_refresh_command="letterlock token $(x)"`} {
+		if got, err := muttCommand(config); err == nil {
+			t.Errorf("%s: %q", config, got)
+		}
+	}
+}
+
+// TestProven: every server by every mechanism, every step good, or no line.
+func TestProven(t *testing.T) {
+	check := func(protocol, mechanism, outcome string) string {
+		return `{"protocol":"` + protocol + `","mechanism":"` + mechanism + `","steps":[{"step":"sign in","outcome":"` + outcome + `"}]}`
+	}
+	all := func(last string) string {
+		return check("imap", "XOAUTH2", "ok") + "," + check("imap", "OAUTHBEARER", "ok") + "," + check("smtp", "XOAUTH2", "ok") + last
+	}
+	for name, c := range map[string]struct {
+		report string
+		good   bool
+	}{
+		"all good":       {`{"ownership":"same","checks":[` + all(","+check("smtp", "OAUTHBEARER", "ok")) + `]}`, true},
+		"one missing":    {`{"ownership":"same","checks":[` + all("") + `]}`, false},
+		"one failed":     {`{"ownership":"same","checks":[` + all(","+check("smtp", "OAUTHBEARER", "failed")) + `]}`, false},
+		"one skipped":    {`{"ownership":"same","checks":[` + all(","+check("smtp", "OAUTHBEARER", "skipped")) + `]}`, false},
+		"nothing tried":  {`{"ownership":"same","checks":[` + all(`,{"protocol":"smtp","mechanism":"OAUTHBEARER","steps":[]}`) + `]}`, false},
+		"owner unknown":  {`{"ownership":"unknown","checks":[` + all(","+check("smtp", "OAUTHBEARER", "ok")) + `]}`, false},
+		"another format": {`[]`, false},
+		"nothing":        {``, false},
+	} {
+		if _, err := proven(c.report); (err == nil) != c.good {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestOnlyEncrypted(t *testing.T) {
 	token := "llat_" + strings.Repeat("ab1", 15)[:43]
 	random := strings.TrimPrefix(token, "llat_")

@@ -258,7 +258,9 @@ func TestPasteRedirect(t *testing.T) {
 		got := to.unheard()
 		if test.want == "high" {
 			parsed, _ := url.Parse(got)
-			if port := parsed.Port(); len(port) != 5 || port < "49152" || to.unheard() == got && to.unheard() == got {
+			// Two more draws of the same port out of 16,384 would be no chance.
+			second, third := to.unheard(), to.unheard()
+			if port := parsed.Port(); len(port) != 5 || port < "49152" || second == got && third == got {
 				t.Errorf("%s: %q", test.name, got)
 			}
 		} else if got != test.want {

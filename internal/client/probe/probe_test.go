@@ -127,16 +127,19 @@ func (book) Explain(line string) []Advice {
 	return nil
 }
 
-func TestRun(t *testing.T) {
-	tests := []struct {
-		name   string
-		server *fake
-		owner  string
-		shown  []string // mechanisms that a token was shown by
-		result []string // one each check
-		advice []string // texts that the advice must have
-		ok     bool
-	}{
+// A runCase is one server and what the report says of it.
+type runCase struct {
+	name   string
+	server *fake
+	owner  string
+	shown  []string // mechanisms that a token was shown by
+	result []string // one each check
+	advice []string // texts that the advice must have
+	ok     bool
+}
+
+func runCases() []runCase {
+	return []runCase{
 		{
 			name:   "imap both",
 			server: &fake{protocol: upstream.IMAP, offers: "SASL-IR AUTH=PLAIN AUTH=XOAUTH2 AUTH=OAUTHBEARER"},
@@ -223,7 +226,10 @@ func TestRun(t *testing.T) {
 			advice: []string{"does not speak this protocol"},
 		},
 	}
-	for _, tt := range tests {
+}
+
+func TestRun(t *testing.T) {
+	for _, tt := range runCases() {
 		t.Run(tt.name, func(t *testing.T) {
 			server := tt.server.listen(t)
 			target := Target{Protocol: tt.server.protocol, Server: server, Token: fixed{secret.New(canary)}}

@@ -1,6 +1,8 @@
 package recipe
 
 import (
+	"strings"
+
 	"github.com/letterlock-mail/letterlock/internal/provider"
 )
 
@@ -140,7 +142,12 @@ func emacs(t *text, f Facts, _ Via) {
 	t.line("    (when (member %q (if (listp host) host (list host)))", f.SMTP.Host)
 	t.line("      (list (list :host %q :port \"%d\" :user %q", f.SMTP.Host, f.SMTP.Port, f.User)
 	t.line("                  :secret (lambda ()")
-	t.line("                            (string-trim (shell-command-to-string %q))))))))", f.token(provider.SMTP))
+	words := strings.Fields(f.token(provider.SMTP))
+	t.line("                            (with-temp-buffer")
+	t.line("                              ;; standard output only: an error message is no token")
+	t.line("                              (call-process %q nil '(t nil) nil", words[0])
+	t.line("                                            %s)", strings.ReplaceAll(pythonList(strings.Join(words[1:], " "), "", ""), ",", ""))
+	t.line("                              (string-trim (buffer-string)))))))))")
 	for _, line := range []string{
 		`(add-hook 'auth-source-backend-parser-functions`,
 		`          (lambda (entry)`,

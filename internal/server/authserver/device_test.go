@@ -104,6 +104,37 @@ func TestDevicePageShowsWhoAsks(t *testing.T) {
 	}
 }
 
+// TestDeviceForgery: a code that an attacker started must not be approved by a form of
+// the attacker's making.
+func TestDeviceForgery(t *testing.T) {
+	b := newBench(t)
+	_, mine := b.startDevice()
+	_, theirs := b.startDevice()
+	browser := b.browser("p1")
+	confirm := b.postRaw(browser, "/device", url.Values{"user_code": {mine}}.Encode(), "Origin", b.url)
+	action, form := fields(t, confirm.body)
+	form.Set("decision", "allow")
+	for name, c := range map[string]struct {
+		who     string
+		changes []string
+		origin  string
+	}{
+		"no token":        {"p1", []string{"token", ""}, b.url},
+		"another device":  {"p1", []string{"user_code", theirs}, b.url},
+		"another session": {"p2", nil, b.url},
+		"nobody":          {"", nil, b.url},
+		"another site":    {"p1", nil, "https://evil.test"},
+	} {
+		got := b.postRaw(b.browser(c.who), action, changed(clone(form), c.changes).Encode(), "Origin", c.origin)
+		if got.status != http.StatusForbidden {
+			t.Errorf("%s: got %d, want 403", name, got.status)
+		}
+	}
+	if got := b.postRaw(browser, action, form.Encode(), "Origin", b.url); got.status != http.StatusSeeOther {
+		t.Errorf("the form itself: %d", got.status)
+	}
+}
+
 func TestDeviceGuessing(t *testing.T) {
 	b := newBench(t)
 	_, userCode := b.startDevice()

@@ -63,6 +63,15 @@ func FuzzRedirect(f *testing.F) {
 	})
 }
 
+// TestAfterPort holds the comparison alone to what registration already refuses.
+func TestAfterPort(t *testing.T) {
+	for _, uri := range []string{"http://127.0.0.1.evil.test/", "http://127.0.0.1@evil.test/", "http://127.0.0.1:80@evil.test/", "http://127.0.0.1\\x"} {
+		if rest, ok := afterPort(uri, "http://127.0.0.1"); ok {
+			t.Errorf("%s: taken, with %q after the port", uri, rest)
+		}
+	}
+}
+
 func FuzzUserCode(f *testing.F) {
 	f.Add("bcdf-ghjk")
 	f.Add("BCDF GHJK ")

@@ -245,6 +245,15 @@ func TestSendOnlyChosenByThePerson(t *testing.T) {
 	b.wantError(b.post("/token", refreshForm(got.text(t, "refresh_token"), "scope", "imap")), 400, "invalid_scope")
 }
 
+func TestSendOnlyAskedFor(t *testing.T) {
+	b := newBench(t)
+	// With anything else beside it the narrow scope wins: it is a limit.
+	got := b.post("/token", codeForm(b.allow(authQuery("scope", "imap smtp send-only offline_access"))))
+	if scope := got.text(t, "scope"); scope != "send-only offline_access" {
+		t.Errorf("granted %q", scope)
+	}
+}
+
 func TestDisabledPersonGetsNothing(t *testing.T) {
 	b := newBench(t)
 	access, refresh := b.tokens()
