@@ -51,10 +51,31 @@ type Outcome struct {
 	Reply     string // the server's last text
 	Server    string // who said it
 	At        time.Time
+	// Reports says that the server offered DSN and so reports success itself (RFC
+	// 3461 section 5.2.2); without it NOTIFY=SUCCESS makes the queue say "relayed".
+	Reports bool
 }
 
 // A Carrier takes one envelope away. It returns one outcome for each recipient; the
 // error is for what concerns none of them (a broken configuration).
 type Carrier interface {
 	Carry(ctx context.Context, envelope Envelope, message io.ReadSeeker) ([]Outcome, error)
+}
+
+// A JournalCarrier is a Carrier that says itself when the point of no return comes.
+// For a plain Carrier the queue must assume that it comes with the call: after a
+// crash anywhere in Carry the recipients are unknown. Carriers should have both.
+type JournalCarrier interface {
+	CarryJournal(ctx context.Context, envelope Envelope, message io.ReadSeeker, journal Journal) ([]Outcome, error)
+}
+
+// A Journal is on disk when its calls return.
+type Journal interface {
+	// Commit says that the next step may make a server take the message for these
+	// recipients: call it just before the final dot, or before the last byte of an
+	// API request. After an error the step must not be taken.
+	Commit(recipients ...string) error
+	// Record keeps outcomes as soon as they are known, for a carrier that talks to
+	// several servers in one call. They need not be returned again.
+	Record(outcomes ...Outcome) error
 }
