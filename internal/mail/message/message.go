@@ -73,3 +73,88 @@ type Capabilities struct {
 	EightBit bool // 8BITMIME
 	UTF8     bool // SMTPUTF8
 }
+
+// A Message is a header in memory and a body in memory or in a file of its own.
+// Close it.
+type Message struct {
+	header header
+	body   spool
+	facts  facts // of the body
+}
+
+// Close removes the file of a large body.
+func (m *Message) Close() error {
+	m.body.close()
+	return nil
+}
+
+// Get returns the unfolded value of the first field of that name, or "".
+func (m *Message) Get(name string) string { return m.header.get(name) }
+
+// Has says whether the header has a field of that name.
+func (m *Message) Has(name string) bool { return m.header.index(name) >= 0 }
+
+// Set replaces the first field of that name, removes its others, or appends it. A
+// value that is not ASCII is kept raw: Prepare encodes it where a server needs that.
+// Line breaks in it become spaces.
+func (m *Message) Set(name, value string) {
+	i := m.header.index(name)
+	if i < 0 {
+		m.header = append(m.header, newField(name, value))
+		return
+	}
+	m.header[i] = newField(name, value)
+	rest := m.header[i+1:].without(name)
+	m.header = append(m.header[:i+1:i+1], rest...)
+}
+
+// Remove takes every field of that name out.
+func (m *Message) Remove(name string) { m.header = m.header.without(name) }
+
+// StripBcc removes Bcc and Resent-Bcc. Call it after Recipients and before Reader.
+func (m *Message) StripBcc() { m.header = m.header.without("Bcc", "Resent-Bcc") }
+
+// Requirements says what a server must offer to take the message as it is.
+func (m *Message) Requirements() Requirements {
+	return Requirements{
+		EightBit:    m.facts.eightBit,
+		UTF8:        m.header.eightBit(),
+		LongestLine: max(m.facts.longest, m.header.longestLine()),
+	}
+}
+
+// Size is the length of what Reader gives.
+func (m *Message) Size() int64 {
+	size := m.body.size + 2
+	for _, f := range m.header {
+		size += int64(len(f.raw))
+	}
+	return size
+}
+
+// Reader gives the whole message from the start: header, separator, body, all lines
+// ended by CRLF. It is valid until the next change of the header and until Close.
+func (m *Message) Reader() io.ReadSeeker {
+	head := append(m.header.bytes(), '\r', '\n')
+	whole := joined{head: head, body: m.body.reader()}
+	return io.NewSectionReader(whole, 0, int64(len(head))+m.body.size)
+}
+
+// joined reads a header and a body as one.
+type joined struct {
+	head []byte
+	body io.ReaderAt
+}
+
+// ReadAt gives what lies at that place of the two.
+func (j joined) ReadAt(p []byte, offset int64) (int, error) {
+	if offset >= int64(len(j.head)) {
+		return j.body.ReadAt(p, offset-int64(len(j.head)))
+	}
+	n := copy(p, j.head[offset:])
+	if n == len(p) {
+		return n, nil
+	}
+	more, err := j.body.ReadAt(p[n:], 0)
+	return n + more, err
+}
