@@ -36,6 +36,8 @@ type Options struct {
 	Return     string   // -R: FULL or HDRS
 	EnvelopeID string   // -V
 	Account    string   // --account: ours
+	System     bool     // --system: ours
+	Help       bool     // --help
 	Queue      QueueSelection
 }
 
@@ -83,7 +85,14 @@ func Parse(args []string) (Options, error) {
 
 func (o *Options) long(arg string, rest []string) ([]string, error) {
 	name, value, attached := strings.Cut(arg, "=")
-	if name != "account" {
+	switch {
+	case name == "system" && !attached:
+		o.System = true
+		return rest, nil
+	case name == "help" && !attached:
+		o.Help = true
+		return rest, nil
+	case name != "account":
 		return nil, usage("unknown option --%s", cli.Line(name))
 	}
 	if !attached {
@@ -315,6 +324,9 @@ func isInterval(value string) bool {
 }
 
 func (o *Options) check() error {
+	if o.Help {
+		return nil
+	}
 	if (o.Mode == Deliver || o.Mode == Verify) && len(o.Recipients) == 0 && !o.FromHeader {
 		return cli.Faultf(cli.Usage, "name them, or take them from the header with -t", "no recipients")
 	}

@@ -80,9 +80,12 @@ func (s *Sender) Resolve(addresses []string, noAliases bool) ([]string, error) {
 	seen := map[string]bool{}
 	for _, address := range addresses {
 		targets := []string{s.localName(address)}
-		if !noAliases {
-			var err error
-			if targets, err = s.Aliases.expand(targets[0]); err != nil {
+		if !noAliases && s.Aliases != nil && !strings.Contains(targets[0], "@") {
+			aliases, err := s.Aliases()
+			if err != nil {
+				return nil, cli.Wrap(cli.Config, err, "correct the alias file; sendmail -bi checks it")
+			}
+			if targets, err = aliases.expand(targets[0]); err != nil {
 				return nil, err
 			}
 		}
@@ -105,8 +108,10 @@ func (s *Sender) localName(address string) string {
 		return address
 	}
 	domain := address[at+1:]
-	if strings.EqualFold(domain, "localhost") || strings.EqualFold(domain, "localhost.localdomain") || s.Host != "" && strings.EqualFold(domain, s.Host) {
-		return address[:at]
+	for _, here := range []string{"localhost", "localhost.localdomain", s.Host, s.Mailname} {
+		if strings.EqualFold(domain, here) {
+			return address[:at]
+		}
 	}
 	return address
 }
@@ -323,4 +328,13 @@ func Caller(fallback string) (login, name string) {
 		name = strings.ReplaceAll(name, "&", capital)
 	}
 	return me.Username, name
+}
+
+// Where says to which addresses mail for text would go.
+func (s *Sender) Where(text string, noAliases bool) ([]string, error) {
+	addresses, err := message.ParseAddresses(text)
+	if err != nil {
+		return nil, addressFault(err)
+	}
+	return s.Resolve(addresses, noAliases)
 }

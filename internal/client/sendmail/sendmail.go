@@ -51,23 +51,28 @@ type Way struct {
 // A Sender knows the machine that mail leaves from. Fill it in before use.
 type Sender struct {
 	Queue   Putter
-	Aliases Aliases
-	Root    []string // who reads the mail of root, and of local users where there is no Domain
-	Domain  string   // appended to bare local names; "" means Host
-	Host    string   // this machine, for Message-IDs and where there is no Domain
-	User    string   // login name of the caller
-	Name    string   // and the name shown for it
-	Ways    []Way
-	Default string // the account that sends; "" lets the sender choose among Ways
-	Limits  message.Limits
-	Now     func() time.Time
-	Random  io.Reader
+	Aliases func() (Aliases, error) // asked when a local name comes up; nil: there are none
+	Root    []string                // who reads the mail of root, and of local users where there is no Domain
+	Domain  string                  // appended to bare local names: configured, so people have mailboxes there
+	// Mailname is appended where there is no Domain: /etc/mailname; "" means Host.
+	Mailname string
+	Host     string // this machine, for Message-IDs
+	User     string // login name of the caller
+	Name     string // and the name shown for it
+	Ways     []Way
+	Default  string // the account that sends; "" lets the sender choose among Ways
+	Limits   message.Limits
+	Now      func() time.Time
+	Random   io.Reader
 }
 
 // domain is what makes a local name an address.
 func (s *Sender) domain() string {
-	if s.Domain != "" {
+	switch {
+	case s.Domain != "":
 		return s.Domain
+	case s.Mailname != "":
+		return s.Mailname
 	}
 	return s.Host
 }
