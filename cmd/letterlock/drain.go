@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/letterlock-mail/letterlock/internal/cli"
+	"github.com/letterlock-mail/letterlock/internal/client/agent"
+	"github.com/letterlock-mail/letterlock/internal/mail/queue"
+)
+
+// startDrain has a new message sent without waiting for it: the agent sees it by
+// itself; where there is none, a process of its own is started that outlives us.
+func (p *program) startDrain() error {
+	path, err := p.agentSocket()
+	if err != nil {
+		return err
+	}
+	if agentListens(path) {
+		return nil
+	}
+	binary, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find ourselves: %w", err)
+	}
+	cmd := exec.Command(binary, "queue", "run")
+	// Not the name we were called by: under "sendmail" these would be its arguments.
+	cmd.Args[0] = "letterlock"
+	if p.system {
+		cmd.Args = append(cmd.Args, "--system")
+	}
+	cmd.Dir = filepath.VolumeName(binary) + string(filepath.Separator)
+	detach(cmd)
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start sending: %w", err)
+	}
+	return cmd.Process.Release()
+}
+
+// drainNow sends what is due before the eyes of the caller.
+func (p *program) drainNow(ctx context.Context) error {
+	var mu sync.Mutex
+	seen := 0
+	err := p.drain(ctx, func(e queue.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		seen++
+		for _, o := range e.Outcomes {
+			p.term.Sayf("%s", p.progress(e, o))
+		}
+	})
+	if errors.Is(err, queue.ErrBusy) {
+		p.term.Sayf("another process sends the queue right now; letterlock queue list shows what is left")
+		return nil
+	}
+	return err
+}
+
+func (p *program) progress(e queue.Event, o queue.Outcome) string {
+	word, text := "", cli.Line(o.Status+" "+o.Reply)
+	switch o.Verdict {
+	case queue.Delivered:
+		word = p.term.Good("sent")
+	case queue.Refused:
+		word = p.term.Bad("refused")
+	case queue.Unknown:
+		word = p.term.Bad("unknown")
+	case queue.SignIn:
+		word = p.term.Bad("held")
+		text += "; " + p.loginLine(e.Account)
+	default:
+		word = "later"
+	}
+	if o.Server != "" {
+		text = cli.Line(o.Server) + ": " + text
+	}
+	return fmt.Sprintf("%s  %s  %s  %s", e.ID, word, cli.Line(o.Recipient), text)
+}
+
+// drain sends what is due and returns.
+func (p *program) drain(ctx context.Context, notice func(queue.Event)) error {
+	q, err := p.openQueue()
+	if err != nil {
+		return err
+	}
+	carrier, done, err := p.carrier()
+	if err != nil {
+		return err
+	}
+	defer done()
+	options, err := p.drainOptions(nil)
+	if err != nil {
+		return err
+	}
+	options.Once, options.Notice = true, notice
+	if _, err := q.Drain(ctx, carrier, options); err != nil && !errors.Is(err, queue.ErrBusy) {
+		return cli.Wrap(cli.TempFail, fmt.Errorf("send the queue: %w", err), "nothing is lost: it is tried again")
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
+
+// drainOptions are those of every drain of this queue.
+func (p *program) drainOptions(notifier *agent.Notifier) (queue.DrainOptions, error) {
+	conf, err := p.config()
+	if err != nil {
+		return queue.DrainOptions{}, err
+	}
+	paths, err := p.where()
+	if err != nil {
+		return queue.DrainOptions{}, err
+	}
+	o := queue.DrainOptions{
+		Parallel: conf.Queue.Parallel, PerDestination: conf.Queue.PerDestination,
+		OnUnknown: queue.Ask,
+		Reporter:  queue.Reporter{Host: hostName()},
+		Log:       p.log(),
+	}
+	if conf.Queue.OnUnknown == "resend" || conf.Queue.OnUnknown == "" && p.system {
+		o.OnUnknown = queue.Resend
+	}
+	if conf.Queue.GiveUp > 0 {
+		o.Schedule = queue.DefaultSchedule()
+		o.Schedule.GiveUp = conf.Queue.GiveUp
+	}
+	if notifier == nil {
+		notifier = p.notifier(conf.Notify.Command)
+	}
+	o.Bouncer = &agent.Bounces{Folder: filepath.Join(paths.State, "reports"), Host: hostName(), Notifier: notifier, Now: p.now}
+	return o, nil
+}
+
+func (p *program) notifier(command []string) *agent.Notifier {
+	return &agent.Notifier{Command: command, Now: p.now, Log: p.log(), Line: cli.Line}
+}
+
+func (p *program) agentSocket() (string, error) {
+	paths, err := p.where()
+	if err != nil {
+		return "", err
+	}
+	if p.system {
+		return "/run/letterlock/agent.sock", nil
+	}
+	return agent.SocketPath(p.getenv, paths.State, os.Getuid()), nil
+}
+
+// agentListens asks without talking: a connection is enough to know.
+func agentListens(path string) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	return agent.Listens(ctx, path)
+}
