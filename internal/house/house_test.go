@@ -75,6 +75,7 @@ func rooms() map[string]room {
 		"internal/mail/delivery": {layer: capability, wing: mail},
 		"internal/mail/domain":   {layer: capability, wing: mail},
 		"internal/mail/message":  {layer: noun, wing: mail},
+		"internal/mail/mtasts":   {layer: leaf, wing: mail},
 		"internal/mail/queue":    {layer: noun, wing: mail},
 
 		"internal/server/authserver":           {layer: capability, wing: server},
