@@ -43,23 +43,70 @@ func (p *program) startDrain() error {
 	return cmd.Process.Release()
 }
 
-// drainNow sends what is due before the eyes of the caller.
-func (p *program) drainNow(ctx context.Context) error {
+// drainNow sends what is due before the eyes of the caller. When another process is at
+// it, the agent mostly, it watches what becomes of the entries given.
+func (p *program) drainNow(ctx context.Context, watched ...queue.ID) error {
+	notice := p.showProgress()
+	until := p.now().Add(watchTime)
+	for {
+		err := p.drain(ctx, notice)
+		if !errors.Is(err, queue.ErrBusy) {
+			return err
+		}
+		watched = p.stillThere(watched)
+		if len(watched) == 0 || p.now().After(until) {
+			p.term.Sayf("another process sends the queue; letterlock queue list shows what is left")
+			return nil
+		}
+		select {
+		case <-time.After(watchPause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// How long and how often a caller watches another process send.
+const (
+	watchTime  = time.Minute
+	watchPause = 50 * time.Millisecond
+)
+
+// showProgress prints one line for each recipient and attempt.
+func (p *program) showProgress() func(queue.Event) {
 	var mu sync.Mutex
-	seen := 0
-	err := p.drain(ctx, func(e queue.Event) {
+	return func(e queue.Event) {
 		mu.Lock()
 		defer mu.Unlock()
-		seen++
 		for _, o := range e.Outcomes {
 			p.term.Sayf("%s", p.progress(e, o))
 		}
-	})
-	if errors.Is(err, queue.ErrBusy) {
-		p.term.Sayf("another process sends the queue right now; letterlock queue list shows what is left")
+	}
+}
+
+// stillThere tells of the entries that another process has done something with, and
+// returns the others.
+func (p *program) stillThere(watched []queue.ID) []queue.ID {
+	q, err := p.openQueue()
+	if err != nil {
 		return nil
 	}
-	return err
+	var left []queue.ID
+	for _, id := range watched {
+		e, err := q.Show(id)
+		switch {
+		case errors.Is(err, queue.ErrNotFound):
+			p.term.Sayf("%s  left the queue by another process", id)
+		case err != nil:
+		case e.Attempts > 0 && e.State != queue.StateActive:
+			for _, r := range e.Recipients {
+				p.term.Sayf("%s  %s  %s  %s", id, stateName(r.State), cli.Line(r.Address), cli.Line(r.Last.Reply))
+			}
+		default:
+			left = append(left, id)
+		}
+	}
+	return left
 }
 
 func (p *program) progress(e queue.Event, o queue.Outcome) string {

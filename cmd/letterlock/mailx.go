@@ -91,7 +91,7 @@ func (p *program) mailx(ctx context.Context, args []string, help func() error) e
 		return err
 	}
 	p.queued(m.Sendmail, id)
-	return p.afterQueueing(ctx, m.Sendmail)
+	return p.afterQueueing(ctx, m.Sendmail, id)
 }
 
 func (p *program) isAccount(name string) bool {

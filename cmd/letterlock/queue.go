@@ -184,6 +184,7 @@ func (p *program) queueEntries(ctx context.Context) ([]queueEntry, error) {
 			return nil, entryFault("", err)
 		case err != nil:
 			entries = append(entries, queueEntry{ID: string(e.ID), State: "damaged", Recipients: []queueRecipient{}, Problem: err.Error()})
+		case e.State == queue.StateDelivered: // nothing waits: it is just being cleared away
 		default:
 			entries = append(entries, describeEntry(e))
 		}
@@ -293,12 +294,14 @@ func (p *program) retry(ctx context.Context, ids []string) error {
 	if len(ids) == 0 {
 		return p.runQueue(ctx, sendmail.QueueSelection{})
 	}
+	var due []queue.ID
 	for _, id := range ids {
 		if err := q.Retry(queue.ID(id)); err != nil {
 			return entryFault(id, err)
 		}
+		due = append(due, queue.ID(id))
 	}
-	return p.drainNow(ctx)
+	return p.drainNow(ctx, due...)
 }
 
 // runQueue is sendmail -q: what is queued becomes due and is sent. What is held or
@@ -308,6 +311,7 @@ func (p *program) runQueue(ctx context.Context, selected sendmail.QueueSelection
 	if err != nil {
 		return err
 	}
+	var due []queue.ID
 	for e, err := range q.List(ctx) {
 		if err != nil || e.State != queue.StateQueued || !matches(e, selected) {
 			continue
@@ -316,8 +320,9 @@ func (p *program) runQueue(ctx context.Context, selected sendmail.QueueSelection
 		if err := q.Retry(e.ID); err != nil && !errors.Is(err, queue.ErrNotFound) && !errors.Is(err, queue.ErrActive) {
 			return entryFault(string(e.ID), err)
 		}
+		due = append(due, e.ID)
 	}
-	return p.drainNow(ctx)
+	return p.drainNow(ctx, due...)
 }
 
 func matches(e queue.Entry, s sendmail.QueueSelection) bool {

@@ -99,7 +99,7 @@ func (p *program) sendmail(ctx context.Context, args []string, help func() error
 		return err
 	}
 	p.queued(o, id)
-	return p.afterQueueing(ctx, o)
+	return p.afterQueueing(ctx, o, id)
 }
 
 // enterSystem is --system among the arguments of a program that has its own parser.
@@ -128,7 +128,7 @@ func (p *program) queued(o sendmail.Options, id queue.ID) {
 
 // afterQueueing has the message sent. From here on nothing is a fault of this call:
 // the message is safe, and a caller that heard of one would send it twice.
-func (p *program) afterQueueing(ctx context.Context, o sendmail.Options) error {
+func (p *program) afterQueueing(ctx context.Context, o sendmail.Options, ids ...queue.ID) error {
 	switch {
 	case o.QueueOnly:
 		return nil
@@ -138,7 +138,7 @@ func (p *program) afterQueueing(ctx context.Context, o sendmail.Options) error {
 		}
 		return nil
 	}
-	if err := p.drainNow(ctx); err != nil {
+	if err := p.drainNow(ctx, ids...); err != nil {
 		fault := explainFault(err)
 		p.term.Sayf("it stays queued: %s", cli.Line(fault.Error()))
 	}

@@ -80,16 +80,17 @@ func New(o Options) *Agent {
 // Run works until ctx ends, and returns when everything it began is over. The error
 // is nil then, or what makes it impossible to serve.
 func (a *Agent) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	a.started = a.o.Now()
 	var work sync.WaitGroup
+	var served error
 	work.Go(func() { a.drain(ctx) })
 	work.Go(func() { a.renew(ctx) })
 	if a.o.Listener != nil {
 		work.Go(func() {
-			if err := a.serve(ctx); err != nil {
-				cancel(err)
+			if served = a.serve(ctx); served != nil {
+				cancel()
 			}
 		})
 	}
@@ -98,10 +99,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	work.Wait()
-	if err := context.Cause(ctx); err != context.Canceled && err != ctx.Err() {
-		return err
-	}
-	return nil
+	return served
 }
 
 // drain keeps the queue draining. Only a fault of the machine ends a drain early: a
