@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -27,19 +29,41 @@ func (null) CarryJournal(_ context.Context, e Envelope, m io.ReadSeeker, j Journ
 	return outcomes, nil
 }
 
+// benchQueue fills a queue with copies of one entry, unsynced: what is measured is
+// not how it came to be.
 func benchQueue(b *testing.B, entries int) *Queue {
 	b.Helper()
-	q, err := Open(b.TempDir(), Options{})
+	q, err := Open(filepath.Join(b.TempDir(), "queue"), Options{})
+	if err != nil || entries == 0 {
+		return q
+	}
+	message := strings.Repeat("0123456789 0123456789 0123456789\r\n", 56) // 1.9 KB
+	id, err := q.Put(b.Context(), to("b@example.org"), strings.NewReader(message))
 	if err != nil {
 		b.Fatal(err)
 	}
-	message := strings.Repeat("0123456789 0123456789 0123456789\r\n", 56) // 1.9 KB
-	for range entries {
-		if _, err := q.Put(b.Context(), to("b@example.org"), strings.NewReader(message)); err != nil {
+	data, err := os.ReadFile(q.path(id))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for range entries - 1 {
+		id, err := q.newID()
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := os.WriteFile(q.path(id), data, 0o600); err != nil {
 			b.Fatal(err)
 		}
 	}
+	settleDisk(b, q.entries)
 	return q
+}
+
+func settleDisk(b *testing.B, folder string) {
+	b.Helper()
+	if err := syncFolder(folder); err != nil {
+		b.Fatal(err)
+	}
 }
 
 func BenchmarkPut(b *testing.B) {
