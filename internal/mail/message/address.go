@@ -416,7 +416,7 @@ func FormatMailbox(m Mailbox) string {
 	case name == "":
 		return m.Address
 	case !isASCII(name):
-		return foldWords(encodeWords(name)) + " <" + m.Address + ">"
+		return foldWords(encodePhrase(name)) + " <" + m.Address + ">"
 	}
 	// net/mail knows what to quote; it wants an address with a domain.
 	quoted := strings.TrimSuffix((&mail.Address{Name: name, Address: "x@x"}).String(), " <x@x>")

@@ -31,6 +31,15 @@ func unknownWord(piece []byte) string {
 	return mime.BEncoding.Encode("unknown-8bit", string(piece))
 }
 
+// encodePhrase is encodeWords where quotes, commas, parentheses... mean something:
+// the Q encoding leaves them as they are, and RFC 2047 section 5 (3) forbids that.
+func encodePhrase(text string) string {
+	if utf8.ValidString(text) && strings.ContainsAny(text, "\"#$%&'(),.:;<>@[]^`{|}~\\") {
+		return mime.BEncoding.Encode("utf-8", text)
+	}
+	return encodeWords(text)
+}
+
 // foldWords puts each of several encoded words on a line of its own (RFC 2047
 // section 2: such a line has at most 76 characters).
 func foldWords(words string) string { return strings.ReplaceAll(words, "?= =?", "?=\r\n =?") }
@@ -122,7 +131,7 @@ func encodeAddresses(body string) (string, error) {
 			text += " " + unquoted(tokens[i])
 			end = tokens[i].end
 		}
-		words := foldWords(encodeWords(text))
+		words := foldWords(encodePhrase(text))
 		if t.kind == 'c' {
 			words = "(" + words + ")"
 		}

@@ -41,17 +41,19 @@ func syncFolder(path string) error {
 // wake tells a running drainer of an entry. Nobody listens: nothing lost, the next
 // drainer reads the folder.
 func (q *Queue) wake(id ID) {
-	pipe, err := os.OpenFile(filepath.Join(q.folder, "wake"), os.O_WRONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+	// Not through os.File: a write to a full pipe would wait there, and a full pipe
+	// must not stop a Put.
+	pipe, err := syscall.Open(filepath.Join(q.folder, "wake"), syscall.O_WRONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		return
 	}
-	defer pipe.Close()
-	if info, err := pipe.Stat(); err != nil || info.Mode()&os.ModeNamedPipe == 0 {
+	defer func() { _ = syscall.Close(pipe) }()
+	var info syscall.Stat_t
+	if err := syscall.Fstat(pipe, &info); err != nil || info.Mode&syscall.S_IFMT != syscall.S_IFIFO {
 		return
 	}
-	// Shorter than PIPE_BUF, so it arrives whole. A full pipe must not stop a Put.
-	_ = pipe.SetWriteDeadline(time.Now())
-	_, _ = pipe.Write([]byte(string(id) + "\n"))
+	// Shorter than PIPE_BUF, so it arrives whole.
+	_, _ = syscall.Write(pipe, []byte(string(id)+"\n"))
 }
 
 // listen opens the pipe. Reading and writing, so that it has no end of file.
