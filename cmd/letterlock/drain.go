@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,14 +47,16 @@ func (p *program) startDrain() error {
 // drainNow sends what is due before the eyes of the caller. When another process is at
 // it, the agent mostly, it watches what becomes of the entries given.
 func (p *program) drainNow(ctx context.Context, watched ...queue.ID) error {
-	notice := p.showProgress()
+	shown := map[queue.ID]bool{}
+	notice := p.showProgress(shown)
 	until := p.now().Add(watchTime)
 	for {
 		err := p.drain(ctx, notice)
+		watched = slices.DeleteFunc(watched, func(id queue.ID) bool { return shown[id] })
+		watched = p.stillThere(watched) // another process may have been quicker
 		if !errors.Is(err, queue.ErrBusy) {
 			return err
 		}
-		watched = p.stillThere(watched)
 		if len(watched) == 0 || p.now().After(until) {
 			p.term.Sayf("another process sends the queue; letterlock queue list shows what is left")
 			return nil
@@ -72,20 +75,22 @@ const (
 	watchPause = 50 * time.Millisecond
 )
 
-// showProgress prints one line for each recipient and attempt.
-func (p *program) showProgress() func(queue.Event) {
+// showProgress prints one line for each recipient and attempt, and notes of which
+// entries.
+func (p *program) showProgress(shown map[queue.ID]bool) func(queue.Event) {
 	var mu sync.Mutex
 	return func(e queue.Event) {
 		mu.Lock()
 		defer mu.Unlock()
+		shown[e.ID] = true
 		for _, o := range e.Outcomes {
 			p.term.Sayf("%s", p.progress(e, o))
 		}
 	}
 }
 
-// stillThere tells of the entries that another process has done something with, and
-// returns the others.
+// stillThere tells of the entries that something has become of, and returns the
+// others.
 func (p *program) stillThere(watched []queue.ID) []queue.ID {
 	q, err := p.openQueue()
 	if err != nil {

@@ -29,7 +29,7 @@ type postOffice struct {
 	fault   string // "", "full" (452 at RCPT), "never" (550 at RCPT), "later" (451 after the dot), "hang" (at DATA)
 	letters []letter
 	hanging int
-	signIns int
+	conns   []*smtp.Conn
 }
 
 type letter struct {
@@ -45,7 +45,12 @@ func newPostOffice(i *issuer) (*postOffice, error) {
 	}
 	o := &postOffice{listener: listener, issuer: i}
 	o.change = sync.NewCond(&o.mu)
-	o.server = smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return &deposit{office: o}, nil }))
+	o.server = smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.conns = append(o.conns, c)
+		return &deposit{office: o}, nil
+	}))
 	o.server.Domain, o.server.AllowInsecureAuth, o.server.EnableSMTPUTF8 = "mail.test", true, true
 	go func() { _ = o.server.Serve(listener) }()
 	return o, nil
@@ -61,15 +66,24 @@ type deposit struct {
 func (d *deposit) AuthMechanisms() []string { return []string{gosasl.OAuthBearer} }
 
 func (d *deposit) Auth(string) (gosasl.Server, error) {
-	return gosasl.NewOAuthBearerServer(func(o gosasl.OAuthBearerOptions) *gosasl.OAuthBearerError {
+	return says535{gosasl.NewOAuthBearerServer(func(o gosasl.OAuthBearerOptions) *gosasl.OAuthBearerError {
 		if !d.office.issuer.good(o.Token) {
 			return &gosasl.OAuthBearerError{Status: "invalid_token", Schemes: "bearer"}
 		}
-		d.office.mu.Lock()
-		defer d.office.mu.Unlock()
-		d.signedIn, d.office.signIns = true, d.office.signIns+1
+		d.signedIn = true
 		return nil
-	}), nil
+	})}, nil
+}
+
+// says535 makes a refusal final; go-smtp takes any other error for a passing fault.
+type says535 struct{ gosasl.Server }
+
+func (s says535) Next(response []byte) ([]byte, bool, error) {
+	challenge, done, err := s.Server.Next(response)
+	if err != nil {
+		err = smtp.ErrAuthFailed
+	}
+	return challenge, done, err
 }
 
 func (d *deposit) Reset() { d.letter = letter{} }
@@ -142,8 +156,8 @@ func (o *postOffice) wait(done func() bool) bool {
 	return done()
 }
 
-// office well | full | never | later | hang | hung: how the server behaves from here
-// on; hung waits until a client hangs at it.
+// office well | full | never | later | hang | hung | hangup: how the server behaves
+// from here on; hung waits until a client hangs at it, hangup ends all connections.
 func officeCommand(ts *testscript.TestScript, _ bool, args []string) {
 	o := worldOf(ts).office
 	if args[0] == "hung" {
@@ -154,6 +168,12 @@ func officeCommand(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if args[0] == "hangup" {
+		for _, c := range o.conns {
+			c.Close()
+		}
+		return
+	}
 	o.fault = strings.TrimPrefix(args[0], "well")
 	o.change.Broadcast()
 }
