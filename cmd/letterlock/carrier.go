@@ -40,7 +40,7 @@ func (p *program) carrier() (queue.Carrier, func(), error) {
 		Trace:       p.trace(),
 		Log:         p.log(),
 	})
-	return carrier, func() {
+	return patient(carrier), func() {
 		if err := carrier.Close(); err != nil {
 			p.log().Debug("close connections", "error", err)
 		}

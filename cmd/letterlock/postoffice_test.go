@@ -26,7 +26,7 @@ type postOffice struct {
 
 	mu      sync.Mutex
 	change  *sync.Cond
-	fault   string // "", "full" (452 at RCPT), "never" (550 at RCPT), "later" (451 after the dot), "hang" (at DATA)
+	fault   string // "", "full" (452 at RCPT), "never" (550 at RCPT), "later" (451 after the dot), "hang" and "lose" (at DATA, until another fault; then the letter is kept or not)
 	letters []letter
 	hanging int
 	conns   []*smtp.Conn
@@ -114,14 +114,14 @@ func (d *deposit) Rcpt(to string, _ *smtp.RcptOptions) error {
 func (d *deposit) Data(r io.Reader) error {
 	d.office.mu.Lock()
 	fault := d.office.fault
-	for d.office.fault == "hang" {
-		d.office.hanging++
+	for d.office.hanging++; d.office.fault == "hang" || d.office.fault == "lose"; {
 		d.office.change.Broadcast()
 		d.office.change.Wait()
 	}
+	d.office.hanging--
 	d.office.mu.Unlock()
-	if fault == "hang" {
-		return errors.New("it was too long")
+	if fault == "lose" {
+		return errors.New("the letter is lost")
 	}
 	text, err := io.ReadAll(r)
 	if err != nil {
@@ -156,7 +156,7 @@ func (o *postOffice) wait(done func() bool) bool {
 	return done()
 }
 
-// office well | full | never | later | hang | hung | hangup: how the server behaves
+// office well | full | never | later | hang | lose | hung | hangup: how the server behaves
 // from here on; hung waits until a client hangs at it, hangup ends all connections.
 func officeCommand(ts *testscript.TestScript, _ bool, args []string) {
 	o := worldOf(ts).office
