@@ -41,9 +41,11 @@ func (a *Agent) renewOne(ctx context.Context, name string) time.Duration {
 	case err == nil:
 		a.setState(name, AccountState{Until: access.Expiry})
 		a.o.Notifier.Settle(name)
-		// A provider whose tokens live shorter than Ahead is asked at half of their life.
 		left := access.Expiry.Sub(a.o.Now())
-		return max(left-a.o.Ahead, left/2, tick)
+		if left > a.o.Ahead {
+			return left - a.o.Ahead + tick // when it is certain to be too old
+		}
+		return max(left/2, tick) // a provider whose tokens live shorter than Ahead
 	case ctx.Err() != nil:
 		return tick
 	case errors.As(err, &needed):
