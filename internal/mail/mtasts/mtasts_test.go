@@ -117,7 +117,7 @@ func wantMode(t *testing.T, c *Cache, want Mode) {
 }
 
 func TestCacheKeepsWhatAnAttackerWouldHide(t *testing.T) {
-	s, folder := newSite(), t.TempDir()
+	s, folder := newSite(), filepath.Join(t.TempDir(), "sts")
 	c := s.cache(folder)
 	wantMode(t, c, Enforce)
 	wantMode(t, c, Enforce)
@@ -182,7 +182,7 @@ func TestCacheWithoutPolicy(t *testing.T) {
 }
 
 func TestCacheFileOfAnotherDomain(t *testing.T) {
-	s, folder := newSite(), t.TempDir()
+	s, folder := newSite(), filepath.Join(t.TempDir(), "sts")
 	c := s.cache(folder)
 	wantMode(t, c, Enforce)
 	if err := os.Rename(c.file("example.com"), c.file("other.test")); err != nil {
