@@ -212,7 +212,9 @@ func (c *Carrier) Close() error {
 	return nil
 }
 
-// Carry implements queue.Carrier. message is read from its beginning, more than once.
+// Carry implements queue.Carrier. message is read from its beginning, more than once. It
+// has CRLF line ends, as package message gives it; other ones become CRLF on the wire,
+// but such a message is not rewritten for a server that takes 7 bits only.
 func (c *Carrier) Carry(ctx context.Context, envelope queue.Envelope, message io.ReadSeeker) ([]queue.Outcome, error) {
 	if c.options.Routes == nil {
 		return nil, fmt.Errorf("account %q: %w", envelope.Account, ErrRoute)

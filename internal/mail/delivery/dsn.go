@@ -53,7 +53,7 @@ func isOriginal(original string) bool {
 	}
 	kind, address := cutType(original)
 	for _, r := range address {
-		if r < ' ' || r == 0x7f || unsafeRune(r) {
+		if r < ' ' || r == 0x7f || r == '<' || r == '>' || unsafeRune(r) {
 			return false
 		}
 	}
@@ -93,12 +93,13 @@ func originalParameter(original string) string {
 	return "utf-8;" + b.String()
 }
 
-// xtext is the encoding of RFC 3461 section 4.
+// xtext is the encoding of RFC 3461 section 4. It may encode more than it must: angle
+// brackets, in which servers have been seen to look for the end of the path.
 func xtext(text string) string {
 	var b strings.Builder
 	for i := range len(text) {
 		c := text[i]
-		if c > ' ' && c <= '~' && c != '+' && c != '=' {
+		if c > ' ' && c <= '~' && c != '+' && c != '=' && c != '<' && c != '>' {
 			b.WriteByte(c)
 		} else {
 			fmt.Fprintf(&b, "+%02X", c)

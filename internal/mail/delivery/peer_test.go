@@ -80,6 +80,7 @@ func startRecorder(t testing.TB, config *tls.Config, change func(*smtp.Server)) 
 		_ = r.server.Serve(listener)
 	}()
 	t.Cleanup(func() {
+		listener.Close() // Serve may not have got to it yet
 		r.server.Close()
 		<-served
 	})

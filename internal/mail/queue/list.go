@@ -8,6 +8,7 @@ import (
 	"iter"
 	"os"
 	"slices"
+	"time"
 )
 
 // List gives every entry, oldest first. An unreadable one is given as an error with
@@ -67,7 +68,7 @@ func (q *Queue) Show(id ID) (Entry, error) {
 	entry := h.state.entry(id)
 	if active && entry.State != StateHeld {
 		entry.State = StateActive
-		entry.Next = entry.Created.Add(0)
+		entry.Next = time.Time{}
 	}
 	return entry, nil
 }
