@@ -210,6 +210,8 @@ func (o *Options) shortOption(value string) error {
 	switch {
 	case value == "i" || value == "iTrue" || value == "itrue":
 		o.IgnoreDots = true
+	case value == "":
+		return usage("-o needs an option")
 	case value[0] == 'd' && len(value) == 2:
 		return o.delivery(value[1:])
 	}
