@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/godbus/dbus/v5"
 )
 
 // Keyring is a session bus with a real gnome-keyring on it and nothing else.
@@ -117,10 +119,42 @@ func (k *Keyring) Env() []string {
 	}
 }
 
-// Lock locks every collection: a program must ask, and nobody will answer.
+// Lock locks the login collection: a program must ask, and nobody will answer.
 func (k *Keyring) Lock(ctx context.Context) error {
-	if out, err := k.tool(ctx, "", "lock").CombinedOutput(); err != nil {
+	// secret-tool 0.20 locks it and dies of a segmentation fault.
+	cmd := exec.CommandContext(ctx, "dbus-send", "--session", "--print-reply", "--dest=org.freedesktop.secrets", "/org/freedesktop/secrets",
+		"org.freedesktop.Secret.Service.Lock", "array:objpath:/org/freedesktop/secrets/collection/login")
+	cmd.Env = append(os.Environ(), k.Env()...)
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "collection/login") {
 		return fmt.Errorf("lock keyring: %w: %s", err, out)
+	}
+	return nil
+}
+
+// Unlock opens the login collection without asking anybody, by the interface that is
+// gnome-keyring's own: what PAM does at a log-in.
+func (k *Keyring) Unlock(ctx context.Context, password string) error {
+	conn, err := dbus.Connect(k.Address, dbus.WithContext(ctx))
+	if err != nil {
+		return fmt.Errorf("unlock keyring: %w", err)
+	}
+	defer conn.Close()
+	service := conn.Object("org.freedesktop.secrets", "/org/freedesktop/secrets")
+	var nothing dbus.Variant
+	var session dbus.ObjectPath
+	err = service.CallWithContext(ctx, "org.freedesktop.Secret.Service.OpenSession", 0, "plain", dbus.MakeVariant("")).Store(&nothing, &session)
+	if err != nil {
+		return fmt.Errorf("unlock keyring: %w", err)
+	}
+	secret := struct {
+		Session           dbus.ObjectPath
+		Parameters, Value []byte
+		ContentType       string
+	}{session, []byte{}, []byte(password), "text/plain"}
+	err = service.CallWithContext(ctx, "org.gnome.keyring.InternalUnsupportedGuiltRiddenInterface.UnlockWithMasterPassword", 0,
+		dbus.ObjectPath("/org/freedesktop/secrets/collection/login"), secret).Err
+	if err != nil {
+		return fmt.Errorf("unlock keyring: %w", err)
 	}
 	return nil
 }

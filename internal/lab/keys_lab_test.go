@@ -90,3 +90,23 @@ func TestKeyring(t *testing.T) {
 		t.Errorf("lookup of nothing gave %q", got)
 	}
 }
+
+func TestKeyringLockUnlock(t *testing.T) {
+	ctx := within(t)
+	k := lab.RunKeyring(t, "right")
+	if err := k.Store(ctx, "x", "secret", "lab", "lock"); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Lock(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Unlock(ctx, "wrong"); err == nil {
+		t.Error("a wrong password unlocks")
+	}
+	if err := k.Unlock(ctx, "right"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := k.Lookup(ctx, "lab", "lock"); err != nil || got != "secret" {
+		t.Errorf("Lookup = %q, %v", got, err)
+	}
+}

@@ -94,7 +94,11 @@ func (k *GPGKeys) explain(ctx context.Context, stderr string, cause error) error
 	if errors.Is(cause, errSilent) {
 		return fmt.Errorf("%w: %w", cause, ErrLocked)
 	}
-	if end := (*failure)(nil); !errors.As(cause, &end) || end.status < 0 {
+	end := (*failure)(nil)
+	switch {
+	case errors.As(cause, &end) && end.interrupted():
+		return fmt.Errorf("%w: %w", cause, ErrLocked)
+	case end == nil || end.status < 0:
 		return cause
 	}
 	holders := statusLines(stderr, "ENC_TO")

@@ -70,7 +70,7 @@ func outOfReach(ctx context.Context, err error) error {
 }
 
 func (k *KeyringKeys) fetch(service *secretService, recipient *age.X25519Recipient) (*age.X25519Identity, error) {
-	item, err := service.search(keyringAttributes(recipient))
+	item, err := service.search(keyringSearch(recipient))
 	if err != nil {
 		return nil, err
 	}
@@ -101,6 +101,13 @@ func keyringAttributes(recipient *age.X25519Recipient) map[string]string {
 	}
 }
 
+// keyringSearch is what an item of ours is looked for by. Not by its schema: of a
+// keyring that nobody has unlocked since the log-in gnome-keyring knows the other
+// attributes, as hashes, but takes every item for a generic one.
+func keyringSearch(recipient *age.X25519Recipient) map[string]string {
+	return map[string]string{"recipient": recipient.String()}
+}
+
 // Create puts a new identity into the default keyring unless ours is there. Only a
 // keyring that was searched and has none gets a new one.
 func (k *KeyringKeys) Create(ctx context.Context) error {
@@ -129,7 +136,7 @@ func (k *KeyringKeys) there(service *secretService) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	item, err := service.search(keyringAttributes(recipient))
+	item, err := service.search(keyringSearch(recipient))
 	return item != noObject, err
 }
 

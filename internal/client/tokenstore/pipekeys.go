@@ -67,7 +67,7 @@ func (k *PipeKeys) open(ctx context.Context, sealed []byte) (*age.X25519Identity
 	case err == nil:
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("decrypt command %w", err)
-	case errors.Is(err, errSilent), errors.As(err, &end) && end.status > 0:
+	case errors.Is(err, errSilent), errors.As(err, &end) && (end.status > 0 || end.interrupted()):
 		// Why it refused is not ours to know; a locked agent is the usual reason.
 		return nil, fmt.Errorf("decrypt command %w: %w", err, ErrLocked)
 	default:

@@ -47,6 +47,13 @@ func (f *failure) Error() string {
 // Unwrap returns the cause.
 func (f *failure) Unwrap() error { return f.err }
 
+// interrupted says that a signal ended the helper that was not ours: somebody
+// pressed Ctrl-C at its question, which reaches it before it reaches us.
+func (f *failure) interrupted() bool {
+	var exit *exec.ExitError
+	return f.status < 0 && errors.As(f.err, &exit)
+}
+
 const (
 	stdoutLimit = keyFileLimit
 	stderrLimit = 16 << 10
@@ -119,11 +126,23 @@ func printable(stderr string) string {
 		return "(not shown: it holds a key)"
 	}
 	const limit = 300
+	stderr = withoutStatus(stderr)
 	line := []rune(cli.Line(stderr[max(0, len(stderr)-3*limit):]))
 	if len(line) > limit {
 		return "… " + string(line[len(line)-limit:])
 	}
 	return string(line)
+}
+
+// withoutStatus leaves out gpg's lines for programs.
+func withoutStatus(stderr string) string {
+	var b strings.Builder
+	for line := range strings.Lines(stderr) {
+		if !strings.HasPrefix(line, "[GNUPG:] ") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
 }
 
 // secretPrefix starts every age identity.
