@@ -75,7 +75,7 @@ func (p *program) listAccounts(ctx context.Context, asJSON bool) error {
 	}
 	for _, s := range states {
 		if s.Problem != "" {
-			p.term.Sayf("%s: %s", s.Account, cli.Line(s.Problem))
+			p.term.Sayf("%s: %s", cli.Line(s.Account), cli.Line(s.Problem))
 		}
 	}
 	return nil

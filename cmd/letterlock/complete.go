@@ -1,6 +1,10 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"slices"
+
+	"github.com/spf13/cobra"
+)
 
 // completeAccounts completes account names for the shell. It stays silent when the
 // configuration cannot be read: this is no place to complain.
@@ -12,7 +16,9 @@ func (p *program) completeAccounts(_ *cobra.Command, args []string, _ string) ([
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	return sortedNames(conf.Accounts), cobra.ShellCompDirectiveNoFileComp
+	// Some shells insert the word as it is: a name that has to be quoted is not offered.
+	names := slices.DeleteFunc(sortedNames(conf.Accounts), func(name string) bool { return shellWord(name) != name })
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 // completeWords completes a flag that takes one of a few words.

@@ -51,6 +51,9 @@ func configFault(err error) *cli.Fault {
 	if strings.Contains(lines[0], ": mode ") {
 		f.Hint = "chmod 600 " + shellWord(faults.Path) + "; nothing was done"
 	}
+	if strings.Contains(lines[0], ": belongs to uid ") {
+		f.Hint = "a configuration can name programs to run: use one that belongs to you or to root; nothing was done"
+	}
 	return f
 }
 
@@ -65,12 +68,7 @@ func accountFault(err error) *cli.Fault {
 		}
 		return &cli.Fault{Code: cli.NoPerm, What: err.Error(), Details: likelyCause(needed), Hint: hint, Err: err}
 	case errors.As(err, &rejected):
-		hint := "the client id or its secret is no longer good: letterlock register " + shellWord(rejected.Provider)
-		var answer *oauth.Error
-		if errors.As(err, &answer) && answer.Code == "invalid_scope" {
-			hint = "the provider does not give this client these scopes: letterlock explain invalid_scope"
-		}
-		return cli.Wrap(cli.Config, err, hint)
+		return rejectedFault(rejected, err)
 	case errors.Is(err, account.ErrPurpose):
 		return cli.Wrap(cli.NoPerm, err, "sign in again with a right that covers it, as another account if this one shall stay narrow")
 	case errors.Is(err, account.ErrVersion):
@@ -79,6 +77,20 @@ func accountFault(err error) *cli.Fault {
 		return cli.Wrap(cli.NoUser, err, "letterlock accounts lists the accounts there are")
 	}
 	return nil
+}
+
+// rejectedFault is about a client that the provider does not take any more.
+func rejectedFault(rejected *account.Rejected, err error) *cli.Fault {
+	f := cli.Wrap(cli.Config, err, "the client id or its secret is no longer good: letterlock register "+shellWord(rejected.Provider))
+	var answer *oauth.Error
+	if !errors.As(err, &answer) {
+		return f
+	}
+	f.Details = causeAndRemedy(diagnose(rejected.Provider, answer, 0, 0))
+	if answer.Code == "invalid_scope" {
+		f.Hint = "the provider does not give this client these scopes: letterlock explain invalid_scope"
+	}
+	return f
 }
 
 func storeFault(err error) *cli.Fault {
@@ -97,9 +109,22 @@ func storeFault(err error) *cli.Fault {
 	// Temporary comes after the causes it may wrap: a locked key says more.
 	var temporary *account.Temporary
 	if errors.As(err, &temporary) {
-		return cli.Wrap(cli.TempFail, err, "nothing is lost: try again in a moment")
+		return cli.Wrap(cli.TempFail, err, temporaryHint(err))
 	}
 	return nil
+}
+
+func temporaryHint(err error) string {
+	var certificate *tls.CertificateVerificationError
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return "make room on that disk, then try again; the grant is as it was"
+	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission):
+		return "make that folder writable, then try again; the grant is as it was"
+	case errors.As(err, &certificate):
+		return "if this network reads along, leave it; if the server has an authority of its own, set ca_file; no token was sent"
+	}
+	return "the grant is kept as it was: try again in a moment"
 }
 
 func oauthFault(err error) *cli.Fault {

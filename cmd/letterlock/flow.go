@@ -66,6 +66,12 @@ func (s *signIn) request(flow provider.Flow) login.Request {
 		App:      "Letterlock",
 		Extra:    map[string][]string{},
 	}
+	// One consent page covers all resources, one token covers one. A device code is
+	// asked for the first alone: Microsoft lets the person agree to two and then
+	// refuses the token (AADSTS28000).
+	if all := s.provider.ConsentScopes(s.right); flow != provider.FlowDevice && len(all) > len(req.Scopes) {
+		req.Scopes, req.TokenScopes = all, req.Scopes
+	}
 	for name, values := range s.provider.Params {
 		req.Extra[name] = slices.Clone(values)
 	}
@@ -78,6 +84,11 @@ func (s *signIn) request(flow provider.Flow) login.Request {
 	// RFC 8628 has no nonce.
 	if slices.Contains(req.Scopes, "openid") && flow != provider.FlowDevice {
 		req.Nonce = oauth.NewState()
+	}
+	// OpenID Connect Core section 11: without it offline_access is ignored, and no
+	// refresh token comes. Microsoft, which wants none, has a prompt of its own.
+	if slices.Contains(req.Scopes, "openid") && slices.Contains(req.Scopes, "offline_access") && !req.Extra.Has("prompt") {
+		req.Extra.Set("prompt", "consent")
 	}
 	return req
 }
@@ -119,17 +130,22 @@ func (s *signIn) chooseFlow() (provider.Flow, error) {
 func (s *signIn) signInFault(err error, flow provider.Flow) error {
 	var fault *cli.Fault
 	var answer *oauth.Error
-	if errors.As(err, &fault) || !errors.As(err, &answer) {
+	switch {
+	case errors.As(err, &fault):
 		return err
-	}
-	if answer.Temporary() {
+	case errors.Is(err, context.Canceled):
+		// What a provider shows as a page never comes back to us.
+		return &cli.Fault{Code: cli.TempFail, What: "interrupted", Hint: "nothing was changed; if the provider's page showed an error, letterlock explain CODE knows what it means", Err: err}
+	case !errors.As(err, &answer):
+		return err
+	case answer.Temporary():
 		return cli.Wrap(cli.TempFail, err, "try again in a moment")
 	}
-	hint := remedy(answer)
-	if flow == provider.FlowDevice && (answer.Code == "unauthorized_client" || answer.Code == "invalid_client") {
+	code, hint := s.refusedSignIn(answer)
+	if flow == provider.FlowDevice && len(answer.Numbers) == 0 && (answer.Code == "unauthorized_client" || answer.Code == "invalid_client") {
 		hint = "the client may not use device codes: allow it in the provider's console, or use --flow browser"
 	}
-	return cli.Wrap(cli.NoPerm, err, hint)
+	return cli.Wrap(code, err, hint)
 }
 
 // grant checks whose the answer is and what it allows, and makes a grant of it.

@@ -85,8 +85,23 @@ func (p *program) importMutt(ctx context.Context, path string, o importOptions) 
 	if err != nil {
 		return "", err
 	}
+	// One at a time: of two first calls of mutt_oauth2.py the second would put the spent
+	// token in the place of the renewed one. No account can be called that.
+	unlock, err := s.manager.Store.Lock(ctx, "/import")
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if s.p.hasGrant(s.manager, s.name) {
+		return "", cli.Wrap(cli.Usage, fmt.Errorf("%s %w", s.name, errHasGrant), "letterlock import mutt_oauth2 "+shellWord(path)+
+			" --account NAME takes the file over beside it, letterlock logout "+shellWord(s.name)+" makes room for it")
+	}
 	return s.name, s.takeOver(ctx, found)
 }
+
+// errHasGrant: what another tool left behind must not replace a grant of ours. It may
+// be refused, and ours would be gone with it.
+var errHasGrant = errors.New("has a grant already")
 
 func (p *program) readMutt(ctx context.Context, path, decrypt string) (takeover.Found, error) {
 	words, err := splitWords(decrypt)

@@ -50,7 +50,8 @@ func newIssuer() *issuer {
 	mux.HandleFunc("POST /revoke", i.revoke)
 	mux.HandleFunc("POST /register", i.registration)
 	mux.HandleFunc("GET /jwks", i.jwks)
-	i.server = httptest.NewServer(mux)
+	i.server = httptest.NewUnstartedServer(mux) // the handlers read i.server
+	i.server.Start()
 	return i
 }
 

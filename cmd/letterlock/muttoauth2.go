@@ -131,7 +131,18 @@ func (p *program) adoptMutt(ctx context.Context, file string, o muttOptions) (st
 	if _, err := os.Stat(file); err != nil {
 		return "", cli.Faultf(cli.NoPerm, muttName+" --authorize "+shellWord(file), "there is no token file %s and no account in its place", cli.Line(file))
 	}
-	return p.importMutt(ctx, file, importOptions{decrypt: o.decrypt, login: loginOptions{provider: o.provider, clientID: o.clientID}})
+	name, err := p.importMutt(ctx, file, importOptions{decrypt: o.decrypt, login: loginOptions{provider: o.provider, clientID: o.clientID}})
+	if !errors.Is(err, errHasGrant) {
+		return name, err
+	}
+	// Another process may have taken this very file over while we read it.
+	p.conf = nil
+	if conf, confErr := p.config(); confErr == nil {
+		if known, ok := p.accountOfFile(conf, file); ok {
+			return known, nil
+		}
+	}
+	return "", err
 }
 
 // authorizeMutt signs in anew; what the script would have asked for is asked for.

@@ -94,7 +94,7 @@ func (p *program) setup(ctx context.Context, client, name, via string) error {
 	}
 	text, err := r.Render(recipe.Via(via), recipe.Facts{
 		Account: m.name, User: m.mailbox, From: p.senderOf(m), IMAP: m.provider.IMAP, POP3: m.provider.POP3, SMTP: m.provider.SMTP,
-		Mechanisms: m.provider.Mechanisms, Command: p.ownCommand(), CAFile: m.caFile,
+		Mechanisms: m.provider.Mechanisms, Command: p.ownCommand(), Path: p.ownPath(), System: p.system, CAFile: m.caFile,
 	})
 	if err != nil {
 		return err
@@ -126,10 +126,17 @@ func (p *program) ownCommand() string {
 			command = absolute(self)
 		}
 	}
-	if p.system {
-		command += " --system"
-	}
 	return command
+}
+
+// ownPath is the file that ownCommand leads to.
+func (p *program) ownPath() string {
+	for _, name := range []string{"letterlock", p.args[0]} {
+		if path, err := exec.LookPath(name); err == nil {
+			return absolute(path)
+		}
+	}
+	return ""
 }
 
 // warnOfLength compares the stored token with what the program was seen to take. It

@@ -93,13 +93,8 @@ func (s *signIn) fromIssuer(conf *config.Config) error {
 	if err != nil {
 		return cli.Wrap(cli.Usage, err, "give the issuer as the provider writes it, for example https://login.example.org/realms/mail")
 	}
-	if s.providerName, err = hostOf(string(issuer)); err != nil {
+	if s.providerName, err = sectionOf(conf, issuer); err != nil {
 		return cli.Wrap(cli.Usage, err, "")
-	}
-	for name, section := range conf.Providers {
-		if section.Issuer == string(issuer) {
-			s.providerName = name
-		}
 	}
 	section := conf.Providers[s.providerName]
 	if section.Issuer != string(issuer) {
@@ -108,6 +103,25 @@ func (s *signIn) fromIssuer(conf *config.Config) error {
 	}
 	s.provider = overlay(provider.Provider{Name: s.providerName}, section)
 	return nil
+}
+
+// sectionOf is the name of the issuer's section: the one that it has, else its host. A
+// host can have many issuers, of people who do not trust each other: where another one
+// has the host's section, with its client and secret in it, the whole URL is the name.
+func sectionOf(conf *config.Config, issuer oauth.Issuer) (string, error) {
+	for _, name := range sortedNames(conf.Providers) {
+		if conf.Providers[name].Issuer == string(issuer) {
+			return name, nil
+		}
+	}
+	host, err := hostOf(string(issuer))
+	if err != nil {
+		return "", err
+	}
+	if conf.Providers[host].Issuer != "" {
+		return string(issuer), nil
+	}
+	return host, nil
 }
 
 // guessProvider finds the provider of an address. What the mail exchangers say is

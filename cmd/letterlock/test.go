@@ -106,6 +106,9 @@ func (p *program) plan(ctx context.Context, name string, o testOptions) (probe.P
 		if m, err = p.account(name); err != nil {
 			return plan, err
 		}
+		if err := o.checkHosts(m); err != nil {
+			return plan, err
+		}
 		// The grant tells whose token it is and what it covers. Without a readable one
 		// there is nothing to test with, and the error says why.
 		if _, err := p.access(ctx, name, account.Want{}); err != nil {
@@ -127,6 +130,23 @@ func (p *program) plan(ctx context.Context, name string, o testOptions) (probe.P
 	var err error
 	plan.Options, err = p.dialOptions(firstOf(absolute(o.caFile), m.caFile), p.testTrace(o.trace))
 	return plan, err
+}
+
+// checkHosts keeps a stored token from hosts that are not in the account's record: "try
+// it with --imap this.example" is how somebody would ask for one. Other ports of the
+// same host, and servers that the account lacks, may be tried.
+func (o testOptions) checkHosts(m mailAccount) error {
+	asked := o.configured()
+	for _, s := range []struct {
+		name, host, own string
+	}{{"imap", asked.IMAP.Host, m.provider.IMAP.Host}, {"pop3", asked.POP3.Host, m.provider.POP3.Host}, {"smtp", asked.SMTP.Host, m.provider.SMTP.Host}} {
+		if s.host == "" || s.own == "" || strings.EqualFold(s.host, s.own) || config.IsLoopback(s.host) && config.IsLoopback(s.own) {
+			continue
+		}
+		return cli.Faultf(cli.Usage, fmt.Sprintf("to show it the token all the same: letterlock token %s | letterlock test %s --token-stdin --%s HOST", shellWord(m.name), shellWord(m.mailbox), s.name),
+			"%s is not the %s server of %s", cli.Line(s.host), s.name, m.name)
+	}
+	return nil
 }
 
 // configured turns the flags into what configuration would say.
@@ -231,10 +251,26 @@ func (p *program) printProbe(report probe.Report, asJSON bool) error {
 			fmt.Fprintf(p.term.Out, "the token for %s has %d bytes: too long for %s; use letterlock setup CLIENT ACCOUNT --via tunnel\n", note.Protocol, note.Length, strings.Join(note.TooLongFor, ", "))
 		}
 	}
+	for _, challenge := range challenges(report) {
+		fmt.Fprintf(p.term.Out, "the server says: %s\n", cli.Line(challenge))
+	}
 	for _, a := range report.Advice() {
 		fmt.Fprintf(p.term.Out, "cause: %s\n  to do: %s\n", cli.Line(a.Cause), cli.Line(a.Remedy))
 	}
 	return nil
+}
+
+// challenges are the texts with which tokens were refused, decoded, each once.
+func challenges(report probe.Report) []string {
+	var all []string
+	for _, check := range report.Checks {
+		for _, step := range check.Steps {
+			if step.Challenge != "" && !slices.Contains(all, step.Challenge) {
+				all = append(all, step.Challenge)
+			}
+		}
+	}
+	return all
 }
 
 // verdict is the exit code: the worst that was found. A refused sign-in weighs more

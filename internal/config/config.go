@@ -170,15 +170,19 @@ func read(path string) ([]byte, fs.FileInfo, error) {
 	return data, info, nil
 }
 
-// checkMode refuses a file that others could use against its owner: by reading a
-// client secret in it, or by pointing a token endpoint elsewhere.
+// checkMode refuses a file that others could use against us: by reading a client
+// secret in it, or by writing their own program or endpoint into it. The rule is that
+// of ssh(1) for its configuration.
 func (c *Config) checkMode(info fs.FileInfo) string {
 	if runtime.GOOS == "windows" {
 		return ""
 	}
+	if fault := checkOwner(info); fault != "" {
+		return fault
+	}
 	mode := info.Mode().Perm()
-	if mode&0o002 != 0 {
-		return fmt.Sprintf("mode %04o lets every user change it", mode)
+	if mode&0o022 != 0 {
+		return fmt.Sprintf("mode %04o lets others change it", mode)
 	}
 	for _, name := range sortedKeys(c.Providers) {
 		if !c.Providers[name].ClientSecret.IsZero() && mode&0o077 != 0 {

@@ -108,7 +108,8 @@ func TestLoadRefusesLooseModes(t *testing.T) {
 		{"[provider.g]\nclient_secret = \"c4n4ry\"\n", 0o640, "mode 0640 lets others read the client_secret of [provider.g]"},
 		{"[provider.g]\nclient_secret = \"c4n4ry\"\n", 0o600, ""},
 		{"[provider.g]\nclient_id = \"x\"\n", 0o644, ""},
-		{"[provider.g]\nclient_id = \"x\"\n", 0o646, "mode 0646 lets every user change it"},
+		{"[provider.g]\nclient_id = \"x\"\n", 0o646, "mode 0646 lets others change it"},
+		{"[provider.g]\nclient_id = \"x\"\n", 0o664, "mode 0664 lets others change it"},
 	} {
 		os.WriteFile(path, []byte(c.text), c.mode)
 		os.Chmod(path, c.mode)

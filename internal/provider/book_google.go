@@ -127,7 +127,7 @@ func googleMailPages() []page {
 			Kind: SignIn, Provider: "google",
 			Meaning: "user name or token were not accepted",
 			Cause:   "the token has expired, is of another account, or lacks the mail scope; gmail.send does not open SMTP",
-			Remedy:  "letterlock test names which; else sign in again",
+			Remedy:  "sign in again with the mailbox's own account, and not with --send-only",
 		}},
 		{[]string{"534-5.7.9", "5.7.9", "application-specific password required"}, Entry{
 			Kind: Setting, Provider: "google",

@@ -13,7 +13,7 @@ func microsoftMailPages() []page {
 			Kind: SignIn, Provider: "microsoft",
 			Meaning: "Exchange Online does not accept the token",
 			Cause:   "a token for Graph at SMTP, a scope missing, or a user name that is not the token's",
-			Remedy:  "letterlock test names which; for a shared mailbox authenticate as yourself at SMTP",
+			Remedy:  "use the token of letterlock token --for smtp, and sign in again if SMTP.Send was not consented to; for a shared mailbox authenticate as yourself at SMTP",
 		}},
 		{[]string{"authenticated but not connected"}, Entry{
 			Kind: Setting, Provider: "microsoft",
@@ -115,7 +115,7 @@ func mailPages() []page {
 			Kind:    SignIn,
 			Meaning: "the mail server did not accept user name and token",
 			Cause:   "the token has expired, lacks the scope, or is of another user",
-			Remedy:  "letterlock test names which; else sign in again",
+			Remedy:  "sign in again as the mailbox's own user, with the right that the server wants",
 		}},
 		{[]string{"AUTHORIZATIONFAILED"}, Entry{
 			Kind:    Setting,

@@ -1,8 +1,8 @@
 package provider
 
-// The numbers were compared with Microsoft's reference of error codes; 500201, 9002331
-// and 28000 are not in it and are known from reports. Microsoft reserves the right to
-// change any of them.
+// The numbers were compared with Microsoft's reference of error codes; 500201, 9002331,
+// 9002346, 70020 and 28000 are not in it and are known from reports. Microsoft reserves
+// the right to change any of them.
 
 // microsoftClientPages are about the registration of the client.
 func microsoftClientPages() []page {
@@ -97,7 +97,7 @@ func microsoftTenantPages() []page {
 			Cause:   "the registration allows accounts of one directory only",
 			Remedy:  "give --tenant with that directory's id",
 		}},
-		{[]string{"AADSTS9002331"}, Entry{
+		{[]string{"AADSTS9002331", "AADSTS9002346"}, Entry{
 			Kind: Setting, Provider: "microsoft",
 			Meaning: "the client is for personal accounts only",
 			Cause:   "common or a directory was asked",
@@ -199,7 +199,7 @@ func microsoftGrantPages() []page {
 			Cause:   "a typing error",
 			Remedy:  "start again",
 		}},
-		{[]string{"AADSTS70019", "AADSTS90120"}, Entry{
+		{[]string{"AADSTS70019", "AADSTS70020", "AADSTS90120"}, Entry{
 			Kind: SignIn, Provider: "microsoft",
 			Meaning: "the device code has expired or was used",
 			Cause:   "codes live 15 minutes",
@@ -238,8 +238,8 @@ func microsoftPolicyPages() []page {
 		{[]string{"AADSTS65001", "AADSTS90008"}, Entry{
 			Kind: Administrator, Provider: "microsoft",
 			Meaning: "nobody has consented to this client",
-			Cause:   "consent is asked on the sign-in page; where users may not consent, an administrator must",
-			Remedy:  "sign in again in a browser; if it refuses, send the text of letterlock register microsoft to the administrator",
+			Cause:   "consent is asked on the sign-in page, and by a device code only for the mail servers, not for Graph; it may have been taken back; where users may not consent, an administrator must",
+			Remedy:  "sign in again in a browser (--flow browser or paste); if it refuses, send the text of letterlock register microsoft to the administrator",
 		}},
 		{[]string{"AADSTS90094", "AADSTS90095", "AADSTS90093"}, Entry{
 			Kind: Administrator, Provider: "microsoft",

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/oauth"
@@ -57,12 +58,13 @@ func passing(err *oauth.Error) Entry {
 }
 
 // choose looks text up, preferring this provider's own explanations and leaving out
-// those of others.
+// those of others, but for Microsoft's numbers: they mean one thing, under whatever
+// name somebody configured it.
 func (p Provider) choose(text string) (Entry, bool) {
 	best, found := Entry{}, false
 	for _, entry := range Explain(text) {
 		switch {
-		case entry.Provider == p.Family():
+		case entry.Provider == p.Family() && entry.Provider != "", strings.HasPrefix(entry.Code, "AADSTS"):
 			return entry, true
 		case entry.Provider == "" && !found:
 			best, found = entry, true

@@ -143,7 +143,7 @@ func configurations() []mistake {
 				t.Fatal(err)
 			}
 		}, args: words(token), code: 78, what: `config.toml: no regular file`, hint: `.`},
-		{name: "everybody may write it", spoil: chmod(0o666, configFile), args: words(token), code: 78, what: `mode 0666 lets every user change it`, hint: `chmod 600`},
+		{name: "everybody may write it", spoil: chmod(0o666, configFile), args: words(token), code: 78, what: `mode 0666 lets others change it`, hint: `chmod 600`},
 		{name: "everybody may read a secret in it", spoil: func(t *testing.T, h *home) {
 			appended("[provider.google]\nclient_secret = \"C4nSecret\"\n")(t, h)
 			chmod(0o644, configFile)(t, h)

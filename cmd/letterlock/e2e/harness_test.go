@@ -28,18 +28,24 @@ type site struct {
 }
 
 // newSite starts all four for one test; about 2 s.
-func newSite(t testing.TB, o lab.OPOptions) *site {
+// change is applied to what Dovecot is started with.
+func newSite(t testing.TB, o lab.OPOptions, change ...func(*lab.DovecotOptions)) *site {
 	t.Helper()
 	s := &site{ca: lab.RunCA(t)}
 	o.CA = s.ca
 	if o.RedirectURIs == nil {
-		o.RedirectURIs = []string{"http://127.0.0.1"} // as letterlock register tells people
+		// As letterlock register tells people, and what op.Token uses.
+		o.RedirectURIs = []string{"http://127.0.0.1", "http://127.0.0.1/"}
 	}
 	s.op = lab.RunOP(t, o)
 	s.sink = lab.RunSink(t, lab.SinkOptions{})
-	s.dovecot = lab.RunDovecot(t, lab.DovecotOptions{
+	mail := lab.DovecotOptions{
 		CA: s.ca, Introspection: s.op.IntrospectionURL(), Relay: s.sink.Addr(), OpenIDConfiguration: s.op.Issuer + "/.well-known/openid-configuration",
-	})
+	}
+	for _, f := range change {
+		f(&mail)
+	}
+	s.dovecot = lab.RunDovecot(t, mail)
 	return s
 }
 
@@ -72,12 +78,6 @@ func (s *site) startTLS() []string {
 // hostPort names the server: programs differ in what they think of certificates for
 // an IP address.
 func hostPort(port int) string { return fmt.Sprintf("localhost:%d", port) }
-
-// token is the access token that letterlock hands out.
-func (h *home) token(name string, args ...string) string {
-	h.t.Helper()
-	return strings.TrimSpace(h.must("", "letterlock", append([]string{"token", name}, args...)...).stdout)
-}
 
 // signIn signs a person in without a browser, by pasting into a pipe: for tests whose
 // subject is not the sign-in. It returns what letterlock said.

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/letterlock-mail/letterlock/internal/lab"
 )
 
 // patience bounds whatever a test waits for; the machine may be busy.
@@ -74,23 +76,42 @@ type home struct {
 	t   testing.TB
 	dir string
 	env []string
+	as  *syscall.Credential // nil: whoever runs the test
 }
 
 // newHome makes an empty HOME. env is added to HOME, PATH, TERM and the XDG folders.
 func newHome(t testing.TB, env ...string) *home {
 	t.Helper()
-	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o700); err != nil {
+	dir, err := os.MkdirTemp("", "e2e-home-")
+	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
 	return &home{t: t, dir: dir, env: append([]string{
 		"HOME=" + dir, "PATH=" + filepath.Dir(binary(t)) + ":/usr/bin:/bin:/usr/sbin:/sbin", "TERM=xterm",
 		"XDG_CONFIG_HOME=" + dir + "/.config", "XDG_STATE_HOME=" + dir + "/.local/state", "XDG_CACHE_HOME=" + dir + "/.cache", "XDG_DATA_HOME=" + dir + "/.local/share",
 	}, env...)}
 }
 
+// ordinary gives the home to an ordinary user when root runs the test: getmail and
+// fetchmail behave differently as root, and nobody reads mail as that.
+func (h *home) ordinary() {
+	h.t.Helper()
+	if os.Geteuid() != 0 {
+		return
+	}
+	const nobody = 65534
+	h.as = &syscall.Credential{Uid: nobody, Gid: nobody}
+	if err := os.Chown(h.dir, nobody, nobody); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
 // path turns ~/x into a path in this home.
 func (h *home) path(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
 	return filepath.Join(h.dir, strings.TrimPrefix(name, "~/"))
 }
 
@@ -98,32 +119,64 @@ func (h *home) path(name string) string {
 func (h *home) write(name, text string) string {
 	h.t.Helper()
 	path := h.path(name)
-	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+	h.mkdir(filepath.Dir(path))
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		h.t.Fatal(err)
 	}
+	h.own(path)
 	return path
+}
+
+// mkdir makes a folder and its parents.
+func (h *home) mkdir(name string) {
+	h.t.Helper()
+	path := h.path(name)
+	if _, err := os.Stat(path); err == nil {
+		return
+	}
+	h.mkdir(filepath.Dir(path))
+	if err := os.Mkdir(path, 0o700); err != nil {
+		h.t.Fatal(err)
+	}
+	h.own(path)
+}
+
+func (h *home) own(path string) {
+	h.t.Helper()
+	if h.as == nil {
+		return
+	}
+	if err := os.Chown(path, int(h.as.Uid), int(h.as.Gid)); err != nil {
+		h.t.Fatal(err)
+	}
 }
 
 // command prepares a program in the home. It is killed, children too, when ctx ends.
 func (h *home) command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	h.t.Helper()
-	path := name
-	if !filepath.IsAbs(name) {
-		if name == "letterlock" {
-			path = binary(h.t)
-		} else if found, err := exec.LookPath(name); err == nil {
-			path = found
-		} else {
-			h.t.Fatalf("%s is not installed: install its Debian package (LAB=install internal/lab/install does it as root)", name)
-		}
-	}
+	path := h.look(name)
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Args[0] = name
 	cmd.Dir, cmd.Env = h.dir, h.env
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: h.as}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
 	return cmd
+}
+
+// look finds a program in the PATH of the home, not in that of the test.
+func (h *home) look(name string) string {
+	h.t.Helper()
+	if filepath.IsAbs(name) {
+		return name
+	}
+	for _, dir := range []string{filepath.Dir(binary(h.t)), "/usr/bin", "/bin", "/usr/sbin", "/sbin"} {
+		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return path
+		}
+	}
+	h.t.Fatal(&lab.Missing{Program: name, Package: "its Debian package"})
+	return ""
 }
 
 // A result is what a program left behind.
@@ -171,4 +224,10 @@ func (h *home) must(stdin, name string, args ...string) result {
 func (h *home) letterlock(args ...string) result {
 	h.t.Helper()
 	return h.run("", "letterlock", args...)
+}
+
+// token is the access token that letterlock hands out.
+func (h *home) token(name string, args ...string) string {
+	h.t.Helper()
+	return strings.TrimSpace(h.must("", "letterlock", append([]string{"token", name}, args...)...).stdout)
 }

@@ -17,6 +17,9 @@
 // say so. On invalid_grant the grant is read again and a newer one adopted. Nothing
 // but Delete removes a refresh token.
 //
+// A crowd makes one request, whatever comes of it: those who waited for the lock find
+// the new token, or take the failure (dead grant, provider down) of the one that asked.
+//
 // The package knows no files, keys or prompts (tokenstore does), and no people: its
 // errors are typed, and cmd turns them into a line and a hint.
 package account

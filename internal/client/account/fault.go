@@ -145,7 +145,7 @@ func (m *Manager) classify(grant *Grant, interrupted *tokenstore.Mark, err error
 	switch {
 	case isAnswer && (answer.Temporary() || answer.Code == "" && answer.Err == nil),
 		!isAnswer && onTheWay(err):
-		return &Temporary{Account: grant.Account, Step: "refresh the token", Err: err}
+		return &Temporary{Account: grant.Account, Step: stepRefresh, Err: err}
 	case isAnswer && endsGrant(answer.Code):
 		return m.signInNeeded(grant, interrupted, answer)
 	}

@@ -40,10 +40,6 @@ func errorClass(err error) string {
 // Whatever the provider's side answers, the grant file keeps its bytes, and the mark
 // stays exactly when the refresh token may have been used up.
 func TestFaultsOfTheProvider(t *testing.T) {
-	if stubbed() {
-		t.Log("the oauth of this branch is a stub")
-		return
-	}
 	transport := func(err error) error { return &oauth.Error{Endpoint: "token", Err: err} }
 	answer := func(status int, code string) error {
 		return &oauth.Error{Endpoint: "token", Status: status, Code: code}
@@ -211,10 +207,6 @@ func TestUnfitAnswersAreNotStored(t *testing.T) {
 
 // The same over a real connection, with package oauth doing the talking.
 func TestFaultsOverHTTP(t *testing.T) {
-	if stubbed() {
-		t.Log("the oauth of this branch is a stub")
-		return
-	}
 	stop := make(chan struct{})
 	handlers := map[string]http.HandlerFunc{
 		"500":          func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },

@@ -33,7 +33,7 @@ type Manager struct {
 	step func(name string) // a test's view of where we are
 }
 
-// A Store keeps grants, locks and marks: *tokenstore.Store by way of [OnDisk].
+// A Store keeps grants, locks, marks and failures: *tokenstore.Store by way of [OnDisk].
 type Store interface {
 	Names() ([]string, error)
 	Read(ctx context.Context, name string, keys tokenstore.Keys) ([]byte, error)
@@ -43,6 +43,8 @@ type Store interface {
 	SetMark(name string, mark tokenstore.Mark) error
 	ReadMark(name string) (*tokenstore.Mark, error)
 	ClearMark(name string) error
+	SetFailure(name string, record []byte) error
+	ReadFailure(name string) ([]byte, error)
 }
 
 // A Room is reserved room for one grant.
@@ -238,6 +240,7 @@ func (m *Manager) read(ctx context.Context, name string, keys tokenstore.Keys) (
 }
 
 func (m *Manager) lock(ctx context.Context, name string) (func(), error) {
+	m.log().Debug("locking the grant", "account", name)
 	unlock, err := m.Store.Lock(ctx, name)
 	if err != nil {
 		return nil, &Temporary{Account: name, Step: "lock the grant", Err: err}

@@ -19,6 +19,9 @@ const (
 	writePause    = 100 * time.Millisecond
 )
 
+// stepRefresh is Temporary.Step of what went wrong at the provider or on the way.
+const stepRefresh = "refresh the token"
+
 // errUnfit and errSame are answers that are none.
 var (
 	errUnfit = errors.New("no access token, or one that is too long")
@@ -27,6 +30,7 @@ var (
 
 // tokenLocked is the refresh rule. old is the access token that was found wanting.
 func (m *Manager) tokenLocked(ctx context.Context, name string, keys tokenstore.Keys, want Want, old Access) (Access, error) {
+	began := m.now()
 	unlock, err := m.lock(ctx, name)
 	if err != nil {
 		return Access{}, err
@@ -37,7 +41,7 @@ func (m *Manager) tokenLocked(ctx context.Context, name string, keys tokenstore.
 	if err != nil {
 		return Access{}, err
 	}
-	for {
+	for told := m.told(grant, began); ; told = nil {
 		resource, err := grant.resource(want.Purpose)
 		if err != nil {
 			return Access{}, err
@@ -46,9 +50,12 @@ func (m *Manager) tokenLocked(ctx context.Context, name string, keys tokenstore.
 		if now := m.now(); current.usable(now, want) || current.obtainedSince(old, now, want) {
 			return current, nil
 		}
+		if told != nil && told.Resource == resource.Name {
+			return Access{}, m.fault(grant, told)
+		}
 		access, err := m.refresh(ctx, grant, resource, keys)
 		if err == nil && access.refused(want.Refused) {
-			return Access{}, &Temporary{Account: name, Step: "refresh the token", Err: errSame}
+			return Access{}, &Temporary{Account: name, Step: stepRefresh, Err: errSame}
 		}
 		newer := m.newer(ctx, grant, keys, err)
 		if newer == nil {
@@ -94,7 +101,7 @@ func (m *Manager) refresh(ctx context.Context, grant *Grant, resource Resource, 
 	token, err := m.ask(ctx, grant, resource)
 	if err != nil {
 		room.Abort()
-		return Access{}, m.failed(grant, interrupted, err)
+		return Access{}, m.failed(ctx, grant, resource, interrupted, err)
 	}
 	m.at("answered")
 	next := grant.renewed(resource, token, asked)
@@ -131,7 +138,7 @@ func (m *Manager) interrupted(grant *Grant) *tokenstore.Mark {
 func (m *Manager) begin(ctx context.Context, grant *Grant, resource Resource, interrupted *tokenstore.Mark) error {
 	// From here on the exchange is seen through, so this is the last moment to stop.
 	if err := context.Cause(ctx); err != nil {
-		return &Temporary{Account: grant.Account, Step: "refresh the token", Err: err}
+		return &Temporary{Account: grant.Account, Step: stepRefresh, Err: err}
 	}
 	if interrupted != nil {
 		return nil
@@ -161,14 +168,15 @@ func (m *Manager) ask(ctx context.Context, grant *Grant, resource Resource) (oau
 	return token, nil
 }
 
-// failed removes the mark when the refresh token is known to be unspent, and names the
-// fault. The grant file is as it was.
-func (m *Manager) failed(grant *Grant, interrupted *tokenstore.Mark, err error) error {
+// failed removes the mark when the refresh token is known to be unspent, names the
+// fault, and leaves it for those who wait. The grant file is as it was.
+func (m *Manager) failed(ctx context.Context, grant *Grant, resource Resource, interrupted *tokenstore.Mark, err error) error {
 	if interrupted == nil && unspent(err) {
 		m.clearMark(grant.Account)
 	}
 	fault := m.classify(grant, interrupted, err)
 	m.log().Warn("refresh failed", "account", grant.Account, "error", fault)
+	m.share(ctx, grant, resource, fault)
 	return fault
 }
 

@@ -7,14 +7,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/oauth"
-	"github.com/letterlock-mail/letterlock/internal/secret"
 )
 
 // rotator is a provider that rotates refresh tokens and, when an old one comes back,
@@ -131,48 +128,7 @@ func (r *rotator) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 
 // exchanger is the product's own, over HTTP.
 func exchanger(now func() time.Time) Exchanger {
-	if stubbed() {
-		return formExchange{}
-	}
 	return OverHTTP(oauth.NewHTTPClient(oauth.HTTPOptions{}), now)
-}
-
-// stubbed reports that package oauth is not written yet on this branch.
-func stubbed() bool { return oauth.NewHTTPClient(oauth.HTTPOptions{}) == nil }
-
-// formExchange stands in for oauth while that is a stub.
-type formExchange struct{}
-
-func (formExchange) Refresh(ctx context.Context, grant *Grant, resource Resource) (oauth.Token, error) {
-	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {grant.Refresh.Reveal()}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, grant.Endpoints.Token, strings.NewReader(form.Encode()))
-	if err != nil {
-		return oauth.Token{}, err
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	res, err := client.Do(req)
-	if err != nil {
-		return oauth.Token{}, err
-	}
-	defer res.Body.Close()
-	var answer struct {
-		Access  string `json:"access_token"`
-		Refresh string `json:"refresh_token"`
-		Expires int    `json:"expires_in"`
-		Error   string `json:"error"`
-	}
-	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
-		return oauth.Token{}, &oauth.Error{Endpoint: "token", Status: 502}
-	}
-	if res.StatusCode != http.StatusOK {
-		return oauth.Token{}, &oauth.Error{Endpoint: "token", Status: res.StatusCode, Code: answer.Error}
-	}
-	token := oauth.Token{Access: secret.New(answer.Access), Refresh: secret.New(answer.Refresh)}
-	if answer.Expires > 0 {
-		token.Expiry = time.Now().Add(time.Duration(answer.Expires) * time.Second)
-	}
-	return token, nil
 }
 
 // fakeExchange answers without a network.

@@ -53,7 +53,7 @@ func (s plainStore) Reserve(name string, _ tokenstore.Keys) (Room, error) {
 }
 
 func (s plainStore) Remove(name string) error {
-	return errors.Join(atomicfile.Remove(s.path(name, ".grant")), s.ClearMark(name))
+	return errors.Join(atomicfile.Remove(s.path(name, ".grant")), s.ClearMark(name), atomicfile.Remove(s.path(name, ".failed")))
 }
 
 func (s plainStore) Lock(ctx context.Context, name string) (func(), error) {
@@ -85,6 +85,18 @@ func (s plainStore) ReadMark(name string) (*tokenstore.Mark, error) {
 }
 
 func (s plainStore) ClearMark(name string) error { return atomicfile.Remove(s.path(name, ".mark")) }
+
+func (s plainStore) SetFailure(name string, record []byte) error {
+	return atomicfile.Write(s.path(name, ".failed"), record, 0o600)
+}
+
+func (s plainStore) ReadFailure(name string) ([]byte, error) {
+	record, err := atomicfile.Read(s.path(name, ".failed"), 1<<20)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return record, err
+}
 
 // faultyStore fails where told to, the first times or always.
 type faultyStore struct {
@@ -120,6 +132,13 @@ func (f *faultyStore) ClearMark(name string) error {
 		return err
 	}
 	return f.Store.ClearMark(name)
+}
+
+func (f *faultyStore) SetFailure(name string, record []byte) error {
+	if err := f.fail["failure"]; err != nil {
+		return err
+	}
+	return f.Store.SetFailure(name, record)
 }
 
 func (f *faultyStore) Reserve(name string, keys tokenstore.Keys) (Room, error) {

@@ -274,3 +274,22 @@ func freePort(t *testing.T) int {
 	}
 	return portOf(listeners[0])
 }
+
+// Consent may cover more than one token can hold.
+func TestBrowserNamesTokenScopes(t *testing.T) {
+	noLeaks(t)
+	server := newFakeServer(t)
+	req := server.request()
+	req.TokenScopes = []string{"mail"}
+	run := start(t, t.Context(), Browser, req)
+	address := run.opened()
+	asked, err := url.Parse(address)
+	if err != nil || asked.Query().Get("scope") != "mail offline_access" {
+		t.Errorf("consent is asked at %s: %v", address, err)
+	}
+	get(t, server.approve(address).String())
+	run.succeeds(address)
+	if got := server.tokens[0].Get("scope"); got != "mail" {
+		t.Errorf("the token was asked for %q", got)
+	}
+}

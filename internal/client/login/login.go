@@ -17,6 +17,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/oauth"
@@ -30,13 +31,16 @@ const DefaultTimeout = 5 * time.Minute
 
 // A Request is one sign-in to be done.
 type Request struct {
-	Conn      *oauth.Conn
-	Scopes    []string
-	Extra     url.Values // provider's authorization parameters, `resource` included
-	Redirect  provider.Redirect
-	LoginHint string // the address, when the person lets it be sent
-	Nonce     string // for the ID token; empty: none
-	App       string // name the person sees: "Letterlock"
+	Conn   *oauth.Conn
+	Scopes []string
+	// TokenScopes are named at the token endpoint too, for servers where the consent
+	// may cover more than one token can hold (Microsoft: scopes of two resources).
+	TokenScopes []string
+	Extra       url.Values // provider's authorization parameters, `resource` included
+	Redirect    provider.Redirect
+	LoginHint   string // the address, when the person lets it be sent
+	Nonce       string // for the ID token; empty: none
+	App         string // name the person sees: "Letterlock"
 	// Timeout bounds the wait for the person: zero means DefaultTimeout, and for
 	// Device the life the provider gave the code.
 	Timeout time.Duration
@@ -135,6 +139,9 @@ func (a attempt) exchange(ctx context.Context, code secret.String) (oauth.Token,
 	extra := url.Values{}
 	if resource := a.req.Extra["resource"]; len(resource) > 0 {
 		extra["resource"] = resource
+	}
+	if len(a.req.TokenScopes) > 0 {
+		extra.Set("scope", strings.Join(a.req.TokenScopes, " "))
 	}
 	token, err := a.req.Conn.ExchangeCode(ctx, code, a.redirectURI, a.verifier, extra)
 	if err != nil {

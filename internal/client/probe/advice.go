@@ -27,6 +27,12 @@ func (r *run) advise(step string, err error) []Advice {
 	if a, ok := known(err); ok {
 		all = append(all, a)
 	}
+	if issuedFor := audience(r.token.Reveal()); step == StepSignIn && issuedFor != "" && !passing(err) {
+		all = append(all, Advice{
+			Cause:  "the token says that it is for " + issuedFor,
+			Remedy: "if that is not this server's service, use the token for it: letterlock token ACCOUNT --for imap, pop3 or smtp",
+		})
+	}
 	signedIn := step == StepSignIn || step == StepMailbox
 	if signedIn && ownership(r.plan.Owner, r.plan.Mailbox) == Different {
 		all = append(all, Advice{

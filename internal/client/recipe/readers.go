@@ -222,7 +222,7 @@ func imapfilter(t *text, f Facts, _ Via) {
 	t.line("  return line")
 	t.line("end")
 	t.line("")
-	t.when(f.CAFile != "", "-- the server's authority: start imapfilter with SSL_CERT_FILE=%s", f.CAFile)
+	t.when(f.CAFile != "", "-- the server's authority: start imapfilter with -t %s", f.CAFile)
 	t.line("account = IMAP {")
 	t.line("  server = %q,", f.IMAP.Host)
 	t.line("  port = %d,", f.IMAP.Port)
@@ -250,12 +250,18 @@ func alpine(t *text, f Facts, _ Via) {
 	if !t.needs("imap", f.IMAP) {
 		return
 	}
-	t.line("# Alpine adds arguments to its ssh command. Put this into an executable file,")
-	t.line("# for example ~/.local/bin/letterlock-alpine:")
-	t.line("#   #!/bin/sh")
-	t.line("#   exec %s", f.tunnel("imap"))
-	t.line("# and its full path here:")
-	t.line("ssh-path=/home/YOU/.local/bin/letterlock-alpine")
+	// Alpine runs the file itself: no shell, no search in PATH. Of its format only the
+	// first %s is used, the path.
+	path, rest, _ := strings.Cut(f.tunnel("imap"), " ")
+	if f.Path != "" {
+		path = f.Path
+	}
+	t.line("ssh-path=%s", path)
+	t.line("ssh-command=%%s %s", rest)
 	t.line("ssh-open-timeout=30")
 	t.line("inbox-path={%s/user=%s}INBOX", f.IMAP.Host, f.User)
+	if name, domain, ok := strings.Cut(f.From, "@"); ok {
+		t.line("user-id=%s", name)
+		t.line("user-domain=%s", domain)
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
 	"github.com/letterlock-mail/letterlock/internal/provider"
@@ -37,6 +38,8 @@ type Facts struct {
 	IMAP, POP3, SMTP provider.MailServer
 	Mechanisms       []string // best first; empty: OAUTHBEARER, XOAUTH2
 	Command          string   // "letterlock", or its absolute path
+	Path             string   // the same as a path, for programs that search none
+	System           bool     // with --system
 	CAFile           string   // further certificate authorities; empty: the system's
 }
 
@@ -110,24 +113,42 @@ func (r Recipe) Render(via Via, f Facts) (string, error) {
 }
 
 // check refuses what would have to be quoted differently in each of the programs'
-// languages: nobody has such an account, but somebody may try to make one up.
+// languages: nobody has such an account, but somebody may try to make one up. A slash
+// or colon in a user name would move the host of a URL, and the token with it.
 func (f Facts) check() error {
-	for _, word := range []string{f.Account, f.User, f.From, f.IMAP.Host, f.POP3.Host, f.SMTP.Host, f.Command, f.CAFile} {
+	for _, name := range []string{f.Account, f.User, f.From} {
+		if name == "" || name[0] == '-' || strings.ContainsFunc(name, notPlain) {
+			return cli.Faultf(cli.DataError, "sign in with --account NAME and a name of letters, digits, dots and dashes", "%q has characters that configuration files would have to quote", cli.Line(name))
+		}
+	}
+	for _, word := range []string{f.IMAP.Host, f.POP3.Host, f.SMTP.Host, f.Command, f.Path, f.CAFile} {
 		if strings.ContainsFunc(word, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune("\"'`$\\;|&<>(){}*?#!%", r) }) {
-			return cli.Faultf(cli.DataError, "sign in with --account NAME and a name of letters, digits, dots and dashes", "%q has characters that configuration files would have to quote", cli.Line(word))
+			return cli.Faultf(cli.DataError, "put it where the path has no blanks and no such characters; letterlock itself is best found by the PATH", "%q has characters that configuration files would have to quote", cli.Line(word))
 		}
 	}
 	return nil
 }
 
+func notPlain(r rune) bool {
+	return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("@.+-_=", r)
+}
+
+// command is how letterlock is started.
+func (f Facts) command() string {
+	if f.System {
+		return f.Command + " --system"
+	}
+	return f.Command
+}
+
 // token is the command that prints a token.
 func (f Facts) token(purpose provider.Purpose, more ...string) string {
-	return strings.Join(append([]string{f.Command, "token", f.Account, "--for", string(purpose)}, more...), " ")
+	return strings.Join(append([]string{f.command(), "token", f.Account, "--for", string(purpose)}, more...), " ")
 }
 
 // tunnel is the command that is a connection.
 func (f Facts) tunnel(protocol string) string {
-	return strings.Join([]string{f.Command, "tunnel", protocol, f.Account}, " ")
+	return strings.Join([]string{f.command(), "tunnel", protocol, f.Account}, " ")
 }
 
 // offers reports whether the servers take the mechanism.

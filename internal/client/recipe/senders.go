@@ -23,9 +23,9 @@ func msmtp(t *text, f Facts, _ Via) {
 
 func git(t *text, f Facts, _ Via) {
 	t.line("# sends with msmtp: letterlock setup msmtp %s", f.Account)
+	t.line("# git's user.email should be %s, or one that the server lets it send as", f.From)
 	t.line("[sendemail]")
-	t.line("\tfrom = %s", f.From)
-	t.line("\tenvelopeSender = auto")
+	t.line("\tenvelopeSender = %s", f.From)
 	t.line("\tsendmailCmd = msmtp -a %s", f.Account)
 }
 
@@ -89,15 +89,18 @@ func snail(t *text, f Facts, _ Via) {
 		t.missing = "smtp"
 		return
 	}
-	if !f.offers("OAUTHBEARER") {
-		t.cannot("letterlock setup msmtp "+f.Account+" for sending", "s-nail can only do OAUTHBEARER, and the servers of %s do not offer it", f.Account)
+	if !f.offers("XOAUTH2") {
+		t.cannot("letterlock setup msmtp "+f.Account+" for sending", "s-nail can only do XOAUTH2, and the servers of %s do not offer it", f.Account)
 		return
 	}
 	t.line("set v15-compat")
 	t.line("set from=%s", f.From)
 	t.line("# s-nail cuts what it reads from there at about 250 bytes: short tokens only")
-	t.line("set netrc-lookup netrc-pipe='%s token %s --netrc'", f.Command, f.Account)
+	t.line("set netrc-lookup netrc-pipe='%s token %s --netrc'", f.command(), f.Account)
+	t.line("# what s-nail calls oauthbearer below is XOAUTH2 on the wire")
 	t.line("set tls-verify=strict")
+	t.line("# wait for the server's answer, so that a refusal is an error")
+	t.line("set sendwait")
 	t.when(f.CAFile != "", "set tls-ca-file=%s", f.CAFile)
 	if !f.SMTP.IsZero() {
 		scheme := "smtp"
@@ -179,7 +182,7 @@ func python(t *text, f Facts, _ Via) {
 	t.line("")
 	t.line("def response(purpose):")
 	t.line(`    """What XOAUTH2 wants to hear, with a token that is valid now."""`)
-	t.line("    token = subprocess.run([%q, \"token\", %q, \"--for\", purpose],", f.Command, f.Account)
+	t.line("    token = subprocess.run(%s, \"token\", %q, \"--for\", purpose],", pythonList(f.command(), "[", ""), f.Account)
 	t.line("                           check=True, capture_output=True, text=True).stdout.strip()")
 	t.line(`    return f"user=%s\x01auth=Bearer {token}\x01\x01"`, f.User)
 	t.line("")

@@ -65,7 +65,7 @@ func (s *Store) sweep(name string) {
 }
 
 func (s *Store) temporaryOf(name, file string) bool {
-	for _, suffix := range []string{grantSuffix, markSuffix} {
+	for _, suffix := range []string{grantSuffix, markSuffix, failureSuffix} {
 		prefix := strings.TrimSuffix(atomicfile.TempPattern(EncodeName(name)+suffix), "*")
 		// Digits only: an account may be called "x.age.tmp-y" beside one called "x".
 		random, ok := strings.CutPrefix(file, prefix)
@@ -136,4 +136,39 @@ func (s *Store) ClearMark(name string) error {
 		return fmt.Errorf("clear refresh mark: %w", err)
 	}
 	return nil
+}
+
+// failureLimit bounds the record of a failed refresh.
+const failureLimit = 16 << 10
+
+// SetFailure keeps what became of a refresh of name, for those who wait for the lock.
+// What is in it is the caller's business; it must hold no secret.
+func (s *Store) SetFailure(name string, record []byte) error {
+	path, err := s.path(name, failureSuffix)
+	if err != nil {
+		return err
+	}
+	if len(record) > failureLimit {
+		return fmt.Errorf("write failure: %w", atomicfile.ErrTooLarge)
+	}
+	if err := atomicfile.Write(path, record, 0o600); err != nil {
+		return fmt.Errorf("write failure: %w", err)
+	}
+	return nil
+}
+
+// ReadFailure returns the record of name, nil when there is none.
+func (s *Store) ReadFailure(name string) ([]byte, error) {
+	path, err := s.path(name, failureSuffix)
+	if err != nil {
+		return nil, err
+	}
+	record, err := atomicfile.Read(path, failureLimit)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read failure: %w", err)
+	}
+	return record, nil
 }

@@ -21,11 +21,13 @@ import (
 //	you@example.org.age         the grant, sealed
 //	you@example.org.lock        the lock, empty, never deleted
 //	you@example.org.refresh     the mark while a refresh is under way
+//	you@example.org.failed      what the provider said to the last refresh that failed
 //	.you@example.org.age.tmp-*  a grant being written, or left by a killed writer
 const (
-	grantSuffix = ".age"
-	lockSuffix  = ".lock"
-	markSuffix  = ".refresh"
+	grantSuffix   = ".age"
+	lockSuffix    = ".lock"
+	markSuffix    = ".refresh"
+	failureSuffix = ".failed"
 )
 
 // A Store is a folder of grant files.
@@ -174,11 +176,12 @@ func (r *Room) Commit(plain []byte) error {
 // nothing.
 func (r *Room) Abort() { r.reservation.Abort() }
 
-// Remove deletes the grant of name and its mark, the grant first: a mark without a
-// grant says nothing, a grant without its mark would hide a refresh that broke off.
+// Remove deletes the grant of name and what is kept beside it, the grant first: a mark
+// without a grant says nothing, a grant without its mark would hide a refresh that
+// broke off.
 // The lock file stays, see atomicfile.Acquire. Removing nothing is no error.
 func (s *Store) Remove(name string) error {
-	for _, suffix := range []string{grantSuffix, markSuffix} {
+	for _, suffix := range []string{grantSuffix, markSuffix, failureSuffix} {
 		path, err := s.path(name, suffix)
 		if err != nil {
 			return err

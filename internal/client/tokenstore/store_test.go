@@ -335,6 +335,28 @@ func TestMark(t *testing.T) {
 	}
 }
 
+func TestFailure(t *testing.T) {
+	store, _, folder := newStore(t)
+	if record, err := store.ReadFailure("a"); record != nil || err != nil {
+		t.Errorf("ReadFailure = %q, %v, want nothing", record, err)
+	}
+	if err := store.SetFailure("a", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.SetFailure("a", make([]byte, failureLimit+1)); err == nil {
+		t.Error("a record over the limit was kept")
+	}
+	if record, err := store.ReadFailure("a"); string(record) != "x" || err != nil {
+		t.Errorf("ReadFailure = %q, %v", record, err)
+	}
+	if err := store.Remove("a"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(filepath.Join(folder, "a.failed")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("after Remove: %v", err)
+	}
+}
+
 // wantSealed fails when any file under folders holds one of the secrets.
 func wantSealed(t testing.TB, folder string, secrets ...string) {
 	t.Helper()

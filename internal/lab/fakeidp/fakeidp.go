@@ -7,7 +7,8 @@
 // if that person had clicked. What a real provider shows as a page (an unknown
 // client, a wrong redirect URI) is a page here too, and no redirect.
 //
-// Not played: the look of the pages, consent screens in steps, quotas.
+// Not played: the look of the pages, consent screens in steps, quotas. What the
+// documentation leaves open is played as the stricter of what programs report.
 package fakeidp
 
 import (
@@ -53,6 +54,9 @@ type book struct {
 	refresh map[string]*grant
 	access  map[string]*access
 	devices map[string]*device
+	// Forge changes the claims of ID tokens before they are signed: what a confused
+	// or hostile issuer would say. nil: the truth. Set it before the fake serves.
+	Forge func(claims map[string]any)
 }
 
 // A code is an authorization code not yet redeemed, or redeemed.
@@ -87,12 +91,8 @@ type device struct {
 }
 
 func newBook(clock func() time.Time) *book {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		panic(err) // no randomness: no test can go on
-	}
 	return &book{
-		clock: clock, fired: map[string]int{}, key: key,
+		clock: clock, fired: map[string]int{},
 		codes: map[string]*code{}, refresh: map[string]*grant{}, access: map[string]*access{}, devices: map[string]*device{},
 	}
 }
@@ -152,8 +152,20 @@ func pkceMatches(c *code, verifier string) bool {
 	return base64.RawURLEncoding.EncodeToString(sum[:]) == c.challenge
 }
 
+// signingKey is made when it is first wanted: it costs more than the rest of a fake.
+func (b *book) signingKey() *rsa.PrivateKey {
+	if b.key == nil {
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		if err != nil {
+			panic(err) // no randomness: no test can go on
+		}
+		b.key = key
+	}
+	return b.key
+}
+
 func (b *book) sign(claims any) string {
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: b.key},
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: b.signingKey()},
 		(&jose.SignerOptions{}).WithType("JWT").WithHeader("kid", "lab-1"))
 	if err != nil {
 		panic(err) // a fixed algorithm and key: cannot fail
@@ -165,9 +177,17 @@ func (b *book) sign(claims any) string {
 	return token
 }
 
+// idToken signs claims, forged where a test wants that.
+func (b *book) idToken(claims map[string]any) string {
+	if b.Forge != nil {
+		b.Forge(claims)
+	}
+	return b.sign(claims)
+}
+
 func (b *book) keys(w http.ResponseWriter) {
 	answer(w, http.StatusOK, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{
-		{Key: b.key.Public(), KeyID: "lab-1", Algorithm: string(jose.RS256), Use: "sig"},
+		{Key: b.signingKey().Public(), KeyID: "lab-1", Algorithm: string(jose.RS256), Use: "sig"},
 	}})
 }
 
@@ -179,6 +199,19 @@ func subset(part, whole []string) bool {
 		}
 	}
 	return true
+}
+
+// Refreshes lists the refresh tokens that would be taken now, and of whom.
+func (b *book) Refreshes() map[string]string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	live := map[string]string{}
+	for text, g := range b.refresh {
+		if !g.revoked {
+			live[text] = g.person
+		}
+	}
+	return live
 }
 
 // Check says whose a token is, when it is alive and may be used for scope.
@@ -197,6 +230,13 @@ func (b *book) Check(token, scope string) (string, error) {
 		return "", fmt.Errorf("token lacks scope %s", scope)
 	}
 	return a.person, nil
+}
+
+// With changes people, clients and settings of a fake that is serving.
+func (b *book) With(change func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	change()
 }
 
 // Revoke ends every grant of a person, as the account page of the provider does.

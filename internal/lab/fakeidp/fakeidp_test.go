@@ -181,10 +181,16 @@ func TestGoogleRefuses(t *testing.T) {
 		{"refresh-scope", func() url.Values { return with(refresh("desk"), "scope", GmailSend) }},
 		{"refresh-testing-7-days", func() url.Values { f := refresh("test"); s.now = s.now.Add(7*24*time.Hour + time.Second); return f }},
 		{"refresh-idle-6-months", func() url.Values { f := refresh("desk"); s.now = s.now.Add(183 * 24 * time.Hour); return f }},
+		{"refresh-password", func() url.Values {
+			f := refresh("desk")
+			s.now = s.now.Add(time.Hour)
+			g.People["ann@gmail.com"].PasswordChanged = s.now
+			return f
+		}},
 		{"refresh-rapt", func() url.Values { f := refresh("desk"); g.People["ann@gmail.com"].Reauth = true; return f }},
 		{"refresh-revoked", func() url.Values { f := refresh("desk"); g.Revoke("ann@gmail.com"); return f }},
 	} {
-		g.People["ann@gmail.com"].Reauth = false
+		*g.People["ann@gmail.com"] = GooglePerson{}
 		form := bad.run()
 		before := g.Fired()
 		s.post(token, form)
@@ -215,10 +221,8 @@ func TestGoogleRefuses(t *testing.T) {
 	everyRefusalFired(t, g)
 }
 
-func TestMicrosoftRefuses(t *testing.T) {
-	s := &stand{t: t, now: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)}
-	m := NewMicrosoft(s.clock, PublicCloud())
-	s.idp = m
+// microsoftCast registers clients and people with every fault there is.
+func microsoftCast(m *Microsoft) (ann *MicrosoftPerson) {
 	m.Tenants["corp.example"], m.Tenants["1111"], m.Tenants["2222"] = "1111", "1111", "2222"
 	localhost := []string{"http://localhost"}
 	m.Clients["app"] = &MicrosoftClient{Audience: "all", Redirects: localhost}
@@ -229,12 +233,20 @@ func TestMicrosoftRefuses(t *testing.T) {
 	m.Clients["web"] = &MicrosoftClient{Audience: "all", Redirects: localhost, Secret: "S"}
 	m.Clients["old"] = &MicrosoftClient{Audience: "all", Redirects: localhost, Secret: "S", Expired: true}
 	m.Clients["nopub"] = &MicrosoftClient{Audience: "all", Redirects: localhost, NoPublicFlows: true}
-	ann := &MicrosoftPerson{Tenant: "1111"}
+	ann = &MicrosoftPerson{Tenant: "1111"}
 	m.People["ann@corp.example"] = ann
 	m.People["me@outlook.com"] = &MicrosoftPerson{Tenant: ConsumerTenant}
 	m.People["no@corp.example"] = &MicrosoftPerson{Tenant: "1111", Declines: true}
 	m.People["user@corp.example"] = &MicrosoftPerson{Tenant: "1111", NoConsent: true}
 	m.People["byod@corp.example"] = &MicrosoftPerson{Tenant: "1111", Unmanaged: true}
+	return ann
+}
+
+func TestMicrosoftRefuses(t *testing.T) {
+	s := &stand{t: t, now: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)}
+	m := NewMicrosoft(s.clock, PublicCloud())
+	s.idp = m
+	ann := microsoftCast(m)
 
 	const base = "https://login.microsoftonline.com/"
 	const outlook = "https://outlook.office.com/"
@@ -248,11 +260,12 @@ func TestMicrosoftRefuses(t *testing.T) {
 		{"90002", "nobody.example", good}, {"900144", "common", with(good, "scope", "")}, {"700016", "common", with(good, "client_id", "x")},
 		{"7000112", "common", with(good, "client_id", "off")}, {"50011", "common", with(good, "redirect_uri", "http://127.0.0.1:4711/")},
 		{"50194", "common", with(good, "client_id", "single")}, {"700016", "2222", with(good, "client_id", "single")},
-		{"9002331", "common", with(good, "client_id", "msa")}, {"9002346", "consumers", with(good, "client_id", "work")},
+		{"9002331", "common", with(good, "client_id", "msa")}, {"9002332", "consumers", with(good, "client_id", "work")},
 		{"50020", "organizations", with(good, "login_hint", "me@outlook.com")}, {"50020", "consumers", good}, {"50020", "2222", good},
 		{"65004", "common", with(good, "login_hint", "no@corp.example")}, {"90094", "common", with(good, "login_hint", "user@corp.example")},
 		{"53000", "common", with(good, "login_hint", "byod@corp.example")},
-		{"28000", "common", with(good, "scope", outlook+"SMTP.Send https://graph.microsoft.com/Mail.Send")}, {"70011", "common", with(good, "scope", outlook+"Everything")},
+		{"50011", "common", with(good, "redirect_uri", "http://localhost:4711/callback")}, {"50011", "common", with(good, "redirect_uri", "http://[::1]:4711/")},
+		{"70011", "common", with(good, "scope", outlook+"Everything")},
 		{"500011", "common", with(good, "scope", "https://nowhere.example/IMAP.AccessAsUser.All")}, {"9002313", "common", url.Values{"client_id": {"a", "b"}}},
 	} {
 		before := m.Fired()
@@ -262,6 +275,9 @@ func TestMicrosoftRefuses(t *testing.T) {
 	before := m.Fired()
 	s.do(http.MethodGet, at("common", "token"), nil, "")
 	s.expect("900561", before)
+	before = m.Fired()
+	s.post(at("common", "devicecode"), url.Values{"client_id": {"msa"}, "scope": {outlook + "IMAP.AccessAsUser.All"}})
+	s.expect("9002346", before)
 
 	sign := func(client string) url.Values {
 		s.do(http.MethodGet, at("common", "authorize")+"?"+with(good, "client_id", client).Encode(), nil, "")
@@ -274,7 +290,7 @@ func TestMicrosoftRefuses(t *testing.T) {
 		{"900144", "app", []string{"client_id", ""}}, {"70003", "app", []string{"grant_type", "magic"}}, {"7000218", "web", nil}, {"700025", "app", []string{"client_secret", "S"}},
 		{"7000215", "web", []string{"client_secret", "x"}}, {"7000222", "old", []string{"client_secret", "S"}}, {"70000", "app", []string{"code", "x"}},
 		{"500112", "app", []string{"redirect_uri", "http://localhost:1/"}}, {"501481", "app", []string{"code_verifier", strings.Repeat("x", 43)}},
-		{"28000", "app", []string{"scope", outlook + "SMTP.Send https://graph.microsoft.com/Mail.Send"}},
+		{"28000", "app", []string{"scope", outlook + "SMTP.Send https://graph.microsoft.com/Mail.Send"}}, {"70000", "app", []string{"scope", outlook + "SMTP.Send"}},
 	} {
 		form := sign(bad.client)
 		before := m.Fired()
@@ -288,10 +304,21 @@ func TestMicrosoftRefuses(t *testing.T) {
 	s.expect("70008", before)
 	form = sign("app")
 	s.post(at("common", "token"), form)
-	first := s.field("refresh_token")
 	before = m.Fired()
 	s.post(at("common", "token"), form)
 	s.expect("54005", before)
+
+	two := outlook + "IMAP.AccessAsUser.All https://graph.microsoft.com/Mail.Send offline_access"
+	form = with(sign("app"), "code", "")
+	s.do(http.MethodGet, at("common", "authorize")+"?"+with(good, "scope", two).Encode(), nil, "")
+	form.Set("code", s.code())
+	before = m.Fired()
+	s.post(at("common", "token"), form)
+	s.expect("28000", before)
+	if s.post(at("common", "token"), with(form, "scope", outlook+"IMAP.AccessAsUser.All offline_access")) != 200 {
+		t.Errorf("consent to two resources, token for one: %s", s.last)
+	}
+	first := s.field("refresh_token")
 
 	renewal := url.Values{"grant_type": {"refresh_token"}, "client_id": {"app"}, "refresh_token": {first}, "scope": {"https://graph.microsoft.com/Mail.Send offline_access"}}
 	if s.post(at("common", "token"), renewal) != 200 || s.field("refresh_token") == "" || s.field("refresh_token") == first {
@@ -313,6 +340,7 @@ func TestMicrosoftRefuses(t *testing.T) {
 	}{
 		{"700082", func() { s.now = s.now.Add(91 * 24 * time.Hour) }}, {"50173", func() { s.now = s.now.Add(time.Hour); ann.PasswordChanged = s.now }},
 		{"70043", func() { ann.SignInFrequency = time.Hour; s.now = s.now.Add(2 * time.Hour) }}, {"50076", func() { ann.MFA = true }}, {"53003", func() { ann.Unmanaged = true }},
+		{"65001", func() { m.Withdraw("app", "ann@corp.example") }},
 	} {
 		*ann = MicrosoftPerson{Tenant: "1111"}
 		form := fresh()
@@ -350,4 +378,11 @@ func microsoftDevice(s *stand, m *Microsoft, ann *MicrosoftPerson) {
 	before := m.Fired()
 	s.post(token, with(poll("app"), "device_code", "x"))
 	s.expect("70018", before)
+	*ann = MicrosoftPerson{Tenant: "1111"}
+	ask.Set("scope", "https://outlook.office.com/IMAP.AccessAsUser.All https://graph.microsoft.com/Mail.Send")
+	form := poll("app") // two resources are only found wrong when the token is fetched
+	m.Decide("ann@corp.example", true)
+	before = m.Fired()
+	s.post(token, form)
+	s.expect("28000", before)
 }

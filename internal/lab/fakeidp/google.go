@@ -36,7 +36,14 @@ type GooglePerson struct {
 	Declines bool // clicks Cancel
 	// Reauth: the administrator's session length has run out.
 	Reauth bool
-	Seen   bool // consented before: without prompt=consent no new refresh token
+	// PasswordChanged: at that time every refresh token with a mail scope ended.
+	PasswordChanged time.Time
+	// Seen: consented before. The documentation of desktop apps says that they get a
+	// refresh token every time; programs report that without prompt=consent they do
+	// not. The fake holds with the reports.
+	Seen bool
+	// Unticks are scopes that the person leaves out on the consent page.
+	Unticks []string
 }
 
 // Google plays accounts.google.com and oauth2.googleapis.com.
@@ -66,7 +73,7 @@ func (g *Google) Refusals() []string {
 		"repeated-parameter", "unknown-client", "deleted-client", "redirect-mismatch", "oob", "response-type", "scope-missing", "scope-unknown",
 		"challenge-method", "challenge-length", "not-test-user", "org-internal", "admin-policy", "declined",
 		"method", "content-type", "client-missing", "secret-missing", "secret-wrong", "grant-type", "code-unknown", "code-redirect", "verifier-missing", "verifier-wrong",
-		"refresh-revoked", "refresh-testing-7-days", "refresh-idle-6-months", "refresh-other-client", "refresh-rapt", "refresh-scope",
+		"refresh-revoked", "refresh-password", "refresh-testing-7-days", "refresh-idle-6-months", "refresh-other-client", "refresh-rapt", "refresh-scope",
 		"device-client-type", "device-scope", "device-pending", "device-slow-down", "device-denied", "device-expired", "revoke-unknown",
 	}
 }
@@ -96,7 +103,7 @@ func (g *Google) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (g *Google) metadata(w http.ResponseWriter) {
 	answer(w, http.StatusOK, map[string]any{
-		"issuer":                                "https://accounts.google.com",
+		"issuer":                                googleIssuer,
 		"authorization_endpoint":                "https://accounts.google.com/o/oauth2/v2/auth",
 		"device_authorization_endpoint":         "https://oauth2.googleapis.com/device/code",
 		"token_endpoint":                        "https://oauth2.googleapis.com/token",
@@ -150,6 +157,34 @@ func (g *Google) authorize(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+const googleIssuer = "https://accounts.google.com"
+
+// granted names scopes as Google's answers do: email and profile come back under
+// their long names.
+func granted(scopes []string) []string {
+	var out []string
+	for _, s := range scopes {
+		if s == "email" || s == "profile" {
+			s = "https://www.googleapis.com/auth/userinfo." + s
+		}
+		if !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func mailScope(scopes []string) bool {
+	return slices.Contains(scopes, GoogleMail) || slices.Contains(scopes, GmailSend)
+}
+
+// deviceScopes is the list that the documentation of the device flow has; mail is not
+// on it.
+func deviceScopes() []string {
+	return []string{"openid", "email", "profile", "https://www.googleapis.com/auth/drive.appdata", "https://www.googleapis.com/auth/drive.file",
+		"https://www.googleapis.com/auth/youtube", "https://www.googleapis.com/auth/youtube.readonly"}
+}
+
 func googleScopes() []string {
 	return []string{"openid", "email", "profile", GoogleMail, GmailSend,
 		"https://www.googleapis.com/auth/userinfo.email", "https://www.googleapis.com/auth/userinfo.profile"}
@@ -186,8 +221,9 @@ func (g *Google) person(w http.ResponseWriter, r *http.Request, q url.Values, cl
 		page(w, 403, "Error 403: access_denied: The app is currently being tested, and can only be accessed by developer-approved testers.")
 	case p.Declines:
 		g.refuse("declined")
-		back(w, r, q.Get("redirect_uri"), url.Values{"error": {"access_denied"}, "state": q["state"]})
+		back(w, r, q.Get("redirect_uri"), url.Values{"error": {"access_denied"}, "state": q["state"], "iss": {googleIssuer}})
 	default:
+		scopes = slices.DeleteFunc(granted(scopes), func(s string) bool { return slices.Contains(p.Unticks, s) })
 		text := "4/0A" + random(32)
 		offline := q.Get("access_type") == "offline" && (!p.Seen || strings.Contains(q.Get("prompt"), "consent"))
 		p.Seen = true
@@ -195,7 +231,8 @@ func (g *Google) person(w http.ResponseWriter, r *http.Request, q url.Values, cl
 			client: q.Get("client_id"), redirect: q.Get("redirect_uri"), challenge: q.Get("code_challenge"), method: q.Get("code_challenge_method"),
 			nonce: q.Get("nonce"), scopes: scopes, person: name, offline: offline, issued: g.clock(),
 		}
-		back(w, r, q.Get("redirect_uri"), url.Values{"state": q["state"], "code": {text}, "scope": {strings.Join(scopes, " ")}, "authuser": {"0"}, "prompt": {"consent"}})
+		// Google sends iss (RFC 9207) since 2026 and does not say so in its metadata.
+		back(w, r, q.Get("redirect_uri"), url.Values{"state": q["state"], "iss": {googleIssuer}, "code": {text}, "scope": {strings.Join(scopes, " ")}, "authuser": {"0"}, "prompt": {"consent"}})
 	}
 }
 
@@ -294,7 +331,7 @@ func (g *Google) redeem(w http.ResponseWriter, form url.Values, id string) {
 // renew is a refresh. Google does not rotate: the answer has no refresh token.
 func (g *Google) renew(w http.ResponseWriter, form url.Values, id string, client *GoogleClient) {
 	found := g.refresh[form.Get("refresh_token")]
-	scopes := strings.Fields(form.Get("scope"))
+	scopes := granted(strings.Fields(form.Get("scope")))
 	switch {
 	case found == nil || found.revoked:
 		g.refuseJSON(w, "refresh-revoked", 400, "invalid_grant", "Token has been expired or revoked.")
@@ -302,6 +339,8 @@ func (g *Google) renew(w http.ResponseWriter, form url.Values, id string, client
 		g.refuseJSON(w, "refresh-other-client", 401, "unauthorized_client", "Unauthorized")
 	case client.Testing && g.clock().Sub(found.signedIn) > 7*24*time.Hour:
 		g.refuseJSON(w, "refresh-testing-7-days", 400, "invalid_grant", "Token has been expired or revoked.")
+	case g.People[found.person].PasswordChanged.After(found.signedIn) && mailScope(found.scopes):
+		g.refuseJSON(w, "refresh-password", 400, "invalid_grant", "Token has been expired or revoked.")
 	case g.clock().Sub(found.used) > 182*24*time.Hour:
 		g.refuseJSON(w, "refresh-idle-6-months", 400, "invalid_grant", "Token has been expired or revoked.")
 	case g.People[found.person].Reauth:
@@ -332,12 +371,12 @@ func (g *Google) issue(w http.ResponseWriter, to *grant, scopes []string, offlin
 		}
 	}
 	if slices.Contains(scopes, "openid") {
-		claims := map[string]any{"iss": "https://accounts.google.com", "aud": to.client, "azp": to.client, "sub": "11" + to.person, "email": to.person,
+		claims := map[string]any{"iss": googleIssuer, "aud": to.client, "azp": to.client, "sub": "11" + to.person, "email": to.person,
 			"email_verified": true, "iat": now.Unix(), "exp": now.Add(time.Hour).Unix()}
 		if nonce != "" {
 			claims["nonce"] = nonce
 		}
-		body["id_token"] = g.sign(claims)
+		body["id_token"] = g.idToken(claims)
 	}
 	answer(w, http.StatusOK, body)
 }
@@ -356,8 +395,8 @@ func (g *Google) deviceCode(w http.ResponseWriter, r *http.Request) {
 		g.refuseJSON(w, "device-client-type", 401, "invalid_client", "Invalid client type.")
 	case len(scopes) == 0:
 		g.refuseJSON(w, "scope-missing", 400, "invalid_request", "Missing required parameter: scope")
-	case !subset(scopes, []string{"openid", "email", "profile"}):
-		bad := slices.IndexFunc(scopes, func(s string) bool { return !slices.Contains([]string{"openid", "email", "profile"}, s) })
+	case !subset(scopes, deviceScopes()):
+		bad := slices.IndexFunc(scopes, func(s string) bool { return !slices.Contains(deviceScopes(), s) })
 		g.refuseJSON(w, "device-scope", 400, "invalid_scope", "Invalid device flow scope: "+scopes[bad])
 	default:
 		text := "AH-1Ng" + random(40)

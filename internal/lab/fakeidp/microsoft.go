@@ -23,7 +23,7 @@ func PublicCloud() Cloud {
 
 // USCloud is GCC High and DoD.
 func USCloud() Cloud {
-	return Cloud{"login.microsoftonline.us", []string{"https://outlook.office365.us/", "https://graph.microsoft.us/", "https://dod-graph.microsoft.us/", "https://webmail.apps.mil/"}}
+	return Cloud{"login.microsoftonline.us", []string{"https://outlook.office365.us/", "https://outlook-dod.office365.us/", "https://graph.microsoft.us/", "https://dod-graph.microsoft.us/"}}
 }
 
 // ChinaCloud is the one that 21Vianet runs.
@@ -70,12 +70,19 @@ type Microsoft struct {
 	Clients   map[string]*MicrosoftClient
 	People    map[string]*MicrosoftPerson
 	AtBrowser string
+	// Lifetime of access tokens in seconds; 0: as long as Microsoft's.
+	Lifetime int
+	// Interval is how often a device code may be asked about, in seconds.
+	Interval int
+	// consents are the scopes of all resources that a person has consented to, by
+	// client and person. A refresh token gets nothing else (65001).
+	consents map[[2]string][]string
 }
 
 // NewMicrosoft makes a Microsoft that knows the consumers and no other tenant.
 func NewMicrosoft(clock func() time.Time, cloud Cloud) *Microsoft {
 	return &Microsoft{book: newBook(clock), Cloud: cloud, Tenants: map[string]string{"consumers": ConsumerTenant, ConsumerTenant: ConsumerTenant},
-		Clients: map[string]*MicrosoftClient{}, People: map[string]*MicrosoftPerson{}}
+		Clients: map[string]*MicrosoftClient{}, People: map[string]*MicrosoftPerson{}, Interval: 5, consents: map[[2]string][]string{}}
 }
 
 // Hosts implements Provider.
@@ -84,7 +91,7 @@ func (m *Microsoft) Hosts() []string { return []string{m.Cloud.Login} }
 // Refusals implements Provider: the AADSTS numbers.
 func (m *Microsoft) Refusals() []string {
 	return []string{
-		"90002", "900144", "700016", "7000112", "50011", "50194", "9002331", "9002346", "50020", "65004", "90094", "28000", "70011", "500011", "900561",
+		"90002", "900144", "700016", "7000112", "50011", "50194", "9002331", "9002346", "9002332", "50020", "65001", "65004", "90094", "28000", "70011", "500011", "900561",
 		"70003", "7000218", "700025", "7000215", "7000222", "70000", "70008", "54005", "500112", "501481", "9002313", "700082", "50173", "70043", "50076", "53000", "53003",
 		"70016", "70018", "70020", "50199",
 	}
@@ -146,11 +153,15 @@ func (m *Microsoft) refuseJSON(w http.ResponseWriter, status int, code string, n
 func (m *Microsoft) errorBody(code string, number int, text string) map[string]any {
 	stamp := m.clock().UTC().Format("2006-01-02 15:04:05Z")
 	trace, correlation := "0f1e2d3c-0000-4000-8000-00000000a100", "a1b2c3d4-0000-4000-8000-0000000000ff"
-	return map[string]any{
+	body := map[string]any{
 		"error": code, "error_codes": []int{number}, "timestamp": stamp, "trace_id": trace, "correlation_id": correlation,
 		"error_description": fmt.Sprintf("AADSTS%d: %s Trace ID: %s Correlation ID: %s Timestamp: %s", number, text, trace, correlation, stamp),
 		"error_uri":         fmt.Sprintf("https://%s/error?code=%d", m.Cloud.Login, number),
 	}
+	if sub := map[int]string{65001: "consent_required", 50076: "basic_action", 53003: "message_only"}[number]; sub != "" {
+		body["suberror"] = sub
+	}
+	return body
 }
 
 // refusePage shows an error in the browser, where the application hears nothing.
@@ -167,53 +178,90 @@ func (m *Microsoft) refuseBack(w http.ResponseWriter, r *http.Request, code stri
 	back(w, r, r.URL.Query().Get("redirect_uri"), q)
 }
 
-// audience compares the tenant in the path with who the app is for.
-func (m *Microsoft) audience(client *MicrosoftClient, tenant string) (number int, text string) {
+// audience compares the tenant in the path with who the app is for. Where a page is
+// shown (browser) and where JSON is answered, the number for personal apps differs.
+func (m *Microsoft) audience(client *MicrosoftClient, tenant string, page bool) (number int, text string) {
 	id := m.Tenants[tenant]
+	personal := 9002346
+	if page {
+		personal = 9002331
+	}
 	switch {
 	case client.Audience == "tenant" && (tenant == "common" || tenant == "organizations" || tenant == "consumers"):
-		return 50194, "Application is not configured as a multi-tenant application. Usage of the /common endpoint is not supported for such apps. Use a tenant-specific endpoint."
+		return 50194, "Application is not configured as a multi-tenant application. Usage of the /common endpoint is not supported for such apps created after 10/15/2018. Use a tenant-specific endpoint or configure the application to be multi-tenant."
 	case client.Audience == "tenant" && id != client.Home:
-		return 700016, "Application was not found in the directory. You may have sent your authentication request to the wrong tenant."
+		return 700016, "Application was not found in the directory. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant."
 	case client.Audience == "personal" && tenant != "consumers" && id != ConsumerTenant:
-		return 9002331, "Application is configured for use by Microsoft Account users only. Please use the /consumers endpoint to serve this request."
+		return personal, "Application is configured for use by Microsoft Account users only. Please use the /consumers endpoint to serve this request."
 	case client.Audience == "organizations" && id == ConsumerTenant:
-		return 9002346, "Application is configured for use by Azure Active Directory users only. Please do not use the /consumers endpoint to serve this request."
+		return 9002332, "Application is configured for use by Microsoft Entra users only. Please do not use the /consumers endpoint to serve this request."
 	}
 	return 0, ""
 }
 
-// scopeFault checks a scope list as v2.0 does: one resource, known names.
+// scopeFault checks the names in a scope list as v2.0 does. A consent page and a device
+// code may name scopes of several resources; a token is for one (tokenFault).
 func (m *Microsoft) scopeFault(scopes []string) (code string, number int, text string) {
-	resource := ""
 	for _, s := range scopes {
-		if slices.Contains([]string{"openid", "profile", "email", "offline_access"}, s) {
+		if oidcScope(s) {
 			continue
 		}
-		prefix, name := splitScope(s)
-		switch {
-		case prefix == "":
-			prefix = "https://graph.microsoft.com/" // a bare name means Graph
-		case !slices.Contains(m.Cloud.Resources, prefix):
+		prefix, name := m.splitScope(s)
+		if !slices.Contains(m.Cloud.Resources, prefix) {
 			return "invalid_resource", 500011, "The resource principal named " + strings.TrimSuffix(prefix, "/") + " was not found in the tenant."
 		}
 		if !slices.Contains([]string{"IMAP.AccessAsUser.All", "POP.AccessAsUser.All", "SMTP.Send", "Mail.Send", "Mail.ReadWrite", "User.Read", ".default"}, name) {
 			return "invalid_scope", 70011, "The provided value for the input parameter 'scope' is not valid. The scope " + s + " is not valid."
 		}
-		if resource != "" && resource != prefix {
-			return "invalid_request", 28000, "Provided value for the input parameter scope is not valid because it contains more than one resource. Scope " + strings.Join(scopes, " ") + " is not valid."
-		}
-		resource = prefix
 	}
 	return "", 0, ""
 }
 
-func splitScope(scope string) (prefix, name string) {
+// tokenFault is scopeFault for a token: one resource.
+func (m *Microsoft) tokenFault(scopes []string) (code string, number int, text string) {
+	if code, number, text := m.scopeFault(scopes); number != 0 {
+		return code, number, text
+	}
+	resource := ""
+	for _, s := range scopes {
+		prefix, _ := m.splitScope(s)
+		switch {
+		case oidcScope(s):
+		case resource != "" && resource != prefix:
+			return "invalid_request", 28000, "Provided value for the input parameter scope is not valid because it contains more than one resource. Scope " + strings.Join(scopes, " ") + " is not valid."
+		default:
+			resource = prefix
+		}
+	}
+	return "", 0, ""
+}
+
+func oidcScope(scope string) bool {
+	return slices.Contains([]string{"openid", "profile", "email", "offline_access"}, scope)
+}
+
+// splitScope: a bare name means Graph.
+func (m *Microsoft) splitScope(scope string) (prefix, name string) {
 	i := strings.LastIndex(scope, "/")
+	if i < 0 {
+		return "https://graph.microsoft.com/", scope
+	}
 	return scope[:i+1], scope[i+1:]
 }
 
-// redirectRegistered: for localhost the port does not count, the path does.
+// audienceOf is the resource that a token with these scopes is for.
+func (m *Microsoft) audienceOf(scopes []string) string {
+	for _, s := range scopes {
+		if !oidcScope(s) {
+			prefix, _ := m.splitScope(s)
+			return prefix
+		}
+	}
+	return "https://graph.microsoft.com/"
+}
+
+// redirectRegistered: for loopback names with http the port does not count, the path
+// does. [::1] is not supported.
 func redirectRegistered(registered []string, redirect string) bool {
 	u, err := url.Parse(redirect)
 	if err != nil {
@@ -224,13 +272,16 @@ func redirectRegistered(registered []string, redirect string) bool {
 		if err != nil {
 			continue
 		}
-		samePath := strings.TrimSuffix(u.Path, "/") == strings.TrimSuffix(r.Path, "/")
-		if u.Scheme == r.Scheme && u.Hostname() == r.Hostname() && samePath && (u.Port() == r.Port() || r.Hostname() == "localhost" && r.Scheme == "http") {
+		// Only an empty path is the same as a slash.
+		samePath := strings.TrimPrefix(u.Path, "/") == strings.TrimPrefix(r.Path, "/")
+		if u.Scheme == r.Scheme && u.Hostname() == r.Hostname() && samePath && (u.Port() == r.Port() || loopbackName(r.Hostname()) && r.Scheme == "http") {
 			return true
 		}
 	}
 	return false
 }
+
+func loopbackName(host string) bool { return host == "localhost" || host == "127.0.0.1" }
 
 func (m *Microsoft) authorize(w http.ResponseWriter, r *http.Request, tenant string) {
 	q := r.URL.Query()
@@ -257,7 +308,7 @@ func (m *Microsoft) authorize(w http.ResponseWriter, r *http.Request, tenant str
 		m.refusePage(w, 50011, "The redirect URI '"+q.Get("redirect_uri")+"' specified in the request does not match the redirect URIs configured for the application.")
 		return
 	}
-	if number, text := m.audience(client, tenant); number != 0 {
+	if number, text := m.audience(client, tenant, true); number != 0 {
 		m.refusePage(w, number, text)
 		return
 	}
@@ -284,17 +335,33 @@ func (m *Microsoft) person(w http.ResponseWriter, r *http.Request, q url.Values,
 	}
 	switch {
 	case p.NoConsent && !p.AdminConsented:
+		// A page first; this is its way back to the application.
 		m.refuseBack(w, r, "access_denied", 90094, "An administrator has to grant permission for this application.")
 	case p.Unmanaged:
 		m.refusePage(w, 53000, "Device is not in required device state. Conditional Access policy requires a compliant device.")
 	case p.Declines:
 		m.refuseBack(w, r, "access_denied", 65004, "User declined to consent to access the app.")
 	default:
+		m.consent(q.Get("client_id"), name, scopes)
 		text := "M.C5" + random(80)
 		m.codes[text] = &code{client: q.Get("client_id"), redirect: q.Get("redirect_uri"), challenge: q.Get("code_challenge"), method: q.Get("code_challenge_method"),
 			nonce: q.Get("nonce"), scopes: scopes, person: name, tenant: p.Tenant, offline: slices.Contains(scopes, "offline_access"), issued: m.clock()}
 		back(w, r, q.Get("redirect_uri"), url.Values{"code": {text}, "state": q["state"], "session_state": {"5e551011"}})
 	}
+}
+
+// consent notes what a person has agreed to; it adds to what there was.
+func (m *Microsoft) consent(client, person string, scopes []string) {
+	key := [2]string{client, person}
+	m.consents[key] = append(m.consents[key], scopes...)
+}
+
+// Withdraw takes back what a person consented to, as an administrator or the page of
+// consents does.
+func (m *Microsoft) Withdraw(client, person string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.consents, [2]string{client, person})
 }
 
 // wrongDoor: personal and work accounts have different doors.
@@ -339,7 +406,7 @@ func (m *Microsoft) client(w http.ResponseWriter, r *http.Request, tenant string
 	case client.Expired:
 		m.refuseJSON(w, 401, "invalid_client", 7000222, "The provided client secret keys are expired.")
 	default:
-		if number, text := m.audience(client, tenant); number != 0 {
+		if number, text := m.audience(client, tenant, false); number != 0 {
 			m.refuseJSON(w, 400, "unauthorized_client", number, text)
 			return "", nil
 		}

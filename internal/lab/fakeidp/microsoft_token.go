@@ -16,7 +16,7 @@ func (m *Microsoft) token(w http.ResponseWriter, r *http.Request, tenant string)
 	if client == nil {
 		return
 	}
-	if code, number, text := m.scopeFault(strings.Fields(r.PostForm.Get("scope"))); number != 0 {
+	if code, number, text := m.tokenFault(strings.Fields(r.PostForm.Get("scope"))); number != 0 {
 		m.refuseJSON(w, 400, code, number, text)
 		return
 	}
@@ -34,6 +34,11 @@ func (m *Microsoft) token(w http.ResponseWriter, r *http.Request, tenant string)
 
 func (m *Microsoft) redeem(w http.ResponseWriter, form url.Values, id string) {
 	c := m.codes[form.Get("code")]
+	scopes := strings.Fields(form.Get("scope"))
+	if len(scopes) == 0 && c != nil {
+		scopes = c.scopes
+	}
+	code, number, text := m.tokenFault(scopes)
 	switch {
 	case c == nil || c.client != id:
 		m.refuseJSON(w, 400, "invalid_grant", 70000, "The provided value for the 'code' parameter is not valid.")
@@ -45,10 +50,15 @@ func (m *Microsoft) redeem(w http.ResponseWriter, form url.Values, id string) {
 		m.refuseJSON(w, 400, "invalid_client", 500112, "The reply address does not match the reply address provided when requesting Authorization code.")
 	case c.challenge != "" && !pkceMatches(c, form.Get("code_verifier")):
 		m.refuseJSON(w, 400, "invalid_grant", 501481, "The Code_Verifier does not match the code_challenge supplied in the authorization request.")
+	case number != 0:
+		// The documentation says that the first resource counts; reports say 28000.
+		m.refuseJSON(w, 400, code, number, text)
+	case !subset(scopes, c.scopes):
+		m.refuseJSON(w, 400, "invalid_grant", 70000, "The request was denied because one or more scopes requested are unauthorized or expired. The user must first sign in and grant the client application access to the requested scope.")
 	default:
 		c.used = true
 		now := m.clock()
-		m.issue(w, &grant{client: id, person: c.person, tenant: c.tenant, scopes: c.scopes, signedIn: now, used: now}, c.scopes, c.nonce)
+		m.issue(w, &grant{client: id, person: c.person, tenant: c.tenant, scopes: c.scopes, signedIn: now, used: now}, scopes, c.nonce)
 	}
 }
 
@@ -63,6 +73,10 @@ func (m *Microsoft) renew(w http.ResponseWriter, form url.Values, id, tenant str
 	p := m.People[found.person]
 	now := m.clock()
 	number, text := m.wrongDoor(p, tenant, found.person)
+	scopes := strings.Fields(form.Get("scope"))
+	if len(scopes) == 0 {
+		scopes = found.scopes
+	}
 	switch {
 	case number != 0:
 		m.refuseJSON(w, 400, "invalid_grant", number, text)
@@ -76,12 +90,10 @@ func (m *Microsoft) renew(w http.ResponseWriter, form url.Values, id, tenant str
 		m.refuseJSON(w, 400, "interaction_required", 50076, "Due to a configuration change made by your administrator, or because you moved to a new location, you must use multi-factor authentication.")
 	case p.Unmanaged:
 		m.refuseJSON(w, 400, "invalid_grant", 53003, "Access has been blocked by Conditional Access policies. The access policy does not allow token issuance.")
+	case !subset(scopes, m.consents[[2]string{id, found.person}]) && !p.AdminConsented:
+		m.refuseJSON(w, 400, "invalid_grant", 65001, "The user or administrator has not consented to use the application with ID '"+id+"'. Send an interactive authorization request for this user and resource.")
 	default:
 		found.used = now
-		scopes := strings.Fields(form.Get("scope"))
-		if len(scopes) == 0 {
-			scopes = found.scopes
-		}
 		m.issue(w, found, scopes, "")
 	}
 }
@@ -95,7 +107,10 @@ func (m *Microsoft) issue(w http.ResponseWriter, from *grant, scopes []string, n
 	token := "EwB4A8l6BAAU" + random(700)
 	if from.tenant != ConsumerTenant {
 		lifetime = 4521
-		token = m.sign(map[string]any{"aud": "resource", "tid": from.tenant, "upn": from.person, "jti": random(16), "filler": random(900)})
+		token = m.sign(map[string]any{"aud": m.audienceOf(scopes), "scp": strings.Join(scopes, " "), "tid": from.tenant, "upn": from.person, "jti": random(16), "filler": random(900)})
+	}
+	if m.Lifetime > 0 {
+		lifetime = m.Lifetime
 	}
 	m.access[token] = &access{person: from.person, client: from.client, scopes: scopes, grant: &to, expires: now.Add(time.Duration(lifetime) * time.Second)}
 	body := map[string]any{"token_type": "Bearer", "scope": strings.Join(shown(scopes), " "), "expires_in": lifetime, "ext_expires_in": lifetime, "access_token": token}
@@ -113,7 +128,7 @@ func (m *Microsoft) issue(w http.ResponseWriter, from *grant, scopes []string, n
 		if nonce != "" {
 			claims["nonce"] = nonce
 		}
-		body["id_token"] = m.sign(claims)
+		body["id_token"] = m.idToken(claims)
 	}
 	answer(w, http.StatusOK, body)
 }
@@ -138,7 +153,7 @@ func (m *Microsoft) deviceCode(w http.ResponseWriter, r *http.Request, tenant st
 	case number != 0:
 		m.refuseJSON(w, 400, code, number, text)
 	default:
-		if number, text := m.audience(client, tenant); number != 0 {
+		if number, text := m.audience(client, tenant, false); number != 0 {
 			m.refuseJSON(w, 400, "unauthorized_client", number, text)
 			return
 		}
@@ -146,7 +161,7 @@ func (m *Microsoft) deviceCode(w http.ResponseWriter, r *http.Request, tenant st
 		text := "EAQABAAEAAAA" + random(80)
 		m.devices[text] = device
 		answer(w, http.StatusOK, map[string]any{"user_code": device.user, "device_code": text, "verification_uri": "https://microsoft.com/devicelogin",
-			"expires_in": 900, "interval": 5, "message": "To sign in, use a web browser to open the page https://microsoft.com/devicelogin and enter the code " + device.user + " to authenticate."})
+			"expires_in": 900, "interval": m.Interval, "message": "To sign in, use a web browser to open the page https://microsoft.com/devicelogin and enter the code " + device.user + " to authenticate."})
 	}
 }
 
@@ -173,7 +188,12 @@ func (m *Microsoft) poll(w http.ResponseWriter, form url.Values, id string) {
 			m.refuseJSON(w, 400, "invalid_grant", number, text)
 			return
 		}
+		if code, number, text := m.tokenFault(d.scopes); number != 0 {
+			m.refuseJSON(w, 400, code, number, text) // asked for two resources, said only now
+			return
+		}
 		d.used = true
+		m.consent(id, d.person, d.scopes)
 		m.issue(w, &grant{client: id, person: d.person, tenant: p.Tenant, scopes: d.scopes, signedIn: now, used: now}, d.scopes, "")
 	}
 }

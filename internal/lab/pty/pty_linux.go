@@ -46,7 +46,12 @@ func Start(cmd *exec.Cmd) (*Terminal, error) {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	// A session of its own whose controlling terminal is descriptor 0: the
 	// program may open /dev/tty, and Ctrl-C reaches it.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
+	// The user to run as stays what the caller chose.
+	attr := &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
+	if cmd.SysProcAttr != nil {
+		attr.Credential = cmd.SysProcAttr.Credential
+	}
+	cmd.SysProcAttr = attr
 	if err := cmd.Start(); err != nil {
 		master.Close()
 		return nil, fmt.Errorf("start in pseudo-terminal: %w", err)

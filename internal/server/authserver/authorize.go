@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 	"github.com/letterlock-mail/letterlock/internal/server/web"
@@ -27,11 +28,12 @@ type pageError struct{ what, hint string }
 
 func (e *pageError) Error() string { return e.what }
 
-// A redirectError goes back to the client.
+// A redirectError goes back to the client, see mayBounce.
 type redirectError struct {
 	request     authRequest
 	code        string
 	description string
+	decided     bool // a person has seen the page and answered
 }
 
 func (e *redirectError) Error() string { return e.code + ": " + e.description }
@@ -61,7 +63,7 @@ func (s *Server) parseAuthRequest(query string) (authRequest, error) {
 		request.State = ""
 	}
 	fail := func(code, description string) (authRequest, error) {
-		return request, &redirectError{request, code, description}
+		return request, &redirectError{request: request, code: code, description: description}
 	}
 	if len(twice) > 0 {
 		return fail("invalid_request", "a parameter came twice")
@@ -117,7 +119,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 		if !ok {
 			code = "login_required"
 		}
-		s.answerFault(w, r, &redirectError{request, code, "a person has to decide"})
+		s.answerFault(w, r, &redirectError{request: request, code: code, description: "a person has to decide"})
 		return
 	}
 	if !ok {
@@ -154,6 +156,10 @@ func (s *Server) answerFault(w http.ResponseWriter, r *http.Request, err error) 
 	var back *redirectError
 	if errors.As(err, &back) {
 		s.Log.Info("authorization refused", "client", back.request.Client.ID, "error", back.code, "reason", back.description)
+		if !back.decided && !mayBounce(back.request) {
+			web.Fault(w, http.StatusBadRequest, "The program that sent you here asked for something that cannot be: "+back.description+".", "Nothing was allowed. It answers to "+targetOf(back.request.RedirectURI)+", which nobody here has checked.")
+			return
+		}
 		s.redirect(w, r, back.request, url.Values{"error": {back.code}, "error_description": {back.description}})
 		return
 	}
@@ -165,6 +171,15 @@ func (s *Server) answerFault(w http.ResponseWriter, r *http.Request, err error) 
 	}
 	s.Log.Error("authorization", "error", err)
 	web.Fault(w, http.StatusServiceUnavailable, "The server cannot do this now.", "Try again in a minute.")
+}
+
+// mayBounce says whether a browser may be sent on before a person has looked. Anybody
+// can register a web site as a program, and a link to us that leads there by itself
+// would lend it our name (RFC 9700 section 4.11.2). Programs on the person's own
+// computer, and clients that an administrator entered, get their errors at once.
+func mayBounce(request authRequest) bool {
+	scheme, _, _ := strings.Cut(request.RedirectURI, ":")
+	return request.Client.Verified || !strings.EqualFold(scheme, "https")
 }
 
 // redirect sends an authorization response. 303, because after 307 the browser would

@@ -32,7 +32,7 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if in["decision"] != "allow" {
-		s.answerFault(w, r, &redirectError{request, "access_denied", "the person said no"})
+		s.answerFault(w, r, &redirectError{request: request, code: "access_denied", description: "the person said no", decided: true})
 		return
 	}
 	if in["limit"] == ScopeSendOnly && canSend(request.Scopes) {

@@ -74,7 +74,7 @@ func (s *Server) deviceEntered(w http.ResponseWriter, r *http.Request) {
 func (s *Server) findDevice(w http.ResponseWriter, r *http.Request, session Session, typed string) (string, identity.DeviceRequest, bool) {
 	now := s.Now()
 	by := []guesser{{"person " + string(session.Person), personLimit}, {"network " + remoteHost(r), networkLimit}}
-	if !s.guesses.allowed(now, by) {
+	if !s.guesses.take(now, by) {
 		s.Log.Warn("device codes guessed", "person", session.Person, "network", remoteHost(r))
 		s.askUserCode(w, http.StatusTooManyRequests, "", "Too many wrong codes. Wait ten minutes.")
 		return "", identity.DeviceRequest{}, false
@@ -87,13 +87,14 @@ func (s *Server) findDevice(w http.ResponseWriter, r *http.Request, session Sess
 	}
 	switch {
 	case errors.Is(err, identity.ErrNotFound) || err == nil && request.State != identity.DevicePending:
-		s.guesses.wrong(now, by)
 		s.askUserCode(w, http.StatusBadRequest, "", "No device waits under this code. Codes are valid for ten minutes and once.")
 		return "", request, false
 	case err != nil:
+		s.guesses.giveBack(by)
 		s.answerFault(w, r, err)
 		return "", request, false
 	}
+	s.guesses.giveBack(by)
 	return userCode, request, true
 }
 

@@ -34,7 +34,9 @@ type guesser struct {
 
 func newGuessCount() *guessCount { return &guessCount{seen: map[string]window{}} }
 
-func (g *guessCount) allowed(now time.Time, by []guesser) bool {
+// take counts a guess before it is tried, and is false when there are none left:
+// counted afterwards, any number sent at once would all be tried. giveBack undoes it.
+func (g *guessCount) take(now time.Time, by []guesser) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, who := range by {
@@ -42,19 +44,28 @@ func (g *guessCount) allowed(now time.Time, by []guesser) bool {
 			return false
 		}
 	}
-	return true
-}
-
-func (g *guessCount) wrong(now time.Time, by []guesser) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.prune(now)
 	for _, who := range by {
+		g.prune(now)
 		entry := g.seen[who.key]
 		if entry.from.IsZero() || !now.Before(entry.from.Add(guessWindow)) {
 			entry = window{from: now}
 		}
 		entry.wrong++
+		g.seen[who.key] = entry
+	}
+	return true
+}
+
+// giveBack is for a code that was right, or that nobody could look up.
+func (g *guessCount) giveBack(by []guesser) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, who := range by {
+		entry, ok := g.seen[who.key]
+		if entry.wrong--; !ok || entry.wrong <= 0 {
+			delete(g.seen, who.key)
+			continue
+		}
 		g.seen[who.key] = entry
 	}
 }
@@ -65,11 +76,12 @@ func (g *guessCount) prune(now time.Time) {
 	if len(g.seen) < guessEntries {
 		return
 	}
-	oldest, found := "", now
+	var oldest string
+	var found time.Time
 	for key, entry := range g.seen {
 		if !now.Before(entry.from.Add(guessWindow)) {
 			delete(g.seen, key)
-		} else if entry.from.Before(found) {
+		} else if oldest == "" || entry.from.Before(found) {
 			oldest, found = key, entry.from
 		}
 	}
