@@ -93,7 +93,7 @@ func (p *program) importMutt(ctx context.Context, path string, o importOptions) 
 	}
 	defer unlock()
 	if s.p.hasGrant(s.manager, s.name) {
-		return "", cli.Wrap(cli.Usage, fmt.Errorf("%s %w", s.name, errHasGrant), "letterlock import mutt_oauth2 "+shellWord(path)+
+		return "", cli.Wrap(cli.CannotWrite, fmt.Errorf("%s %w", s.name, errHasGrant), "letterlock import mutt_oauth2 "+shellWord(path)+
 			" --account NAME takes the file over beside it, letterlock logout "+shellWord(s.name)+" makes room for it")
 	}
 	return s.name, s.takeOver(ctx, found)
@@ -122,15 +122,6 @@ func (p *program) readMutt(ctx context.Context, path, decrypt string) (takeover.
 // takeOver keeps the grant and tries it. A refresh token that the provider refuses is
 // not kept: it would stand in the way of the sign-in that is needed.
 func (s *signIn) takeOver(ctx context.Context, found takeover.Found) error {
-	// A good grant must not give way to one that may be used up.
-	names, err := s.manager.List()
-	if err != nil {
-		return err
-	}
-	if slices.Contains(names, s.name) {
-		return cli.Faultf(cli.CannotWrite, "letterlock logout "+shellWord(s.name)+" first, or take it over as another with --account NAME",
-			"%s has a grant already, which stays", s.name)
-	}
 	r := s.resource()
 	// Exactly what that script asked for: to ask for more at a refresh is an error
 	// (RFC 6749 section 6).
@@ -147,7 +138,7 @@ func (s *signIn) takeOver(ctx context.Context, found takeover.Found) error {
 	}
 	// The settings, which name the provider's authorities, are not written yet.
 	s.manager.Exchange = account.OverHTTP(s.http, s.p.now)
-	_, err = s.manager.Token(ctx, s.name, account.Want{})
+	_, err := s.manager.Token(ctx, s.name, account.Want{})
 	var needed *account.SignInNeeded
 	var rejected *account.Rejected
 	if errors.As(err, &needed) || errors.As(err, &rejected) {

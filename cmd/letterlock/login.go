@@ -178,6 +178,7 @@ func (s *signIn) keep(ctx context.Context, grant *grantInfo) error {
 		t.Sayf("%s the provider gave no refresh token: this sign-in ends with the access token", t.Bad("note:"))
 	}
 	t.Sayf("next: letterlock test %s", shellWord(s.name))
+	s.p.releaseHeld(ctx, s.name)
 	return nil
 }
 

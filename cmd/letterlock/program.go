@@ -38,12 +38,7 @@ func (p *program) run(ctx context.Context) cli.Code {
 	name := p.calledAs()
 	out := &output{w: p.term.Out}
 	p.term.Out = out
-	var err error
-	if name == muttName {
-		err = p.runMuttOAuth2(ctx, p.args[1:])
-	} else {
-		err = p.runCommand(ctx, p.args[1:])
-	}
+	err := p.runAs(ctx, name)
 	if out.err != nil && !hasFault(err) {
 		// Whatever was printed with no look at the error, cobra's help too.
 		err = cli.Wrap(cli.CannotWrite, fmt.Errorf("write to standard output: %w", out.err), "make room, or send the output elsewhere; nothing else went wrong")
@@ -64,8 +59,41 @@ func (p *program) calledAs() string {
 	switch name {
 	case muttName, "mutt_oauth2":
 		return muttName
+	case "sendmail", "mailx", "mail", "mailq", "newaliases":
+		return name
 	}
 	return "letterlock"
+}
+
+// runAs is the program of that name. sendmail and mail go straight to their own
+// parsers: cron jobs wait for them.
+func (p *program) runAs(ctx context.Context, name string) error {
+	args := []string{}
+	if len(p.args) > 0 {
+		args = p.args[1:]
+	}
+	switch name {
+	case muttName:
+		return p.runMuttOAuth2(ctx, args)
+	case "sendmail":
+		return p.sendmail(ctx, args, func() error { return p.helpOf("sendmail") })
+	case "mail", "mailx":
+		return p.mailx(ctx, args, func() error { return p.helpOf("mailx") })
+	case "mailq", "newaliases":
+		return p.runCommand(ctx, append([]string{name}, args...))
+	}
+	return p.runCommand(ctx, args)
+}
+
+// helpOf shows the help of a command that has its own parser.
+func (p *program) helpOf(name string) error {
+	root := p.root([]string{name})
+	root.SetOut(p.term.Out)
+	command, _, err := root.Find([]string{name})
+	if err != nil {
+		return err
+	}
+	return command.Help()
 }
 
 func (p *program) runCommand(ctx context.Context, args []string) error {
@@ -147,6 +175,12 @@ func (p *program) commands() []builder {
 		{"accounts", p.accountsCommand},
 		{"logout", p.logoutCommand},
 		{"test", p.testCommand},
+		{"sendmail", p.sendmailCommand},
+		{"mailx", p.mailxCommand},
+		{"mailq", p.mailqCommand},
+		{"newaliases", p.newAliasesCommand},
+		{"queue", p.queueCommand},
+		{"agent", p.agentCommand},
 		{"import", p.importCommand},
 		{"explain", p.explainCommand},
 		{"setup", p.setupCommand},

@@ -21,6 +21,11 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"letterlock":     main,
 		"mutt_oauth2.py": main,
+		"sendmail":       main,
+		"mail":           main,
+		"mailx":          main,
+		"mailq":          main,
+		"newaliases":     main,
 		"fakebrowser":    fakeBrowser,
 	})
 }
@@ -39,13 +44,17 @@ func fakeBrowser() {
 type world struct {
 	issuer  *issuer
 	mailbox *mailbox
+	office  *postOffice
 }
 
 type worldKey struct{}
 
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { runScripts(t, "testdata") }
+
+func runScripts(t *testing.T, folder string) {
+	t.Helper()
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata",
+		Dir:                 folder,
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			w := &world{issuer: newIssuer()}
@@ -53,7 +62,10 @@ func TestScripts(t *testing.T) {
 			if w.mailbox, err = newMailbox(w.issuer); err != nil {
 				return err
 			}
-			env.Defer(func() { w.issuer.server.Close(); w.mailbox.server.Close() })
+			if w.office, err = newPostOffice(w.issuer); err != nil {
+				return err
+			}
+			env.Defer(func() { w.issuer.server.Close(); w.mailbox.server.Close(); w.office.server.Close() })
 			env.Values[worldKey{}] = w
 			home := filepath.Join(env.WorkDir, "home")
 			if err := os.MkdirAll(home, 0o700); err != nil {
@@ -65,6 +77,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("ISSUER", w.issuer.server.URL)
 			env.Setenv("ISSUERHOST", strings.TrimPrefix(w.issuer.server.URL, "http://"))
 			env.Setenv("IMAP", w.mailbox.listener.Addr().String())
+			env.Setenv("SMTP", w.office.listener.Addr().String())
 			for _, name := range []string{"DISPLAY", "WAYLAND_DISPLAY", "SSH_CONNECTION", "SSH_TTY", "SSH_CLIENT", "BROWSER", "DBUS_SESSION_BUS_ADDRESS", "XDG_CONFIG_HOME", "XDG_STATE_HOME"} {
 				env.Setenv(name, "")
 			}
@@ -79,6 +92,12 @@ func TestScripts(t *testing.T) {
 			"mode":     modeCommand,
 
 			"googleconfig": googleConfigCommand,
+
+			"office":    officeCommand,
+			"arrived":   arrivedCommand,
+			"letter":    letterCommand,
+			"sendready": sendReadyCommand,
+			"until":     untilCommand,
 		},
 	})
 }

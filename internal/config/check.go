@@ -46,6 +46,10 @@ func (d *decoder) config(tree map[string]any) *Config {
 			c.Accounts = sections(d, name, value, accountFields(), d.checkAccount)
 		case "key":
 			c.Keys = sections(d, name, value, keyFields(), d.checkKey)
+		case "queue":
+			single(d, name, value, queueFields(), &c.Queue)
+		case "notify":
+			single(d, name, value, notifyFields(), &c.Notify)
 		default:
 			top[name] = value
 		}
@@ -78,6 +82,16 @@ func sections[T any](d *decoder, kind string, value any, fields []field[T], chec
 		out[name] = one
 	}
 	return out
+}
+
+// single reads a section without a NAME.
+func single[T any](d *decoder, kind string, value any, fields []field[T], into *T) {
+	keys, ok := value.(map[string]any)
+	if !ok {
+		d.fault([]string{kind}, "%s must be written as [%s]", kind, kind)
+		return
+	}
+	section(d, []string{kind}, keys, fields, into)
 }
 
 func section[T any](d *decoder, path []string, keys map[string]any, fields []field[T], into *T) {
@@ -199,6 +213,11 @@ func (d *decoder) checkKey(path []string, k *Key) {
 func (d *decoder) checkReferences(c *Config) {
 	if c.Key != "" {
 		d.checkKeyName(c, []string{"default_key"}, "default_key", c.Key)
+	}
+	if name := c.Queue.Account; name != "" {
+		if _, ok := c.Accounts[name]; !ok {
+			d.fault([]string{"queue", "account"}, "account in [queue]: there is no [account.%s]", quoteKey(name))
+		}
 	}
 	for name, account := range c.Accounts {
 		if account.Key != "" {

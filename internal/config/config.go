@@ -19,6 +19,7 @@ import (
 	"runtime"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/pelletier/go-toml/v2"
 
@@ -35,7 +36,25 @@ type Config struct {
 	Providers map[string]Provider
 	Accounts  map[string]Account
 	Keys      map[string]Key
+	Queue     Queue
+	Notify    Notify
 }
+
+// A Queue is the [queue] section: mail that leaves this machine.
+type Queue struct {
+	Account        string // sends what names no account
+	Root           []string
+	Aliases        string
+	Domain         string
+	OnUnknown      string // "ask" or "resend"; empty: by whose queue it is
+	GiveUp         time.Duration
+	Parallel       int
+	PerDestination int
+	MaxSize        int // MiB
+}
+
+// Notify is the [notify] section: whom to tell what a person must do.
+type Notify struct{ Command []string }
 
 // A Provider is one [provider.NAME] section: a client id of one's own, and for
 // providers that Letterlock does not know everything else about them.
@@ -81,6 +100,7 @@ type Account struct {
 	Login     string
 	Mailbox   string
 	Senders   []string
+	Sender    string // "rewrite", "refuse", "keep"
 	Right     string
 	Key       string
 	Flow      string

@@ -22,6 +22,8 @@ func Describe() []Section {
 		{"[provider.NAME]", "A provider: the client id of your own, kept once for all its accounts, and whatever Letterlock does not know about it. letterlock register writes it.", docs(providerFields())},
 		{"[account.NAME]", "An account. NAME is what commands call it, usually the address. letterlock login writes it.", docs(accountFields())},
 		{"[key.NAME]", "A key source, where it needs settings.", docs(keyFields())},
+		{"[queue]", "Mail that leaves this machine: sendmail, mailx and the queue behind them.", docs(queueFields())},
+		{"[notify]", "Whom to tell when a person is needed.", docs(notifyFields())},
 	}
 }
 

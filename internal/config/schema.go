@@ -1,10 +1,12 @@
 package config
 
 import (
+	"fmt"
 	"net"
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/letterlock-mail/letterlock/internal/secret"
@@ -200,7 +202,8 @@ func accountFields() []field[Account] {
 		{"provider", "NAME of a known provider or of a [provider.NAME] section", `"google"`, text(func(v *a) *string { return &v.Provider }, filled)},
 		{"login", "the identity that signs in; default: NAME, when it is an address", `"you@example.org"`, text(func(v *a) *string { return &v.Login }, filled)},
 		{"mailbox", "the mailbox to open, when it is not the login's own (a shared mailbox)", `"office@example.org"`, text(func(v *a) *string { return &v.Mailbox }, filled)},
-		{"senders", "addresses that may stand in From; default: the mailbox", `["you@example.org"]`, list(func(v *a) *[]string { return &v.Senders }, filled)},
+		{"senders", "addresses that may stand in From beside the mailbox; \"@example.org\" is the whole domain", `["you@example.org"]`, list(func(v *a) *[]string { return &v.Senders }, filled)},
+		{"sender", "what becomes of other addresses in From: rewrite makes them the account's and keeps the name, refuse sends nothing, keep leaves it to the server; default: rewrite", `"rewrite"`, text(func(v *a) *string { return &v.Sender }, oneOf("rewrite", "refuse", "keep"))},
 		{"right", "full, or send-only: a right that cannot read mail", `"full"`, text(func(v *a) *string { return &v.Right }, oneOf("full", "send-only"))},
 		{"key", "key source that protects this account's grant on disk", `"keyring"`, text(func(v *a) *string { return &v.Key }, filled)},
 		{"flow", "how to sign in: browser, device, paste; login remembers the last", `"browser"`, text(func(v *a) *string { return &v.Flow }, oneOf("browser", "device", "paste"))},
@@ -235,5 +238,56 @@ func keyFields() []field[Key] {
 		{"path", "file: where the key is kept; default: beside the grants", "", text(func(v *k) *string { return &v.Path }, filled)},
 		{"encrypt", "pipe: command that encrypts standard input to standard output, as an array (no shell)", `["pass-encrypt", "letterlock"]`, list(func(v *k) *[]string { return &v.Encrypt })},
 		{"decrypt", "pipe: command that decrypts it again", `["pass-decrypt", "letterlock"]`, list(func(v *k) *[]string { return &v.Decrypt })},
+	}
+}
+
+func queueFields() []field[Queue] {
+	type q = Queue
+	return []field[q]{
+		{"account", "the account that sends what names none; without it the one account, or the sender's own, whose right can only send. A right that can read mail sends only when it is named here or with --account", `"example"`, text(func(v *q) *string { return &v.Account }, filled)},
+		{"root", "who reads the mail of root, and that of other local names unless domain is set", `["ops@example.org"]`, list(func(v *q) *[]string { return &v.Root }, filled)},
+		{"aliases", "the alias file; default: /etc/aliases", `"/etc/aliases"`, text(func(v *q) *string { return &v.Aliases }, filled)},
+		{"domain", "appended to local names; default: what /etc/mailname says, else this machine's name", `"example.org"`, text(func(v *q) *string { return &v.Domain }, filled)},
+		{"on_unknown", "what to do when a connection broke after a whole message was sent: ask waits for letterlock queue retry, resend sends it again after 30 minutes; default: ask, with --system resend", `"ask"`, text(func(v *q) *string { return &v.OnUnknown }, oneOf("ask", "resend"))},
+		{"give_up", "how long to try before the sender hears that a message failed; default: \"5d\"", `"5d"`, duration(func(v *q) *time.Duration { return &v.GiveUp }, time.Hour, 30*24*time.Hour)},
+		{"parallel", "how many messages are sent at a time; default: 20", `20`, number(func(v *q) *int { return &v.Parallel }, 1, 200)},
+		{"per_destination", "how many of them to one server; default: 5", `5`, number(func(v *q) *int { return &v.PerDestination }, 1, 100)},
+		{"max_size", "the largest message, in MiB; default: 100", `100`, number(func(v *q) *int { return &v.MaxSize }, 1, 4096)},
+	}
+}
+
+func notifyFields() []field[Notify] {
+	return []field[Notify]{
+		{"command", "run by the agent when a person is needed, as an array (no shell); it gets the event (sign-in, failed), the account and one line of text as further arguments, never a secret", `["notify-send", "--app-name=letterlock"]`, list(func(v *Notify) *[]string { return &v.Command })},
+	}
+}
+
+func number[T any](place func(*T) *int, low, high int) func(*T, any) string {
+	return func(t *T, value any) string {
+		n, ok := value.(int64)
+		if !ok || n < int64(low) || n > int64(high) {
+			return fmt.Sprintf("must be a number from %d to %d", low, high)
+		}
+		*place(t) = int(n)
+		return ""
+	}
+}
+
+// duration reads Go's durations and whole days: "90m", "5d".
+func duration[T any](place func(*T) *time.Duration, low, high time.Duration) func(*T, any) string {
+	return func(t *T, value any) string {
+		text, _ := value.(string)
+		d, err := time.ParseDuration(text)
+		if days, ok := strings.CutSuffix(text, "d"); ok {
+			var n int
+			if n, err = strconv.Atoi(days); err == nil && n < 10_000 {
+				d = time.Duration(n) * 24 * time.Hour
+			}
+		}
+		if err != nil || d < low || d > high {
+			return fmt.Sprintf("must be a time like \"12h\" or \"5d\", from %s to %d days", low, high/(24*time.Hour))
+		}
+		*place(t) = d
+		return ""
 	}
 }

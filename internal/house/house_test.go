@@ -67,9 +67,17 @@ func rooms() map[string]room {
 		"internal/client/tokenstore": {layer: noun, wing: client},
 		"internal/client/login":      {layer: capability, wing: client},
 		"internal/client/probe":      {layer: capability, wing: client, also: []string{"internal/client/upstream"}},
+		"internal/client/agent":      {layer: capability, wing: client},
 		"internal/client/recipe":     {layer: capability, wing: client},
+		"internal/client/sendmail":   {layer: capability, wing: client},
 		"internal/client/takeover":   {layer: capability, wing: client},
 		"internal/client/upstream":   {layer: capability, wing: client},
+
+		"internal/mail/delivery": {layer: capability, wing: mail},
+		"internal/mail/domain":   {layer: capability, wing: mail},
+		"internal/mail/message":  {layer: noun, wing: mail},
+		"internal/mail/mtasts":   {layer: leaf, wing: mail},
+		"internal/mail/queue":    {layer: noun, wing: mail},
 
 		"internal/server/authserver":           {layer: capability, wing: server},
 		"internal/server/authserver/storetest": {layer: lab, wing: both},

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -60,7 +61,7 @@ func send(hc *http.Client, req *http.Request, endpoint string, scrub scrubber) (
 		if errors.As(err, &wrapped) {
 			err = wrapped.Err
 		}
-		return answer{}, &Error{Endpoint: endpoint, Err: scrub.err(err)}
+		return answer{}, &Error{Endpoint: endpoint, Err: inTime(scrub.err(err))}
 	}
 	defer func() { _ = res.Body.Close() }()
 	a := answer{endpoint: endpoint, status: res.StatusCode, header: res.Header, scrub: scrub}
@@ -69,9 +70,20 @@ func send(hc *http.Client, req *http.Request, endpoint string, scrub scrubber) (
 		err = errTooLarge
 	}
 	if err != nil {
-		return answer{}, &Error{Endpoint: endpoint, Status: a.status, RetryAfter: retryAfter(a.header), Err: scrub.err(err)}
+		return answer{}, &Error{Endpoint: endpoint, Status: a.status, RetryAfter: retryAfter(a.header), Err: inTime(scrub.err(err))}
 	}
 	return a, nil
+}
+
+// inTime gives one text to what net/http says in four ways when the time is over. A
+// *net.OpError keeps its own, which tells the address that does not answer.
+func inTime(err error) error {
+	var timeout net.Error
+	var op *net.OpError
+	if errors.As(err, &timeout) && timeout.Timeout() && !errors.As(err, &op) {
+		return &cleanError{text: "the server gave no complete answer in time", cause: err}
+	}
+	return err
 }
 
 // ok reports whether the answer is a 2xx.

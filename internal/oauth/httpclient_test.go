@@ -94,6 +94,7 @@ func TestDripEndsByTimeout(t *testing.T) {
 	if !errors.Is(err, context.DeadlineExceeded) || !fault(t, err).Temporary() {
 		t.Errorf("a dripping server gives %v", err)
 	}
+	wantError(t, err, "the server gave no complete answer in time")
 }
 
 func TestPlainHTTPIsForLoopback(t *testing.T) {

@@ -386,7 +386,7 @@ func TestProvidersInTrouble(t *testing.T) {
 			w.mu.Lock()
 			w.instead = func(rw http.ResponseWriter, r *http.Request) bool { answer(rw, r); return true }
 			w.mu.Unlock()
-			h.letterlock("token", workMail).says(t, 75, "nothing is lost")
+			h.letterlock("token", workMail).says(t, 75, "the grant is kept as it was")
 			if !bytes.Equal(kept, h.grantFile(workMail)) {
 				t.Error("the grant file was changed")
 			}

@@ -167,7 +167,7 @@ func TestRefreshAtASilentProvider(t *testing.T) {
 			}})
 			r.expire()
 			mute.Store(true)
-			r.harmless(t, "Client.Timeout", "try again")
+			r.harmless(t, "the server gave no complete answer in time", "try again")
 			mute.Store(false)
 			r.works(t)
 		})
@@ -187,10 +187,6 @@ func TestRefreshWithoutTrust(t *testing.T) {
 	}
 	r.home.write("ca.pem", read(t, ca.File))
 	r.works(t)
-	// Over http on the port that speaks TLS, or the other way round, is never tried.
-	r.expire()
-	r.fault.Close()
-	r.harmless(t, "connection refused", "try again")
 }
 
 // The clock was put back: a grant from the future. A token that was issued after now

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/letterlock-mail/letterlock/internal/cli"
+	"github.com/letterlock-mail/letterlock/internal/client/agent"
+	"github.com/letterlock-mail/letterlock/internal/mail/queue"
+)
+
+func (p *program) agentCommand() *cobra.Command {
+	var status, asJSON bool
+	c := &cobra.Command{
+		Use:   "agent",
+		Short: "send queued mail and renew tokens, as a service",
+		Long: `Stay in the foreground: send mail as soon as it is queued and again by the schedule, renew
+every account's token before it ends, and run the command of [notify] when a person is
+needed. Everything works without it too; sendmail then starts sending by itself, and a
+timer must try again later.
+
+Systemd units are in dist/systemd: letterlock-agent.service and .socket for a user, and
+letterlock-queue.service and .timer for who wants no service that stays.`,
+		Example: `  systemctl --user enable --now letterlock-agent.service
+  letterlock agent --status`,
+		Args: exactly(0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if status {
+				return p.agentStatus(c.Context(), asJSON)
+			}
+			return p.agent(c.Context())
+		},
+	}
+	c.Flags().BoolVar(&status, "status", false, "ask the running agent what it knows")
+	c.Flags().BoolVar(&asJSON, "json", false, "with --status: print an object")
+	return c
+}
+
+func (p *program) agent(ctx context.Context) error {
+	conf, err := p.config()
+	if err != nil {
+		return err
+	}
+	q, err := p.openQueue()
+	if err != nil {
+		return err
+	}
+	carrier, done, err := p.carrier()
+	if err != nil {
+		return err
+	}
+	defer done()
+	manager, err := p.manager()
+	if err != nil {
+		return err
+	}
+	notifier := p.notifier(conf.Notify.Command)
+	options, err := p.drainOptions(notifier)
+	if err != nil {
+		return err
+	}
+	options.Notice = func(e queue.Event) { p.noticed(ctx, notifier, e) }
+	path, err := p.agentSocket()
+	if err != nil {
+		return err
+	}
+	listener, err := agent.Inherited(p.getenv)
+	if err == nil && listener == nil {
+		listener, err = agent.Listen(ctx, path)
+	}
+	if err != nil {
+		return cli.Wrap(cli.CannotWrite, err, "letterlock agent --status shows whether one is running")
+	}
+	a := agent.New(agent.Options{
+		Drain: func(ctx context.Context) error {
+			_, err := q.Drain(ctx, carrier, options)
+			return err
+		},
+		Accounts: manager, Listener: listener, Notifier: notifier, Now: p.now, Log: p.log(),
+		Ready: func() {
+			p.term.Sayf("letterlock: the agent listens on %s", listener.Addr())
+			if err := agent.TellManager(p.getenv, "READY=1"); err != nil {
+				p.log().Warn("tell the service manager", "error", err)
+			}
+		},
+	})
+	return a.Run(ctx)
+}
+
+// noticed writes one line for each thing that an operator asks about, and tells the
+// person what only a person can settle.
+func (p *program) noticed(ctx context.Context, notifier *agent.Notifier, e queue.Event) {
+	for _, o := range e.Outcomes {
+		p.term.Sayf("%s", p.progress(e, o))
+		switch o.Verdict {
+		case queue.SignIn:
+			notifier.Tell(ctx, agent.SignIn, e.Account, "mail waits for a sign-in: "+p.loginLine(e.Account))
+		case queue.Unknown:
+			notifier.Tell(ctx, agent.Asked, e.Account, fmt.Sprintf("message %s to %s may have arrived: letterlock queue show %s", e.ID, cli.Line(o.Recipient), e.ID))
+		}
+	}
+}
+
+func (p *program) agentStatus(ctx context.Context, asJSON bool) error {
+	path, err := p.agentSocket()
+	if err != nil {
+		return err
+	}
+	answer, err := agent.Ask(ctx, path, "status")
+	switch {
+	case errors.Is(err, agent.ErrVersion):
+		return cli.Wrap(cli.Config, err, "")
+	case errors.Is(err, os.ErrPermission):
+		return cli.Wrap(cli.NoPerm, err, "it is another user's")
+	case err != nil:
+		return cli.Faultf(cli.Unavailable, "letterlock agent starts one", "no agent is running")
+	case asJSON:
+		return p.printJSON(answer)
+	}
+	fmt.Fprintf(p.term.Out, "running since %s as process %d\n", answer.Started.Local().Format("2006-01-02 15:04"), answer.PID)
+	var rows [][]string
+	for _, name := range sortedNames(answer.Accounts) {
+		s := answer.Accounts[name]
+		state := "ok"
+		if s.Problem != "" {
+			state = s.Problem
+		}
+		rows = append(rows, []string{name, until(point(s.Until), p.now()), state})
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	return cli.Table(p.term.Out, []string{"ACCOUNT", "TOKEN", "STATE"}, rows)
+}
+
+// releaseHeld sends what waited for a sign-in of that account.
+func (p *program) releaseHeld(ctx context.Context, name string) {
+	folder, err := p.queueFolder()
+	if err != nil || !isFolder(folder) {
+		return
+	}
+	q, err := p.openQueue()
+	if err != nil {
+		p.log().Warn("release held mail", "error", err)
+		return
+	}
+	count, err := q.ReleaseAccount(ctx, name)
+	if err != nil {
+		p.term.Sayf("mail that waited for this stays held: %s", cli.Line(err.Error()))
+	}
+	if count == 0 {
+		return
+	}
+	p.term.Sayf("%s that waited for this %s sent now", plural(count, "message"), isAre(count))
+	if err := p.startDrain(); err != nil {
+		p.log().Warn("the queue is not being sent now", "error", err)
+	}
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+func isAre(n int) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
+}
+
+func isFolder(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}

@@ -1,0 +1,127 @@
+// Package agent is the service that stays: it drains the queue, renews tokens ahead of
+// their end, tells a person when one is needed, and answers on a Unix socket so that
+// other processes know that it is there. Everything works without it, only later and
+// unseen.
+//
+//	Run -> drain (queue and carrier, from main)   again after a pause when it breaks
+//	    -> renew (account)                        every minute by the wall clock
+//	    -> serve (socket)                         JSON lines, peers of our own uid only
+//	         `-> Notifier: argv hook, no secrets
+//
+// It owns no keys yet: what a key source asks for is asked when a token is due.
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/letterlock-mail/letterlock/internal/client/account"
+)
+
+// An Accounts hands out tokens: *account.Manager.
+type Accounts interface {
+	List() ([]string, error)
+	Token(ctx context.Context, name string, want account.Want) (account.Access, error)
+}
+
+// Options are what an agent does its work with.
+type Options struct {
+	// Drain sends mail until ctx ends: queue.Drain with everything it needs.
+	Drain    func(ctx context.Context) error
+	Accounts Accounts
+	Listener net.Listener // nil: nothing is served
+	Notifier *Notifier    // nil: nobody is told
+	Ahead    time.Duration
+	Now      func() time.Time
+	Log      *slog.Logger
+	Ready    func() // called when everything runs
+}
+
+// An Agent is the service.
+type Agent struct {
+	o       Options
+	mu      sync.Mutex
+	started time.Time
+	states  map[string]AccountState
+}
+
+// An AccountState is what the agent last knew of an account.
+type AccountState struct {
+	Until   time.Time `json:"until"` // of its access token
+	Problem string    `json:"problem,omitempty"`
+	SignIn  bool      `json:"sign_in,omitempty"`
+}
+
+// Bounds of the agent's patience. A minute is short beside every token's life, and
+// what a clock that stood still in suspend costs at most.
+const (
+	tick         = time.Minute
+	defaultAhead = 10 * time.Minute
+	drainPause   = time.Minute
+)
+
+// New makes an agent.
+func New(o Options) *Agent {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Ahead == 0 {
+		o.Ahead = defaultAhead
+	}
+	return &Agent{o: o, states: map[string]AccountState{}}
+}
+
+// Run works until ctx ends, and returns when everything it began is over. The error
+// is nil then, or what makes it impossible to serve.
+func (a *Agent) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	a.started = a.o.Now()
+	var work sync.WaitGroup
+	var served error
+	work.Go(func() { a.drain(ctx) })
+	work.Go(func() { a.renew(ctx) })
+	if a.o.Listener != nil {
+		work.Go(func() {
+			if served = a.serve(ctx); served != nil {
+				cancel()
+			}
+		})
+	}
+	if a.o.Ready != nil {
+		a.o.Ready()
+	}
+	<-ctx.Done()
+	work.Wait()
+	return served
+}
+
+// drain keeps the queue draining. Only a fault of the machine ends a drain early: a
+// full disk, a queue folder with wrong rights.
+func (a *Agent) drain(ctx context.Context) {
+	for a.o.Drain != nil {
+		if err := a.o.Drain(ctx); err != nil && ctx.Err() == nil {
+			a.o.Log.Error("drain the queue", "error", err)
+		}
+		if !pause(ctx, drainPause) {
+			return
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

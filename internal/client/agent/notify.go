@@ -1,0 +1,77 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"os/exec"
+	"sync"
+	"time"
+)
+
+// An Event is what a person is told about.
+type Event string
+
+// The events.
+const (
+	SignIn Event = "sign-in" // an account needs a person
+	Failed Event = "failed"  // a message could not be delivered
+	Asked  Event = "unknown" // a message may have arrived: somebody must look
+)
+
+// hookTime bounds a hook: a notification that hangs must not hold up the mail.
+const hookTime = 30 * time.Second
+
+// repeat is how often the same need is told again.
+const repeat = 24 * time.Hour
+
+// A Notifier tells a person by running a command: its own words, then event, account
+// and one line of text. No secret is ever in them: the text comes from typed errors
+// and from servers' replies. A nil Notifier tells nobody.
+type Notifier struct {
+	Command []string
+	Now     func() time.Time
+	Log     *slog.Logger
+	Line    func(string) string // makes text from outside one printable line
+
+	mu   sync.Mutex
+	told map[string]time.Time
+}
+
+// Tell runs the hook. SignIn of one account is told once a day at most, until Settle.
+func (n *Notifier) Tell(ctx context.Context, event Event, account, text string) {
+	if n == nil || len(n.Command) == 0 || event == SignIn && !n.due(account) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, hookTime)
+	defer cancel()
+	words := append(append([]string{}, n.Command[1:]...), string(event), account, n.Line(text))
+	cmd := exec.CommandContext(ctx, n.Command[0], words...)
+	cmd.WaitDelay = time.Second
+	if err := cmd.Run(); err != nil && n.Log != nil {
+		n.Log.Warn("run the notification command", "error", err)
+	}
+}
+
+func (n *Notifier) due(account string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := n.Now()
+	if last, ok := n.told[account]; ok && now.Sub(last) < repeat {
+		return false
+	}
+	if n.told == nil {
+		n.told = map[string]time.Time{}
+	}
+	n.told[account] = now
+	return true
+}
+
+// Settle says that an account needs nobody any more.
+func (n *Notifier) Settle(account string) {
+	if n == nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.told, account)
+}

@@ -1,0 +1,28 @@
+//go:build windows
+
+package queue
+
+import (
+	"errors"
+	"os"
+	"time"
+
+	"golang.org/x/sys/windows"
+)
+
+// rescanEvery is short: there is no pipe to hear of changes.
+const rescanEvery = 5 * time.Second
+
+func tryLock(file *os.File) (bool, error) {
+	err := windows.LockFileEx(windows.Handle(file.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, &windows.Overlapped{})
+	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func syncFolder(string) error { return nil }
+
+func (q *Queue) wake(ID) {}
+
+func (q *Queue) listen() (*os.File, error) { return nil, nil }
