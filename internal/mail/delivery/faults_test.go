@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -99,7 +100,7 @@ func (f *faulty) reply(conn net.Conn, stage, right string) bool {
 		f.untilGone(conn, stage)
 		return false
 	case "codes differ":
-		_, _ = io.WriteString(conn, right[:3]+"-one\r\n999 two\r\n")
+		_, _ = io.WriteString(conn, right[:3]+"-one\r\n550 two\r\n")
 		f.untilGone(conn, stage)
 		return false
 	case "flood":
@@ -339,3 +340,22 @@ func TestCanceledAfterTheDotIsUnknown(t *testing.T) {
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// TestNoCommandHoldsALineEnd is for the day when a check of addresses has a hole.
+func TestNoCommandHoldsALineEnd(t *testing.T) {
+	for _, line := range []string{"RCPT TO:<a>\r\nDATA", "RCPT TO:<a\n>", "MAIL FROM:<\x00>", "a\rb"} {
+		client, server := net.Pipe()
+		s := &session{carrier: New(Options{}), raw: client}
+		s.limits = s.carrier.options.Timeouts
+		s.use(client)
+		s.put("NOOP")
+		s.put(line)
+		if err := s.flush(); !errors.Is(err, errInjection) {
+			t.Errorf("%q leaves: %v", line, err)
+		}
+		client.Close()
+		if got, _ := io.ReadAll(server); len(got) > 0 {
+			t.Errorf("%q left", got)
+		}
+	}
+}
