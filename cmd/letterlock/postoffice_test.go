@@ -138,10 +138,10 @@ func (d *deposit) Data(r io.Reader) error {
 	return nil
 }
 
-// wait blocks until done says so under the office's lock, or ten seconds are over.
+// wait blocks until done says so under the office's lock, or a minute is over.
 func (o *postOffice) wait(done func() bool) bool {
 	over := false
-	timer := time.AfterFunc(10*time.Second, func() {
+	timer := time.AfterFunc(time.Minute, func() {
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		over = true
@@ -183,8 +183,9 @@ func arrivedCommand(ts *testscript.TestScript, _ bool, args []string) {
 	o := worldOf(ts).office
 	n, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	if !o.wait(func() bool { return len(o.letters) >= n }) || len(o.letters) != n {
-		ts.Fatalf("%d letters arrived, want %d", len(o.letters), n)
+	count := 0
+	if !o.wait(func() bool { count = len(o.letters); return count >= n }) || count != n {
+		ts.Fatalf("%d letters arrived, want %d", count, n)
 	}
 }
 
