@@ -87,10 +87,16 @@ func (m *content) copyTo(w io.Writer) error {
 		_, err := m.prepared.WriteTo(w)
 		return err
 	}
+	size, err := m.source.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
 	if _, err := m.source.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	_, err := io.CopyBuffer(onlyWriter{w}, onlyReader{m.source}, make([]byte, 32<<10))
+	// Most mail is small, and there are three passes over it.
+	buffer := make([]byte, min(32<<10, size+1))
+	_, err = io.CopyBuffer(onlyWriter{w}, onlyReader{m.source}, buffer)
 	return err
 }
 

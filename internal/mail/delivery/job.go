@@ -29,6 +29,7 @@ type answer struct {
 	server  string
 	closed  bool // this way cannot do it at all; another may
 	retry   bool // another server, or a new connection, may do better now
+	reports bool // the server offered DSN and reports success itself
 }
 
 // newJob checks everything that will be put into a command line. A recipient that
@@ -97,7 +98,7 @@ func (j *job) outcomes(at time.Time) []queue.Outcome {
 		}
 		out = append(out, queue.Outcome{
 			Recipient: a.Address, Verdict: known.verdict, Status: known.status,
-			Reply: cli.Line(known.reply), Server: cli.Line(known.server), At: at,
+			Reply: cli.Line(known.reply), Server: cli.Line(known.server), At: at, Reports: known.reports,
 		})
 	}
 	return out

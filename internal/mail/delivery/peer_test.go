@@ -200,6 +200,9 @@ func TestSubmissionToGoSMTP(t *testing.T) {
 	text := "From: you@try.test\nSubject: x\nMIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n.\n..\nr\u00e9sum\u00e9\n.end"
 	got := carry(t, c, e, text)
 	wantVerdicts(t, got, queue.Delivered, queue.Delivered)
+	if !got[0].Reports {
+		t.Error("the server's DSN is not told of")
+	}
 	mails := r.all()
 	if len(mails) != 1 {
 		t.Fatalf("%d mails", len(mails))

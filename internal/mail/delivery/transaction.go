@@ -313,7 +313,9 @@ func (t *transaction) verdict() answer {
 	r, err := t.readReply(t.limits.End)
 	if err == nil && !r.is(3) {
 		t.dirty = false
-		return replyAnswer(r, t.peer.name)
+		a := replyAnswer(r, t.peer.name)
+		a.reports = a.verdict == queue.Delivered && t.can.has("DSN")
+		return a
 	}
 	if err == nil {
 		err = fmt.Errorf("%w: %s", errProtocol, r.String())
