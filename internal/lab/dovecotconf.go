@@ -129,7 +129,7 @@ passdb {
 }
 userdb {
   driver = static
-  args = uid=@uid@ gid=@gid@ home=@dir@/mail/%u
+  args = uid=@uid@ gid=@gid@ home=@dir@/mail/%u allow_all_users=yes
 }
 mail_location = maildir:~/Maildir
 first_valid_uid = @uid@

@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"context"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -140,5 +142,47 @@ func TestDirectToPostfix(t *testing.T) {
 	inbox, err := dovecot.Inbox(lab.Bob().Email)
 	if err != nil || len(inbox) != 1 || !strings.Contains(string(inbox[0]), "with ESMTPS") {
 		t.Errorf("%v, %q\n%s", err, inbox, trace.String())
+	}
+}
+
+// TestDovecotLMTP: one verdict per recipient, bare local names, and the message as it
+// was.
+func TestDovecotLMTP(t *testing.T) {
+	ca := lab.RunCA(t)
+	folder, err := os.MkdirTemp("", "lmtp-") // t.TempDir's is too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(folder)
+	socket := filepath.Join(folder, "lmtp")
+	dovecot := lab.RunDovecot(t, lab.DovecotOptions{CA: ca, Introspection: "https://127.0.0.1:1/", Extra: `
+protocols = imap lmtp
+service lmtp {
+  chroot =
+  unix_listener ` + socket + ` {
+    mode = 0600
+  }
+}
+protocol lmtp {
+  lmtp_rcpt_check_quota = no
+}
+`})
+	c := carrier(t, Route{Way: LMTP, Socket: socket}, nil)
+	text := "From: you@try.test\r\nSubject: x\r\n\r\n.\r\n..\r\n\r\nend\r\n"
+	for range 2 {
+		got := carry(t, c, envelope("you@try.test", lab.Alice().Email, "root", strings.Repeat("x", 70)+"/../@try.test"), text)
+		if v := verdicts(got); v[0] != queue.Delivered || v[1] != queue.Delivered || v[2] == queue.Delivered {
+			t.Fatalf("%+v", got)
+		}
+	}
+	for _, name := range []string{lab.Alice().Email, "root"} {
+		inbox, err := dovecot.Inbox(name)
+		if err != nil || len(inbox) != 2 {
+			t.Fatalf("%s: %d messages, %v", name, len(inbox), err)
+		}
+		_, body, _ := strings.Cut(strings.ReplaceAll(string(inbox[0]), "\r\n", "\n"), "\n\n")
+		if body != ".\n..\n\nend\n" {
+			t.Errorf("%s: body %q", name, body)
+		}
 	}
 }

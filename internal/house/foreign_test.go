@@ -1,0 +1,162 @@
+package house
+
+import (
+	"go/ast"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A mouth is where bytes come in that somebody else has made: a server, a browser, a
+// program that calls us, a file that others could have written.
+type mouth struct {
+	room   string
+	parser string // function, or Type.method
+	fuzz   string
+}
+
+// mouths are all of them, each with the fuzz target that feeds it. A new one is a new
+// line here, a target beside the parser, and a corpus kept under testdata/fuzz.
+func mouths() []mouth {
+	return []mouth{
+		{"internal/cli", "Line", "FuzzLine"},
+		{"internal/cli", "lineWriter.Write", "FuzzLine"},
+		{"internal/cli", "readRaw", "FuzzRawLine"},
+		{"internal/config", "Parse", "FuzzParseAndEdit"},
+		{"internal/config", "Edit", "FuzzParseAndEdit"},
+		{"internal/oauth", "ParseIssuer", "FuzzIssuer"},
+		{"internal/oauth", "parseMetadata", "FuzzMetadata"},
+		{"internal/oauth", "parseKeys", "FuzzKeys"},
+		{"internal/oauth", "Conn.VerifyID", "FuzzIDToken"},
+		{"internal/oauth", "answer.token", "FuzzTokenAnswer"},
+		{"internal/oauth", "answer.fault", "FuzzErrorAnswer"},
+		{"internal/oauth", "answer.client", "FuzzRegistrationAnswer"},
+		{"internal/oauth", "object.deviceAuth", "FuzzDeviceAuth"},
+		{"internal/oauth", "ParseCallback", "FuzzCallback"},
+		{"internal/provider", "Explain", "FuzzExplain"},
+		{"internal/sasl", "ParsePlain", "FuzzParsePlain"},
+		{"internal/sasl", "ParseXOAuth2", "FuzzParseXOAuth2"},
+		{"internal/sasl", "ParseOAuthBearer", "FuzzParseOAuthBearer"},
+		{"internal/sasl", "ParseRefusal", "FuzzParseRefusal"},
+		{"internal/sasl", "NewServer", "FuzzServer"},
+		{"internal/secret", "Veil.Text", "FuzzVeil"},
+
+		{"internal/client/account", "decode", "FuzzDecode"},
+		{"internal/client/agent", "readLine", "FuzzAnswer"},
+		{"internal/client/login", "callback.ServeHTTP", "FuzzCallback"},
+		{"internal/client/login", "Paste", "FuzzPaste"},
+		{"internal/client/login", "QR", "FuzzQR"},
+		{"internal/client/probe", "audience", "FuzzAudience"},
+		{"internal/client/sendmail", "Parse", "FuzzParse"},
+		{"internal/client/sendmail", "ParseMail", "FuzzParseMail"},
+		{"internal/client/sendmail", "ParseAliases", "FuzzAliases"},
+		{"internal/client/sendmail", "Sender.Serve", "FuzzDialogue"},
+		{"internal/client/takeover", "ReadMuttOAuth2", "FuzzMuttOAuth2"},
+		{"internal/client/tokenstore", "DecodeName", "FuzzDecodeName"},
+		{"internal/client/tokenstore", "Store.ReadMark", "FuzzMark"},
+		{"internal/client/tokenstore", "open", "FuzzOpen"},
+		{"internal/client/tokenstore", "unwrap", "FuzzUnwrap"},
+		{"internal/client/tokenstore", "parseIdentity", "FuzzParseIdentity"},
+		{"internal/client/tokenstore", "parseColons", "FuzzSecretKeyList"},
+		{"internal/client/tokenstore", "statusLines", "FuzzStatusLines"},
+		{"internal/client/tokenstore", "decryptSecret", "FuzzDecryptSecret"},
+		{"internal/client/upstream", "Conn.readLine", "FuzzServer"},
+		{"internal/client/upstream", "decodeChallenge", "FuzzDecodeChallenge"},
+		{"internal/client/upstream", "trace.clean", "FuzzLine"},
+		{"internal/client/upstream", "Tunnel", "FuzzTunnelClient"},
+
+		{"internal/mail/delivery", "readReply", "FuzzReply"},
+		{"internal/mail/delivery", "checkEnvelope", "FuzzAddress"},
+		{"internal/mail/message", "Read", "FuzzRead"},
+		{"internal/mail/message", "ParseAddresses", "FuzzAddresses"},
+		{"internal/mail/mtasts", "ParsePolicy", "FuzzPolicy"},
+		{"internal/mail/mtasts", "ParseRecord", "FuzzRecord"},
+		{"internal/mail/queue", "parseRecords", "FuzzFile"},
+		{"internal/mail/queue", "DSN", "FuzzDSN"},
+
+		{"internal/server/authserver", "parseParams", "FuzzParams"},
+		{"internal/server/authserver", "matchRedirect", "FuzzRedirect"},
+		{"internal/server/authserver", "normalUserCode", "FuzzUserCode"},
+		{"internal/server/authserver", "Server.openClientID", "FuzzClientID"},
+		{"internal/server/authserver", "checkRedirectURI", "FuzzRegistration"},
+		{"internal/server/web", "LocalPath", "FuzzLocalPath"},
+	}
+}
+
+// deaf are rooms that use a decoder and hear nobody else with it, each with the reason.
+func deaf() map[string]string {
+	return map[string]string{
+		"cmd/letterlock": "hands over what it reads: a token as one line to package oauth's rules, a message to package provider",
+		"cmd/try":        "talks to itself on loopback",
+	}
+}
+
+// TestEveryMouthIsFuzzed wants each parser to be there, and its target, with a corpus.
+func TestEveryMouthIsFuzzed(t *testing.T) {
+	functions, targets := map[string]bool{}, map[string]bool{}
+	for _, s := range sources(t) {
+		for _, d := range s.ast.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && s.test {
+				targets[s.room+"."+f.Name.Name] = strings.HasPrefix(f.Name.Name, "Fuzz")
+			} else if ok {
+				functions[s.room+"."+receiver(f)+f.Name.Name] = true
+			}
+		}
+	}
+	fed := map[string]bool{}
+	for _, m := range mouths() {
+		fed[m.room+"."+m.fuzz] = true
+		if !functions[m.room+"."+m.parser] {
+			t.Errorf("%s has no parser %s: correct the inventory", m.room, m.parser)
+		}
+		if !targets[m.room+"."+m.fuzz] {
+			t.Errorf("%s.%s reads foreign bytes and has no target %s", m.room, m.parser, m.fuzz)
+		}
+		if kept, _ := filepath.Glob(filepath.Join("../..", m.room, "testdata/fuzz", m.fuzz, "*")); len(kept) == 0 {
+			t.Errorf("%s: no corpus is kept for %s", m.room, m.fuzz)
+		}
+	}
+	for name, fuzz := range targets {
+		if kept, _ := filepath.Glob(filepath.Join("../..", filepath.Dir(name)+"/"+strings.Replace(filepath.Base(name), ".", "/testdata/fuzz/", 1), "*")); fuzz && len(kept) == 0 && !fed[name] {
+			t.Errorf("%s keeps no corpus", name)
+		}
+	}
+}
+
+// receiver is "Type." of a method.
+func receiver(f *ast.FuncDecl) string {
+	if f.Recv == nil {
+		return ""
+	}
+	kind := f.Recv.List[0].Type
+	if star, ok := kind.(*ast.StarExpr); ok {
+		kind = star.X
+	}
+	if name, ok := kind.(*ast.Ident); ok {
+		return name.Name + "."
+	}
+	return ""
+}
+
+// TestDecodersAreKnown finds mouths that nobody has put into the inventory: rooms that
+// use a decoder and are not in it.
+func TestDecodersAreKnown(t *testing.T) {
+	decoders := []string{"bufio", "encoding/base64", "encoding/hex", "encoding/json", "encoding/pem", "encoding/xml", "net/http", "net/mail", "net/textproto", "mime",
+		"github.com/pelletier/go-toml/v2", "github.com/godbus/dbus/v5", "github.com/go-jose/go-jose/v4", "github.com/emersion/go-message", "filippo.io/age"}
+	known := map[string]bool{}
+	for _, m := range mouths() {
+		known[m.room] = true
+	}
+	for _, p := range packages(t) {
+		room := short(p.ImportPath)
+		if known[room] || room == "" || roomOf(t, room).layer == lab {
+			continue
+		}
+		for _, imported := range p.Imports {
+			if slices.Contains(decoders, imported) && deaf()[room] == "" {
+				t.Errorf("%s uses %s: put what it parses into the inventory, or the reason why it hears nobody into deaf", room, imported)
+			}
+		}
+	}
+}
