@@ -99,7 +99,7 @@ func killSelf() {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "kill myself:", err)
 	}
-	select {}
+	<-time.After(time.Hour) // with no timer the runtime may call it a deadlock
 }
 
 // A childProcess is a child under way.

@@ -44,7 +44,7 @@ func fakeDecrypt(mode string) {
 		}
 	case "fake-decrypt-ask":
 		os.Stderr.WriteString("ready\n")
-		select {}
+		<-time.After(time.Hour) // until it is killed; with no timer the runtime would call it a deadlock
 	}
 	os.Exit(0)
 }
