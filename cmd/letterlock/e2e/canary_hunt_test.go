@@ -185,9 +185,9 @@ func (h *home) plain(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// dies starts letterlock, sends the signal when the issuer says so, and returns what
-// the dying process wrote.
-func (h *hunt) dies(line string, sig syscall.Signal, when <-chan struct{}, env ...string) string {
+// dies starts letterlock, sends the signal when the issuer says so, goes on with then,
+// and returns what the dying process wrote.
+func (h *hunt) dies(line string, sig syscall.Signal, when <-chan struct{}, then func(), env ...string) string {
 	h.t.Helper()
 	var said bytes.Buffer
 	ctx := within(h.t)
@@ -203,6 +203,7 @@ func (h *hunt) dies(line string, sig syscall.Signal, when <-chan struct{}, env .
 		h.t.Fatalf("%s: no request arrived", line)
 	}
 	_ = cmd.Process.Signal(sig)
+	then()
 	_ = cmd.Wait()
 	h.runs++
 	h.see(fmt.Sprintf("what %s wrote after %v %v", line, sig, env), said.String())

@@ -9,6 +9,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -318,8 +319,13 @@ func (h *hunt) crashing() {
 				<-release
 				return true
 			})
-			said := h.dies("token you@example.org", sig, arrived, "GOTRACEBACK="+level)
-			close(release)
+			answer := sync.OnceFunc(func() { close(release) })
+			asked := func() {}
+			if sig == syscall.SIGTERM {
+				asked = answer // a refresh under way is waited for, see client/account
+			}
+			said := h.dies("token you@example.org", sig, arrived, asked, "GOTRACEBACK="+level)
+			answer()
 			if sig == syscall.SIGQUIT && !strings.Contains(said, "goroutine ") {
 				h.t.Errorf("no trace was written: %s", said)
 			}
