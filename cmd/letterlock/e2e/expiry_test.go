@@ -146,6 +146,8 @@ func TestBadToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// It may end between two sign-ins of one test; from the next test on it has ended.
+	s.awaitRefusal(t, h, bob, bobs.AccessToken)
 	r = s.awaitRefusal(t, h, bob, bobs.AccessToken)
 	if r.code != 77 || !strings.Contains(r.stdout, "invalid_token") || !strings.Contains(r.stdout, "to do: ") || strings.Contains(r.stdout+r.stderr, bobs.AccessToken) {
 		t.Errorf("expired: %v", r)
