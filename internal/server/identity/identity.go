@@ -46,7 +46,10 @@ type Person struct {
 	// the user name. Postfix takes it raw and Dovecot 2.4 compares it exactly.
 	Address  string
 	Name     string
+	Admin    bool
+	Created  time.Time
 	Disabled time.Time // zero: not disabled
+	Reason   string    // why disabled
 }
 
 // A Client is a program that asks for rights. All clients here are public: they can
