@@ -58,6 +58,7 @@ func rooms() map[string]room {
 		"internal/atomicfile": {layer: leaf},
 		"internal/cli":        {layer: leaf},
 		"internal/config":     {layer: leaf},
+		"internal/daemon":     {layer: leaf},
 		"internal/oauth":      {layer: leaf},
 		"internal/provider":   {layer: leaf},
 		"internal/sasl":       {layer: leaf},
