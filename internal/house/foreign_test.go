@@ -25,6 +25,7 @@ func mouths() []mouth {
 		{"internal/cli", "readRaw", "FuzzRawLine"},
 		{"internal/config", "Parse", "FuzzParseAndEdit"},
 		{"internal/config", "Edit", "FuzzParseAndEdit"},
+		{"internal/config", "ParseDaemon", "FuzzParseDaemon"},
 		{"internal/oauth", "ParseIssuer", "FuzzIssuer"},
 		{"internal/oauth", "parseMetadata", "FuzzMetadata"},
 		{"internal/oauth", "parseKeys", "FuzzKeys"},
