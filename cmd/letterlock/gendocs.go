@@ -7,8 +7,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
+	"github.com/letterlock-mail/letterlock/internal/command"
 	"github.com/letterlock-mail/letterlock/internal/config"
-	"github.com/letterlock-mail/letterlock/internal/manual"
 )
 
 func (p *program) genDocsCommand() *cobra.Command {
@@ -37,7 +37,7 @@ func (p *program) genDocsCommand() *cobra.Command {
 // docs makes everything that is generated from the commands and the description of
 // the configuration, by path below docs/.
 func (p *program) docs() (map[string][]byte, error) {
-	book := manual.Book{
+	book := command.Book{
 		Section: "1",
 		ExitStatus: `0, or a code of sysexits(3): 64 usage, 65 data, 67 no such account, 69 unavailable,
 73 cannot create, 75 try again later, 77 sign in again, 78 configuration.`,
@@ -47,8 +47,8 @@ func (p *program) docs() (map[string][]byte, error) {
 }
 
 // configPage is letterlock.toml(5).
-func configPage() manual.ConfigPage {
-	return manual.ConfigPage{
+func configPage() command.ConfigPage {
+	return command.ConfigPage{
 		Name: "letterlock.toml", Of: "letterlock(1)",
 		Paths:    []string{"$XDG_CONFIG_HOME/letterlock/config.toml", "/etc/letterlock/letterlock.toml (with --system)"},
 		Sections: configSections(),
@@ -76,14 +76,14 @@ key = "file"`,
 	}
 }
 
-func configSections() []manual.Section {
-	var out []manual.Section
+func configSections() []command.Section {
+	var out []command.Section
 	for _, section := range config.Describe() {
-		keys := make([]manual.Key, len(section.Keys))
+		keys := make([]command.Key, len(section.Keys))
 		for i, key := range section.Keys {
-			keys[i] = manual.Key{Name: key.Name, Doc: key.Doc}
+			keys[i] = command.Key{Name: key.Name, Doc: key.Doc}
 		}
-		out = append(out, manual.Section{Name: section.Name, Doc: section.Doc, Keys: keys})
+		out = append(out, command.Section{Name: section.Name, Doc: section.Doc, Keys: keys})
 	}
 	return out
 }

@@ -59,7 +59,7 @@ func rooms() map[string]room {
 		"internal/cli":        {layer: leaf},
 		"internal/config":     {layer: leaf},
 		"internal/daemon":     {layer: leaf},
-		"internal/manual":     {layer: leaf},
+		"internal/command":     {layer: leaf},
 		"internal/oauth":      {layer: leaf},
 		"internal/provider":   {layer: leaf},
 		"internal/sasl":       {layer: leaf},
@@ -185,7 +185,7 @@ func TestForeignImports(t *testing.T) {
 	only := map[string][]string{
 		"database/sql":              {"internal/server/database"},
 		"html/template":             {"internal/server/web", "internal/server/portal", "internal/server/authserver"},
-		"github.com/spf13/cobra":    {"cmd/letterlock", "cmd/letterlockd", "internal/manual"},
+		"github.com/spf13/cobra":    {"cmd/letterlock", "cmd/letterlockd", "internal/command"},
 		"github.com/godbus/dbus/v5": {"internal/client/tokenstore", "internal/client/agent"},
 		"filippo.io/age":            {"internal/client/tokenstore", "internal/client/account"},
 	}

@@ -1,10 +1,4 @@
-// Package manual writes the manual pages and completion scripts of a program from its
-// commands and the description of its configuration, so that neither can say what the
-// program does not do.
-//
-// cobra's own generator of manual pages goes through Markdown and two modules of which
-// nothing else here has need; its completions are used as they are.
-package manual
+package command
 
 import (
 	"bytes"
