@@ -37,12 +37,12 @@ type program struct {
 // run does what the arguments say and reports faults to the person.
 func (p *program) run(ctx context.Context) cli.Code {
 	name := p.calledAs()
-	out := &output{w: p.term.Out}
+	out := &cli.Output{W: p.term.Out}
 	p.term.Out = out
 	err := p.runAs(ctx, name)
-	if out.err != nil && !hasFault(err) {
+	if out.Err != nil && !hasFault(err) {
 		// Whatever was printed with no look at the error, cobra's help too.
-		err = cli.Wrap(cli.CannotWrite, fmt.Errorf("write to standard output: %w", out.err), "make room, or send the output elsewhere; nothing else went wrong")
+		err = cli.Wrap(cli.CannotWrite, fmt.Errorf("write to standard output: %w", out.Err), "make room, or send the output elsewhere; nothing else went wrong")
 	}
 	if err == nil {
 		return cli.OK
@@ -167,7 +167,7 @@ func (p *program) commands() []builder {
 		{"setup", p.setupCommand},
 		{"report", p.reportCommand},
 		{"gen-docs", p.genDocsCommand},
-		{"version", p.versionCommand},
+		{"version", func() *cobra.Command { return command.Version("letterlock") }},
 	}
 }
 

@@ -26,6 +26,7 @@ func mouths() []mouth {
 		{"internal/config", "Parse", "FuzzParseAndEdit"},
 		{"internal/config", "Edit", "FuzzParseAndEdit"},
 		{"internal/config", "ParseDaemon", "FuzzParseDaemon"},
+		{"internal/server/identity", "CanonicalAddress", "FuzzCanonicalAddress"},
 		{"internal/oauth", "ParseIssuer", "FuzzIssuer"},
 		{"internal/oauth", "parseMetadata", "FuzzMetadata"},
 		{"internal/oauth", "parseKeys", "FuzzKeys"},

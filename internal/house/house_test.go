@@ -53,6 +53,7 @@ func rooms() map[string]room {
 		"":                   {layer: public, wing: client, also: []string{"internal/config"}},
 		"cmd/letterlock":     {layer: main, wing: client},
 		"cmd/letterlock/e2e": {layer: lab, wing: client},
+		"cmd/letterlockd":    {layer: main, wing: server},
 		"cmd/try":            {layer: main, wing: both},
 
 		"internal/atomicfile": {layer: leaf},
