@@ -1,0 +1,5 @@
+package database
+
+import "errors"
+
+var errBackup = errors.New("backup")
