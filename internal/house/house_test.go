@@ -60,7 +60,7 @@ func rooms() map[string]room {
 		"internal/cli":        {layer: leaf},
 		"internal/config":     {layer: leaf},
 		"internal/daemon":     {layer: leaf},
-		"internal/command":     {layer: leaf},
+		"internal/command":    {layer: leaf},
 		"internal/oauth":      {layer: leaf},
 		"internal/provider":   {layer: leaf},
 		"internal/sasl":       {layer: leaf},
@@ -85,6 +85,7 @@ func rooms() map[string]room {
 		"internal/server/authserver":           {layer: capability, wing: server},
 		"internal/server/authserver/storetest": {layer: lab, wing: both},
 		"internal/server/database":             {layer: capability, wing: server},
+		"internal/server/credential":           {layer: noun, wing: server},
 		"internal/server/identity":             {layer: noun, wing: server},
 		"internal/server/web":                  {layer: noun, wing: server},
 
