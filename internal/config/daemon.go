@@ -17,15 +17,13 @@ import (
 const DaemonPath = "/etc/letterlock/letterlockd.toml"
 
 // A Daemon is the checked configuration of letterlockd. Its zero value after defaults
-// is that of a missing file: SQLite, loopback only.
+// is that of a missing file: SQLite, and nobody is answered yet.
 type Daemon struct {
 	Path string // "" when there is no file
 
 	Domains []string // own mail domains, lower case
 
 	Database  Database
-	Keys      DaemonKeys
-	Web       Web
 	Postfix   Postfix
 	Dovecot   Dovecot
 	Doveadm   map[string]Doveadm
@@ -38,18 +36,6 @@ type Daemon struct {
 type Database struct {
 	URL     string // "sqlite:PATH" or "postgres://..."; a password comes from URLFile
 	URLFile string
-}
-
-// DaemonKeys is the [keys] section.
-type DaemonKeys struct{ Master string }
-
-// Web is the [web] section: pages for people.
-type Web struct {
-	PublicURL      string
-	Listen         string
-	Certificate    string
-	Key            string
-	TrustedProxies []netip.Prefix
 }
 
 // Postfix is the [postfix] section: sockets that Postfix asks.
@@ -130,8 +116,6 @@ func ParseDaemon(path string, data []byte) (*Daemon, error) {
 func defaultDaemon() *Daemon {
 	return &Daemon{
 		Database:  Database{URL: "sqlite:/var/lib/letterlockd/letterlockd.db"},
-		Keys:      DaemonKeys{Master: "/var/lib/letterlockd/master.key"},
-		Web:       Web{PublicURL: "http://127.0.0.1:8480", Listen: "127.0.0.1:8480"},
 		Passwords: Passwords{Memory: 19 << 10, Time: 2, OutageGrace: 15 * time.Minute},
 		Doveadm:   map[string]Doveadm{},
 	}
@@ -144,10 +128,6 @@ func (d *decoder) daemon(tree map[string]any) *Daemon {
 		switch name {
 		case "database":
 			single(d, name, value, databaseFields(), &c.Database)
-		case "keys":
-			single(d, name, value, daemonKeyFields(), &c.Keys)
-		case "web":
-			single(d, name, value, webFields(), &c.Web)
 		case "postfix":
 			single(d, name, value, postfixFields(), &c.Postfix)
 		case "dovecot":
@@ -176,12 +156,6 @@ func (d *decoder) checkDoveadm(path []string, one *Doveadm) {
 }
 
 func (d *decoder) checkDaemon(c *Daemon) {
-	if (c.Web.Certificate == "") != (c.Web.Key == "") {
-		d.fault([]string{"web"}, "certificate and key in [web] belong together: one is missing")
-	}
-	if c.Web.Certificate == "" && !loopbackAddress(c.Web.Listen) {
-		d.fault([]string{"web", "listen"}, "listen in [web]: without certificate and key only a loopback address, with a proxy in front that speaks TLS")
-	}
 	if (c.Dovecot.Listen == "") != (c.Dovecot.SecretFile == "") {
 		d.fault([]string{"dovecot"}, "listen and secret_file in [dovecot] belong together: one is missing")
 	}

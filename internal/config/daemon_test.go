@@ -29,7 +29,7 @@ func TestDaemonSample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Web.PublicURL != "https://id.example.org" || len(c.Web.TrustedProxies) != 1 || c.Doveadm["node1"].KeyFile == "" ||
+	if len(c.Throttle.Allow) != 1 || c.Doveadm["node1"].KeyFile == "" ||
 		c.Postfix.SASL == "" || c.Passwords.OutageGrace != 15*time.Minute || !slices.Equal(c.Domains, []string{"example.org"}) {
 		t.Errorf("%+v", c)
 	}
@@ -39,11 +39,10 @@ func TestDaemonFaults(t *testing.T) {
 	_, err := ParseDaemon("f", []byte(`domains = ["Example.org", "x"]
 [database]
 url = "postgres://me:secret@db/x"
-[web]
-public_url = "http://id.example.org"
+[throttle]
+allow = ["10.0.0.1/8"]
+[metrics]
 listen = "0.0.0.0:80"
-certificate = "/c.pem"
-trusted_proxies = ["10.0.0.1/8"]
 [postfix]
 sasl = "192.0.2.1:12345"
 milter = "relative"
@@ -64,15 +63,14 @@ outage_grace = "forever"
 	want := []string{
 		"f:1: domains must be an array of strings, and an element must be a domain in lower case (an international one as xn--…)",
 		"f:3: url in [database] holds a password: put the URL into a file and name it in url_file",
-		"f:4: certificate and key in [web] belong together: one is missing",
-		"f:5: public_url in [web] must be an https URL (plain http is for loopback hosts only)",
-		"f:8: trusted_proxies in [web] has a network with bits set behind its mask: 10.0.0.0/8 is probably meant",
-		"f:10: sasl in [postfix] must be an absolute path, or HOST:PORT on loopback",
-		"f:11: milter in [postfix] must be an absolute path, or HOST:PORT on loopback",
-		"f:12: without_tls in [postfix] must be true or false",
-		"f:14: listen in [dovecot] must be on loopback: what is said there is not encrypted",
-		"f:15: url and key_file are both needed in [doveadm.one]",
-		"f:18: memory in [passwords] must be a number from 7168 to 1048576",
+		"f:5: allow in [throttle] has a network with bits set behind its mask: 10.0.0.0/8 is probably meant",
+		"f:7: listen in [metrics] must be on loopback: what is said there is not encrypted",
+		"f:9: sasl in [postfix] must be an absolute path, or HOST:PORT on loopback",
+		"f:10: milter in [postfix] must be an absolute path, or HOST:PORT on loopback",
+		"f:11: without_tls in [postfix] must be true or false",
+		"f:13: listen in [dovecot] must be on loopback: what is said there is not encrypted",
+		"f:14: url and key_file are both needed in [doveadm.one]",
+		"f:17: memory in [passwords] must be a number from 7168 to 1048576",
 	}
 	got := faults.Lines()
 	for _, line := range want {
@@ -85,12 +83,9 @@ outage_grace = "forever"
 	}
 }
 
-// The page listener never speaks plain HTTP to the network.
-func TestDaemonPlainHTTP(t *testing.T) {
+// What needs another setting says so.
+func TestDaemonBelongsTogether(t *testing.T) {
 	for text, good := range map[string]bool{
-		"[web]\nlisten = \"0.0.0.0:443\"\n":                                           false,
-		"[web]\nlisten = \"0.0.0.0:443\"\ncertificate = \"/c\"\nkey = \"/k\"\n":       true,
-		"[web]\nlisten = \"[::1]:8480\"\n":                                            true,
 		"domains = [\"a.test\"]\n[postfix]\nsasl = \"/run/x\"\n":                      true,
 		"[postfix]\nsasl = \"/run/x\"\n":                                              false,
 		"domains = [\"a.test\"]\n[dovecot]\nlisten = \"127.0.0.1:1\"\n":               false,
@@ -106,7 +101,7 @@ func TestLoadDaemon(t *testing.T) {
 	folder := t.TempDir()
 	path := filepath.Join(folder, "letterlockd.toml")
 	c, err := LoadDaemon(path)
-	if err != nil || c.Path != "" || c.Web.Listen == "" {
+	if err != nil || c.Path != "" || c.Database.URL == "" {
 		t.Fatalf("the first hour: %+v, %v", c, err)
 	}
 	url := filepath.Join(folder, "url")
@@ -139,7 +134,7 @@ func TestLoadDaemon(t *testing.T) {
 }
 
 func FuzzParseDaemon(f *testing.F) {
-	f.Add([]byte("domains = [\"a.test\"]\n[web]\ntrusted_proxies = [\"::1\"]\n"))
+	f.Add([]byte("domains = [\"a.test\"]\n[throttle]\nallow = [\"::1\"]\n"))
 	f.Add([]byte("[doveadm.a]\nurl = \"https://x/\"\n[passwords]\noutage_grace = \"3d\"\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := ParseDaemon("f", data)
@@ -150,8 +145,10 @@ func FuzzParseDaemon(f *testing.F) {
 		if toml.Unmarshal(data, &tree) != nil {
 			t.Fatal("accepted what is no TOML")
 		}
-		if c.Web.Certificate == "" && !loopbackAddress(c.Web.Listen) {
-			t.Fatalf("pages in plain text on %s", c.Web.Listen)
+		for _, listen := range []string{c.Dovecot.Listen, c.Metrics.Listen} {
+			if listen != "" && !loopbackAddress(listen) {
+				t.Fatalf("plain text on %s", listen)
+			}
 		}
 	})
 }

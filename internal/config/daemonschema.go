@@ -23,23 +23,6 @@ func databaseFields() []field[Database] {
 	}
 }
 
-func daemonKeyFields() []field[DaemonKeys] {
-	return []field[DaemonKeys]{
-		{"master", "the file of the master key, shared by all instances and never in a backup; made at the first start", `"/var/lib/letterlockd/master.key"`, text(func(v *DaemonKeys) *string { return &v.Master }, absolute)},
-	}
-}
-
-func webFields() []field[Web] {
-	type w = Web
-	return []field[w]{
-		{"public_url", "what people type: the origin of all pages, and the OAuth issuer; default: http://127.0.0.1:8480", `"https://id.example.org"`, text(func(v *w) *string { return &v.PublicURL }, place, noPath)},
-		{"listen", "address of the pages; without a certificate loopback only; default: 127.0.0.1:8480", `"127.0.0.1:8480"`, text(func(v *w) *string { return &v.Listen }, hostPort)},
-		{"certificate", "PEM file with the certificate and its chain; read again when it changes", `"/etc/letsencrypt/live/id.example.org/fullchain.pem"`, text(func(v *w) *string { return &v.Certificate }, absolute)},
-		{"key", "PEM file with its private key", `"/etc/letsencrypt/live/id.example.org/privkey.pem"`, text(func(v *w) *string { return &v.Key }, absolute)},
-		{"trusted_proxies", "networks of proxies whose X-Forwarded-For is believed; default: none", `["127.0.0.1/32"]`, networks(func(v *w) *[]netip.Prefix { return &v.TrustedProxies })},
-	}
-}
-
 func postfixFields() []field[Postfix] {
 	type p = Postfix
 	return []field[p]{
@@ -96,8 +79,6 @@ func DescribeDaemon() []Section {
 	return []Section{
 		{"", "Before the first section.", docs(daemonFields())},
 		{"[database]", "Where everything is kept.", docs(databaseFields())},
-		{"[keys]", "What protects seeds, signed client ids and signing keys in it.", docs(daemonKeyFields())},
-		{"[web]", "Pages for people, and the OAuth endpoints.", docs(webFields())},
 		{"[postfix]", "Sockets that Postfix asks. Each is off until it is named.", docs(postfixFields())},
 		{"[dovecot]", "Endpoints that Dovecot asks.", docs(dovecotFields())},
 		{"[doveadm.NAME]", "A Dovecot node that must feel revocations.", docs(doveadmFields())},
@@ -172,13 +153,6 @@ func databaseURL(s string) string {
 func absolute(s string) string {
 	if !filepath.IsAbs(s) {
 		return "must be an absolute path"
-	}
-	return ""
-}
-
-func noPath(s string) string {
-	if u, err := url.Parse(s); err != nil || u.Path != "" || u.RawQuery != "" {
-		return "must be an origin, without a path or a slash at its end"
 	}
 	return ""
 }
