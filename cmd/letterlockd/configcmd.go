@@ -15,7 +15,7 @@ func (p *program) configCommand() *cobra.Command {
 		Long:    "Check and explain letterlockd.toml, and print what Postfix and Dovecot need.",
 		Example: "  letterlockd config check",
 	})
-	c.AddCommand(p.configCheckCommand(), p.configDescribeCommand())
+	c.AddCommand(p.configCheckCommand(), p.configDescribeCommand(), p.configPostfixCommand(), p.configDovecotCommand())
 	return c
 }
 

@@ -99,7 +99,9 @@ func (l *plan) make(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	l.add("revocation", push.Run)
+	if len(l.conf.Doveadm) > 0 {
+		l.add("revocation", push.Run)
+	}
 	w := &watch{store: l.db, changed: inner.Changed, revoke: push.Revoke, now: l.now, log: l.log}
 	l.add("watch", daemon.Every(watchPause, l.log, "look for revocations", w.look))
 	l.door = &trail{door: door{inner}, log: l.log}
@@ -215,7 +217,7 @@ func (l *plan) listen(ctx context.Context, name, place string, serve func(contex
 	}
 	for _, listener := range listeners {
 		l.add(name, func(ctx context.Context) error { return serve(ctx, listener) })
-		l.log.Info("listening", "service", name, "address", listener.Addr().String())
+		l.log.Info("listening", "service", name, "address", place)
 	}
 	return nil
 }

@@ -87,6 +87,7 @@ func rooms() map[string]room {
 		"internal/server/database":             {layer: capability, wing: server},
 		"internal/server/credential":           {layer: noun, wing: server},
 		"internal/server/identity":             {layer: noun, wing: server},
+		"internal/server/recipe":               {layer: capability, wing: server},
 		"internal/server/web":                  {layer: noun, wing: server},
 
 		"internal/house": {layer: lab},
