@@ -6,6 +6,7 @@ import (
 
 	authtest "github.com/letterlock-mail/letterlock/internal/server/authserver/storetest"
 	"github.com/letterlock-mail/letterlock/internal/server/database"
+	"github.com/letterlock-mail/letterlock/internal/server/database/storetest"
 )
 
 // openLite opens a database in a file of its own.
@@ -30,4 +31,10 @@ func open(t *testing.T, place string, o database.Options) *database.DB {
 
 func TestSQLiteAuthserver(t *testing.T) {
 	authtest.Run(t, func(t *testing.T) authtest.Store { return openLite(t) })
+}
+
+func TestSQLite(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) storetest.Store {
+		return open(t, filepath.Join(t.TempDir(), "letterlock.db"), database.Options{Now: storetest.Now})
+	})
 }
