@@ -11,7 +11,6 @@ import (
 
 	"github.com/letterlock-mail/letterlock/internal/lab"
 	authtest "github.com/letterlock-mail/letterlock/internal/server/authserver/storetest"
-	"github.com/letterlock-mail/letterlock/internal/server/database"
 	"github.com/letterlock-mail/letterlock/internal/server/database/storetest"
 )
 
@@ -35,11 +34,6 @@ func newPlace(t *testing.T, p *lab.Postgres) string {
 
 var place atomic.Int64
 
-// patient waits as long as a busy machine may need.
-func patient() database.Options {
-	return database.Options{Now: storetest.Now, Timeout: time.Minute}
-}
-
 func TestPostgres(t *testing.T) {
 	p := lab.RunPostgres(t, lab.PostgresOptions{})
 	t.Run("nouns", func(t *testing.T) {
@@ -48,4 +42,6 @@ func TestPostgres(t *testing.T) {
 	t.Run("authserver", func(t *testing.T) {
 		authtest.Run(t, func(t *testing.T) authtest.Store { return open(t, newPlace(t, p), patient()) })
 	})
+	t.Run("backup to SQLite", func(t *testing.T) { restored(t, open(t, newPlace(t, p), patient()), openLite(t)) })
+	t.Run("backup from SQLite", func(t *testing.T) { restored(t, openLite(t), open(t, newPlace(t, p), patient())) })
 }
