@@ -77,6 +77,7 @@ func mouths() []mouth {
 		{"internal/mail/queue", "parseRecords", "FuzzFile"},
 		{"internal/mail/queue", "DSN", "FuzzDSN"},
 
+		{"internal/server/database", "readBackup", "FuzzReadBackup"},
 		{"internal/server/authserver", "parseParams", "FuzzParams"},
 		{"internal/server/authserver", "matchRedirect", "FuzzRedirect"},
 		{"internal/server/authserver", "normalUserCode", "FuzzUserCode"},

@@ -86,6 +86,7 @@ func rooms() map[string]room {
 		"internal/server/authserver/storetest": {layer: lab, wing: both},
 		"internal/server/database":             {layer: capability, wing: server},
 		"internal/server/credential":           {layer: noun, wing: server},
+		"internal/server/database/storetest":   {layer: lab, wing: both},
 		"internal/server/identity":             {layer: noun, wing: server},
 		"internal/server/recipe":               {layer: capability, wing: server},
 		"internal/server/web":                  {layer: noun, wing: server},

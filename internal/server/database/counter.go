@@ -12,7 +12,7 @@ import (
 func (db *DB) Count(ctx context.Context, key string, window time.Time, add int) (int, error) {
 	var sum int
 	err := db.softly(ctx, "count", func(tx *tx) error {
-		return tx.one(`INSERT INTO counter (name, opened, n) VALUES ($1, $2, $3)
+		return tx.returning(`INSERT INTO counter (name, opened, n) VALUES ($1, $2, $3)
 			ON CONFLICT (name, opened) DO UPDATE SET n = counter.n + $3 RETURNING n`, []any{key, micros(window), add}, &sum)
 	})
 	return sum, err

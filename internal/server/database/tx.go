@@ -52,6 +52,14 @@ func (t *tx) one(text string, args []any, into ...any) error {
 	return t.inner.QueryRowContext(t.ctx, text, args...).Scan(into...)
 }
 
+// returning is one for a statement that writes.
+func (t *tx) returning(text string, args []any, into ...any) error {
+	if !sound(args) {
+		return fmt.Errorf("text that is not UTF-8 or holds NUL: %w", identity.ErrInvalid)
+	}
+	return t.one(text, args, into...)
+}
+
 // there reports whether a query finds a row.
 func (t *tx) there(text string, args ...any) (bool, error) {
 	var found int

@@ -1,0 +1,47 @@
+//go:build lab
+
+package database_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/letterlock-mail/letterlock/internal/lab"
+	authtest "github.com/letterlock-mail/letterlock/internal/server/authserver/storetest"
+	"github.com/letterlock-mail/letterlock/internal/server/database/storetest"
+)
+
+// within ends a test's waiting; the machine may be busy.
+func within(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// newPlace makes an empty database on a server and returns its URL.
+func newPlace(t *testing.T, p *lab.Postgres) string {
+	t.Helper()
+	name := fmt.Sprintf("d%d", place.Add(1))
+	if err := p.NewDatabase(within(t), name); err != nil {
+		t.Fatal(err)
+	}
+	return p.URL("postgres", name)
+}
+
+var place atomic.Int64
+
+func TestPostgres(t *testing.T) {
+	p := lab.RunPostgres(t, lab.PostgresOptions{})
+	t.Run("nouns", func(t *testing.T) {
+		storetest.Run(t, func(t *testing.T) storetest.Store { return open(t, newPlace(t, p), patient()) })
+	})
+	t.Run("authserver", func(t *testing.T) {
+		authtest.Run(t, func(t *testing.T) authtest.Store { return open(t, newPlace(t, p), patient()) })
+	})
+	t.Run("backup to SQLite", func(t *testing.T) { restored(t, open(t, newPlace(t, p), patient()), openLite(t)) })
+	t.Run("backup from SQLite", func(t *testing.T) { restored(t, openLite(t), open(t, newPlace(t, p), patient())) })
+}
