@@ -83,6 +83,7 @@ func rooms() map[string]room {
 		"internal/server/authserver/storetest": {layer: lab, wing: both},
 		"internal/server/credential":           {layer: noun, wing: server},
 		"internal/server/identity":             {layer: noun, wing: server},
+		"internal/server/throttle":             {layer: noun, wing: server},
 		"internal/server/web":                  {layer: noun, wing: server},
 
 		"internal/house": {layer: lab},
