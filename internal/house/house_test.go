@@ -89,6 +89,7 @@ func rooms() map[string]room {
 		"internal/server/database/storetest":   {layer: lab, wing: both},
 		"internal/server/identity":             {layer: noun, wing: server},
 		"internal/server/recipe":               {layer: capability, wing: server},
+		"internal/server/throttle":             {layer: noun, wing: server},
 		"internal/server/web":                  {layer: noun, wing: server},
 
 		"internal/house": {layer: lab},
