@@ -80,6 +80,9 @@ func mouths() []mouth {
 		{"internal/server/authserver", "normalUserCode", "FuzzUserCode"},
 		{"internal/server/authserver", "Server.openClientID", "FuzzClientID"},
 		{"internal/server/authserver", "checkRedirectURI", "FuzzRegistration"},
+		{"internal/server/credential", "CanonicalUser", "FuzzCanonicalUser"},
+		{"internal/server/credential", "parseAppPassword", "FuzzAppPassword"},
+		{"internal/server/credential", "parsePHC", "FuzzPHC"},
 		{"internal/server/web", "LocalPath", "FuzzLocalPath"},
 	}
 }

@@ -81,6 +81,7 @@ func rooms() map[string]room {
 
 		"internal/server/authserver":           {layer: capability, wing: server},
 		"internal/server/authserver/storetest": {layer: lab, wing: both},
+		"internal/server/credential":           {layer: noun, wing: server},
 		"internal/server/identity":             {layer: noun, wing: server},
 		"internal/server/web":                  {layer: noun, wing: server},
 
