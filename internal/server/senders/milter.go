@@ -212,8 +212,11 @@ func (s *session) Header(name, value string, _ *milter.Modifier) (milter.Respons
 	name = strings.ToLower(strings.TrimRight(name, " \t"))
 	switch name {
 	case from, sender, resentFrom, resentSender:
-		s.size += len(value)
-		if s.fields != nil && len(s.fields[name]) < maxFields && s.size <= maxFieldSize {
+		if s.size += len(value); s.size > maxFieldSize || len(s.fields[name]) == maxFields {
+			s.size = maxFieldSize + 1 // what is not kept is not let through either
+			return milter.RespContinue, nil
+		}
+		if s.fields != nil {
 			s.fields[name] = append(s.fields[name], value)
 		}
 	}
