@@ -73,8 +73,8 @@ database: there is no need to stop the daemon.`,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
 	})
 	root.PersistentFlags().StringVar(&p.file, "config", config.DaemonPath, "configuration `file`")
-	root.AddCommand(p.serveCommand(), p.personCommand(), p.addressCommand(), p.credentialCommand(), p.auditCommand(),
-		p.configCommand(), command.Version("letterlockd"), p.genDocsCommand())
+	root.AddCommand(p.serveCommand(), p.personCommand(), p.addressCommand(), p.credentialCommand(), p.banCommand(), p.auditCommand(),
+		p.configCommand(), p.migrateCommand(), p.backupCommand(), p.restoreCommand(), command.Version("letterlockd"), p.genDocsCommand())
 	return root
 }
 

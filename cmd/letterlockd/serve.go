@@ -104,7 +104,11 @@ func (l *plan) make(ctx context.Context, p *program) error {
 	}
 	w := &watch{store: l.db, changed: inner.Changed, revoke: push.Revoke, now: l.now, log: l.log}
 	l.add("watch", daemon.Every(watchPause, l.log, "look for revocations", w.look))
-	l.door = &trail{door: door{inner}, log: l.log}
+	scales, err := l.throttle()
+	if err != nil {
+		return cli.Wrap(cli.Config, err, "correct [throttle] in "+l.conf.Path)
+	}
+	l.door = &trail{door: mailauth.Guard(inner, scale{scales}), log: l.log}
 	if err := l.postfix(ctx, p); err != nil {
 		return err
 	}
