@@ -83,6 +83,8 @@ func rooms() map[string]room {
 		"internal/server/authserver/storetest": {layer: lab, wing: both},
 		"internal/server/credential":           {layer: noun, wing: server},
 		"internal/server/identity":             {layer: noun, wing: server},
+		"internal/server/mailauth":             {layer: capability, wing: server},
+		"internal/server/senders":              {layer: capability, wing: server},
 		"internal/server/web":                  {layer: noun, wing: server},
 
 		"internal/house": {layer: lab},
