@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/sasl"
+	"github.com/letterlock-mail/letterlock/internal/server/credential"
 )
 
 // A conn is one connection of a mail server, on which several requests may be open.
@@ -39,7 +40,7 @@ type request struct {
 	user     string    // once presented
 	busy     bool      // a step runs
 	since    time.Time // when the client was asked
-	verdict  Verdict
+	verdict  credential.Verdict
 }
 
 // talk reads commands until the client hangs up.
@@ -241,7 +242,7 @@ func (c *conn) step(r *request, message []byte) {
 	}
 	delete(c.pending, r.id)
 	_, token := errors.AsType[*sasl.Refusal](err)
-	_, no := errors.AsType[*Refused](err)
+	_, no := errors.AsType[*credential.Refused](err)
 	switch {
 	case err == nil:
 		c.ok(r)
@@ -260,7 +261,7 @@ func (c *conn) check(r *request, presented sasl.Credentials) error {
 	// Acting as somebody else is a master login, and there is none (RFC 4616 section 2).
 	if presented.Authzid != "" && !strings.EqualFold(presented.Authzid, presented.User) {
 		o.Log.Info("sign-in refused", "remote", r.question.remote, "user", presented.User, "reason", "asks to act as somebody else")
-		return &Refused{Reason: "asks to act as somebody else"}
+		return &credential.Refused{Reason: "asks to act as somebody else"}
 	}
 	ctx, cancel := context.WithTimeout(c.checks, o.Answer)
 	defer cancel()
@@ -268,11 +269,11 @@ func (c *conn) check(r *request, presented sasl.Credentials) error {
 	if sasl.IsToken(presented.Mechanism) {
 		ask = o.Door.Token
 	}
-	verdict, err := ask(ctx, Presented{
+	verdict, err := ask(ctx, credential.Presented{
 		User: presented.User, Secret: presented.Secret, Protocol: r.question.protocol,
 		Remote: r.question.remote, Mechanism: presented.Mechanism, Secured: r.question.secured,
 	})
-	if refused, ok := errors.AsType[*Refused](err); ok {
+	if refused, ok := errors.AsType[*credential.Refused](err); ok {
 		o.Log.Info("sign-in refused", "mechanism", presented.Mechanism, "service", r.question.protocol,
 			"remote", r.question.remote, "user", presented.User, "reason", refused.Reason)
 		if sasl.IsToken(presented.Mechanism) {

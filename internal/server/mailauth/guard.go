@@ -9,6 +9,8 @@ import (
 	"errors"
 	"strings"
 	"time"
+
+	"github.com/letterlock-mail/letterlock/internal/server/credential"
 )
 
 // Guard returns a Door behind a throttle: it asks the throttle before each check and
@@ -30,31 +32,31 @@ type guard struct {
 // and the check itself needs some of them.
 const maxHold = 3 * time.Second
 
-func (g *guard) Password(ctx context.Context, p Presented) (Verdict, error) {
+func (g *guard) Password(ctx context.Context, p credential.Presented) (credential.Verdict, error) {
 	return g.pass(ctx, p, g.door.Password)
 }
 
-func (g *guard) Token(ctx context.Context, p Presented) (Verdict, error) {
+func (g *guard) Token(ctx context.Context, p credential.Presented) (credential.Verdict, error) {
 	return g.pass(ctx, p, g.door.Token)
 }
 
-func (g *guard) pass(ctx context.Context, p Presented, check func(context.Context, Presented) (Verdict, error)) (Verdict, error) {
+func (g *guard) pass(ctx context.Context, p credential.Presented, check func(context.Context, credential.Presented) (credential.Verdict, error)) (credential.Verdict, error) {
 	attempt := Attempt{
 		Remote: p.Remote, Account: strings.ToLower(p.User), Protocol: p.Protocol, Fingerprint: g.fingerprint(p),
 	}
 	advice := g.throttle.Ask(ctx, attempt)
 	if advice.Refuse {
-		return Verdict{}, &Refused{Reason: "too many attempts"}
+		return credential.Verdict{}, &credential.Refused{Reason: "too many attempts"}
 	}
 	if advice.Wait > 0 {
 		select {
 		case <-time.After(min(advice.Wait, maxHold)):
 		case <-ctx.Done():
-			return Verdict{}, ctx.Err()
+			return credential.Verdict{}, ctx.Err()
 		}
 	}
 	verdict, err := check(ctx, p)
-	refused, no := errors.AsType[*Refused](err)
+	refused, no := errors.AsType[*credential.Refused](err)
 	switch {
 	case err == nil:
 		g.throttle.Tell(ctx, attempt, true)
@@ -65,7 +67,7 @@ func (g *guard) pass(ctx context.Context, p Presented, check func(context.Contex
 }
 
 // fingerprint lets the throttle see that the same wrong secret comes again.
-func (g *guard) fingerprint(p Presented) string {
+func (g *guard) fingerprint(p credential.Presented) string {
 	mac := hmac.New(sha256.New, g.key[:])
 	mac.Write([]byte(p.User))
 	mac.Write([]byte{0})

@@ -16,6 +16,7 @@ import (
 
 	"github.com/letterlock-mail/letterlock/internal/sasl"
 	"github.com/letterlock-mail/letterlock/internal/secret"
+	"github.com/letterlock-mail/letterlock/internal/server/credential"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 )
 
@@ -121,13 +122,13 @@ func caller(servers []identity.ResourceServer, r *http.Request, id, password str
 // presented is the request as the Door wants it. Protocol and address are what the mail
 // server's headers say (send_auth_headers = yes); it has proved who it is by now. TLS is
 // its own matter: Dovecot does not ask about what disable_plaintext_auth stopped.
-func presented(r *http.Request) (Presented, bool) {
+func presented(r *http.Request) (credential.Presented, bool) {
 	service := r.Header.Get("X-Dovecot-Auth-Service") // 2.3
 	if service == "" {
 		service = r.Header.Get("X-Dovecot-Auth-Protocol") // 2.4
 	}
 	protocol, ok := protocolOf(service)
-	return Presented{Protocol: protocol, Remote: remote(r.Header.Get("X-Dovecot-Auth-Remote")), Secured: true}, ok
+	return credential.Presented{Protocol: protocol, Remote: remote(r.Header.Get("X-Dovecot-Auth-Remote")), Secured: true}, ok
 }
 
 // remote reads an address with or without a port; zero when it is neither.
@@ -195,7 +196,7 @@ func (h *HTTP) introspect(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (h *HTTP) active(v Verdict) active {
+func (h *HTTP) active(v credential.Verdict) active {
 	a := active{
 		Active: true, Username: strings.ToLower(v.Login), Subject: string(v.Person.ID),
 		Scope: strings.Join(v.Scopes, " "), Audience: h.o.Audience, TokenType: "Bearer",
@@ -271,8 +272,8 @@ func (h *HTTP) password(w http.ResponseWriter, r *http.Request) {
 }
 
 // refused reports whether the error is the Door's no, and logs that.
-func (h *HTTP) refused(ask Presented, err error) bool {
-	refused, ok := errors.AsType[*Refused](err)
+func (h *HTTP) refused(ask credential.Presented, err error) bool {
+	refused, ok := errors.AsType[*credential.Refused](err)
 	if ok {
 		h.o.Log.Info("sign-in refused", "service", ask.Protocol, "remote", ask.Remote, "user", ask.User, "reason", refused.Reason)
 	}

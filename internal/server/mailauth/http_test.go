@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/letterlock-mail/letterlock/internal/server/credential"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 )
 
@@ -197,7 +198,7 @@ func TestPolicy(t *testing.T) {
 
 func TestGuard(t *testing.T) {
 	ask := func(g Door, password string) error {
-		p := Presented{User: "Ann@example.org"}
+		p := credential.Presented{User: "Ann@example.org"}
 		if err := p.Secret.UnmarshalText([]byte(password)); err != nil {
 			t.Fatal(err)
 		}
@@ -216,7 +217,7 @@ func TestGuard(t *testing.T) {
 		t.Error("a wrong password passed")
 	}
 	_ = ask(Guard(&door{err: errors.New("away")}, s), "right-password")
-	_ = ask(Guard(&door{err: &Refused{Reason: "not for this protocol", Proven: true}}, s), "right-password")
+	_ = ask(Guard(&door{err: &credential.Refused{Reason: "not for this protocol", Proven: true}}, s), "right-password")
 	if got, _ := json.Marshal(s.told); string(got) != "[true,false,false]" {
 		t.Errorf("told %s", got)
 	}
@@ -224,9 +225,9 @@ func TestGuard(t *testing.T) {
 		t.Errorf("asked %+v", a)
 	}
 	s.advice = Advice{Refuse: true}
-	d := &door{asked: make(chan Presented, 1)}
+	d := &door{asked: make(chan credential.Presented, 1)}
 	err := ask(Guard(d, s), "right-password")
-	if refused, ok := errors.AsType[*Refused](err); !ok || refused.Reason != "too many attempts" || len(d.asked) > 0 {
+	if refused, ok := errors.AsType[*credential.Refused](err); !ok || refused.Reason != "too many attempts" || len(d.asked) > 0 {
 		t.Errorf("refused by the throttle: %v", err)
 	}
 }

@@ -263,7 +263,7 @@ func (n *node) done(users []string, now time.Time, again time.Duration, err erro
 func (p *Push) tell(ctx context.Context, n Node, users []string) error {
 	ctx, cancel := context.WithTimeout(ctx, p.o.Timeout)
 	defer cancel()
-	commands := [][]any{{"authCacheFlush", map[string]any{}, "flush"}}
+	commands := [][]any{{"authCacheFlush", map[string]any{"user": []string{}}, "flush"}}
 	for i, user := range users {
 		commands = append(commands, []any{"kick", map[string]any{"mask": []string{user}}, fmt.Sprintf("kick%d", i)})
 	}

@@ -98,7 +98,7 @@ func TestPush(t *testing.T) {
 	d := &doveadm{}
 	p := runPush(t, time.Millisecond, d)
 	p.Revoke("ann@example.org", "sales@example.org", "", "a\nb")
-	want := "authCacheFlushmap[] kickmap[mask:[ann@example.org]] kickmap[mask:[sales@example.org]]"
+	want := "authCacheFlushmap[user:[]] kickmap[mask:[ann@example.org]] kickmap[mask:[sales@example.org]]"
 	for range 2 { // and once more for a sign-in that was under way
 		if got := wait(t, d.orders); got != want {
 			t.Fatalf("ordered %q", got)
@@ -109,7 +109,7 @@ func TestPush(t *testing.T) {
 		t.Errorf("state %+v", s)
 	}
 	p.Revoke("bob@example.org")
-	if got := wait(t, d.orders); got != "authCacheFlushmap[] kickmap[mask:[bob@example.org]]" {
+	if got := wait(t, d.orders); got != "authCacheFlushmap[user:[]] kickmap[mask:[bob@example.org]]" {
 		t.Errorf("ordered %q", got)
 	}
 }

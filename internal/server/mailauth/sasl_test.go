@@ -17,6 +17,7 @@ import (
 
 	"crypto/rand"
 
+	"github.com/letterlock-mail/letterlock/internal/server/credential"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 )
 
@@ -30,18 +31,18 @@ type door struct {
 	block  chan struct{} // checks wait for it
 	deaf   bool          // checks do not heed the context
 	limits bool          // the app password has limits
-	asked  chan Presented
+	asked  chan credential.Presented
 }
 
-func (d *door) Password(ctx context.Context, p Presented) (Verdict, error) {
+func (d *door) Password(ctx context.Context, p credential.Presented) (credential.Verdict, error) {
 	return d.judge(ctx, p, "right-password")
 }
 
-func (d *door) Token(ctx context.Context, p Presented) (Verdict, error) {
+func (d *door) Token(ctx context.Context, p credential.Presented) (credential.Verdict, error) {
 	return d.judge(ctx, p, "llat_right")
 }
 
-func (d *door) judge(ctx context.Context, p Presented, want string) (Verdict, error) {
+func (d *door) judge(ctx context.Context, p credential.Presented, want string) (credential.Verdict, error) {
 	err, block, deaf, limits := d.err, d.block, d.deaf, d.limits
 	if d.asked != nil {
 		d.asked <- p
@@ -54,16 +55,16 @@ func (d *door) judge(ctx context.Context, p Presented, want string) (Verdict, er
 		select {
 		case <-block:
 		case <-done:
-			return Verdict{}, ctx.Err()
+			return credential.Verdict{}, ctx.Err()
 		}
 	}
 	if err != nil {
-		return Verdict{}, err
+		return credential.Verdict{}, err
 	}
 	if p.Secret.Reveal() != want {
-		return Verdict{}, &Refused{Reason: "wrong secret"}
+		return credential.Verdict{}, &credential.Refused{Reason: "wrong secret"}
 	}
-	v := Verdict{
+	v := credential.Verdict{
 		Person: identity.Person{ID: "p1", Address: "ann@example.org"}, Login: "ann@example.org",
 		Credential: &identity.Credential{ID: "c1", Name: "scanner"},
 		Scopes:     []string{"mail", "smtp"},
@@ -355,7 +356,7 @@ func TestOneAnswer(t *testing.T) {
 		{"garbled", "AUTH\t1\tPLAIN\t" + strings.Repeat("x", maxLine), "FAIL\t1\treason=Invalid credentials"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := &door{block: make(chan struct{}), asked: make(chan Presented, 10)}
+			d := &door{block: make(chan struct{}), asked: make(chan credential.Presented, 10)}
 			dial, _ := start(t, SASLOptions{Door: d})
 			m := dial(2)
 			m.send(begin(1, "PLAIN", good))
@@ -376,7 +377,7 @@ func TestOneAnswer(t *testing.T) {
 
 // TestSeveralAtOnce: a slow check holds up no other on the same connection.
 func TestSeveralAtOnce(t *testing.T) {
-	d := &door{block: make(chan struct{}), asked: make(chan Presented, 100)}
+	d := &door{block: make(chan struct{}), asked: make(chan credential.Presented, 100)}
 	dial, _ := start(t, SASLOptions{Door: d})
 	m := dial(2)
 	for id := 1; id <= 50; id++ {
@@ -433,10 +434,12 @@ func TestNoNameCloses(t *testing.T) {
 
 type named string
 
-func (n named) Password(context.Context, Presented) (Verdict, error) {
-	return Verdict{Person: identity.Person{Address: string(n)}}, nil
+func (n named) Password(context.Context, credential.Presented) (credential.Verdict, error) {
+	return credential.Verdict{Person: identity.Person{Address: string(n)}}, nil
 }
-func (n named) Token(context.Context, Presented) (Verdict, error) { return Verdict{}, nil }
+func (n named) Token(context.Context, credential.Presented) (credential.Verdict, error) {
+	return credential.Verdict{}, nil
+}
 
 // TestForgotten: Postfix never cancels; requests whose client hung up must not pile up.
 func TestForgotten(t *testing.T) {
@@ -466,7 +469,7 @@ func TestForgotten(t *testing.T) {
 
 // TestTooManyAtOnce: with every place taken by a check there is only "later".
 func TestTooManyAtOnce(t *testing.T) {
-	d := &door{block: make(chan struct{}), asked: make(chan Presented, maxPending)}
+	d := &door{block: make(chan struct{}), asked: make(chan credential.Presented, maxPending)}
 	dial, _ := start(t, SASLOptions{Door: d})
 	m := dial(2)
 	for id := 1; id <= maxPending; id++ {
@@ -482,7 +485,7 @@ func TestTooManyAtOnce(t *testing.T) {
 
 // TestStop: what was asked is answered, then the connection ends.
 func TestStop(t *testing.T) {
-	d := &door{block: make(chan struct{}), asked: make(chan Presented, 1)}
+	d := &door{block: make(chan struct{}), asked: make(chan credential.Presented, 1)}
 	dial, stop := start(t, SASLOptions{Door: d})
 	m := dial(0)
 	m.send(begin(1, "PLAIN", good))
@@ -496,7 +499,7 @@ func TestStop(t *testing.T) {
 }
 
 func TestPresented(t *testing.T) {
-	d := &door{asked: make(chan Presented, 1)}
+	d := &door{asked: make(chan credential.Presented, 1)}
 	dial, _ := start(t, SASLOptions{Door: d})
 	m := dial(2)
 	m.send(strings.NewReplacer("rip=192.0.2.9", "rip=::ffff:192.0.2.9", "service=smtp", "service=sieve").Replace(begin(1, "PLAIN", good)))
