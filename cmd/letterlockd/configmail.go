@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -149,12 +150,16 @@ func (p *program) printDovecot(ctx context.Context, folder string, write bool) e
 		return err
 	}
 	facts := recipe.Dovecot{Version: version, Dir: folder, Listen: conf.Dovecot.Listen, Secret: secret.Reveal()}
+	if facts.Doveadm, facts.DoveadmKey, err = localDoveadm(conf); err != nil {
+		return err
+	}
 	if write {
 		return p.writeDovecot(folder, facts.Files())
 	}
 	if p.term.OutTTY {
 		// A secret on a screen is a secret in a scroll-back buffer.
 		facts.Secret = "(hidden: use --write, or send the output to a file)"
+		facts.DoveadmKey = facts.Secret
 	}
 	for _, f := range facts.Files() {
 		if _, err := fmt.Fprintf(p.term.Out, "# ==> %s\n%s\n", filepath.Join(folder, f.Name), f.Text); err != nil {
@@ -162,6 +167,22 @@ func (p *program) printDovecot(ctx context.Context, folder string, write bool) e
 		}
 	}
 	return nil
+}
+
+// localDoveadm finds the node of [doveadm.NAME] that is this machine.
+func localDoveadm(conf *config.Daemon) (address, key string, err error) {
+	for name, node := range conf.Doveadm {
+		u, err := url.Parse(node.URL)
+		if err != nil || u.Scheme != "http" || u.Port() == "" {
+			continue // the schema takes http for loopback hosts only
+		}
+		key, err := config.SecretFile(node.KeyFile)
+		if err != nil {
+			return "", "", cli.Wrap(cli.Config, err, "put a long random word into key_file of [doveadm."+name+"]: openssl rand -hex 32")
+		}
+		return u.Host, key.Reveal(), nil
+	}
+	return "", "", nil
 }
 
 func (p *program) writeDovecot(folder string, files []recipe.File) error {

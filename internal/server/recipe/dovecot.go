@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"fmt"
+	"net"
 	"strings"
 )
 
@@ -12,6 +13,9 @@ type Dovecot struct {
 	// Listen is the address of letterlockd's endpoints for Dovecot.
 	Listen string
 	Secret string // what Dovecot shows there
+	// Doveadm is the loopback address at which this Dovecot takes orders of revocation,
+	// and DoveadmKey what letterlockd shows there; empty: it takes none.
+	Doveadm, DoveadmKey string
 	// Discovery is told to clients whose token was refused; empty: nothing is.
 	Discovery string
 }
@@ -28,16 +32,43 @@ type File struct {
 // password that went to PAM, Kerberos or LDAP first would count there as a wrong one,
 // and lock the person out. Whatever is no secret of ours goes on to those.
 func (d Dovecot) Files() []File {
-	return []File{
+	files := []File{
 		{Name: "conf.d/05-letterlock.conf", Text: strings.ReplaceAll(dovecotPassdbs, "@dir@", d.Dir)},
-		{Name: "conf.d/95-letterlock.conf", Text: dovecotMechanisms},
-		{Name: "letterlock-token.conf.ext", Text: d.endpoint("introspection_url", "introspect", "introspection_mode = post\nscope = mail\n"), Private: true},
-		{Name: "letterlock-password.conf.ext", Text: d.endpoint("grant_url", "password", "use_grant_password = yes\n"), Private: true},
+		{Name: "conf.d/95-letterlock.conf", Text: dovecotMechanisms + d.orders()},
+		// letterlockd itself looks at the protocol; one of these scopes is enough here.
+		{Name: "letterlock-token.conf.ext", Text: d.endpoint("introspection_url", "introspect", "introspection_mode = post\nscope = imap pop3 smtp sieve\n"), Private: true},
+		{Name: "letterlock-password.conf.ext", Text: d.endpoint("grant_url", "password", "use_grant_password = yes\n# Who signs in by an alias gets the mailbox of the person.\npass_attrs = user=%{oauth2:mailbox}\n"), Private: true},
 	}
+	if d.Doveadm != "" {
+		files = append(files, File{Name: "letterlock-doveadm.conf.ext", Text: "doveadm_api_key = " + d.DoveadmKey + "\n", Private: true})
+	}
+	return files
+}
+
+// orders opens the door for revocations. The key stands in a file that only root can
+// read; doveadm and dovecot-lda, which users run, read the configuration without it.
+func (d Dovecot) orders() string {
+	host, port, err := net.SplitHostPort(d.Doveadm)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf(`
+# A revocation empties the authentication cache and ends the person's sessions.
+!include_try %s/letterlock-doveadm.conf.ext
+service doveadm {
+  inet_listener http {
+    address = %s
+    port = %s
+  }
+}
+`, d.Dir, host, port)
 }
 
 const dovecotPassdbs = `# Letterlock. This file and the other *-letterlock.conf are all there is: without them, and
 # after a reload, everything is as it was.
+
+# ann+phone@example.org is the login name of one app password.
+auth_username_chars = abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567890.-_@+
 
 # Dovecot before 2.3.21 crashes when an empty password reaches an oauth2 passdb.
 passdb {

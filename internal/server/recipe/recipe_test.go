@@ -65,7 +65,7 @@ func TestPostfixFaults(t *testing.T) {
 }
 
 func TestDovecot(t *testing.T) {
-	d := Dovecot{Version: "2.3.19.1", Dir: "/etc/dovecot", Listen: "127.0.0.1:12001", Secret: "hush", Discovery: "https://id.example.org/.well-known/openid-configuration"}
+	d := Dovecot{Version: "2.3.19.1", Dir: "/etc/dovecot", Listen: "127.0.0.1:12001", Secret: "hush", Doveadm: "127.0.0.1:8085", DoveadmKey: "hush too", Discovery: "https://id.example.org/.well-known/openid-configuration"}
 	var all strings.Builder
 	for _, f := range d.Files() {
 		all.WriteString("==> " + f.Name + "\n" + f.Text)
