@@ -20,6 +20,7 @@ type mouth struct {
 // line here, a target beside the parser, and a corpus kept under testdata/fuzz.
 func mouths() []mouth {
 	return []mouth{
+		{"cmd/letterlockd", "parseNewcomers", "FuzzNewcomers"},
 		{"internal/cli", "Line", "FuzzLine"},
 		{"internal/cli", "lineWriter.Write", "FuzzLine"},
 		{"internal/cli", "readRaw", "FuzzRawLine"},
@@ -109,8 +110,9 @@ func mouths() []mouth {
 // deaf are rooms that use a decoder and hear nobody else with it, each with the reason.
 func deaf() map[string]string {
 	return map[string]string{
-		"cmd/letterlock": "hands over what it reads: a token as one line to package oauth's rules, a message to package provider",
-		"cmd/try":        "talks to itself on loopback",
+		"cmd/letterlock":   "hands over what it reads: a token as one line to package oauth's rules, a message to package provider",
+		"cmd/try":          "talks to itself on loopback",
+		"internal/command": "writes JSON and reads none",
 	}
 }
 
