@@ -83,6 +83,7 @@ func mouths() []mouth {
 		{"internal/server/credential", "CanonicalUser", "FuzzCanonicalUser"},
 		{"internal/server/credential", "parseAppPassword", "FuzzAppPassword"},
 		{"internal/server/credential", "parsePHC", "FuzzPHC"},
+		{"internal/server/throttle", "ParseList", "FuzzList"},
 		{"internal/server/web", "LocalPath", "FuzzLocalPath"},
 	}
 }

@@ -355,32 +355,32 @@ func TestUses(t *testing.T) {
 			sign()
 		}
 		pass(59 * time.Second)
-		if store.batches != 0 {
+		if batches, _ := store.written(); batches != 0 {
 			t.Error("written before the minute")
 		}
 		pass(2 * time.Second)
-		if store.batches != 1 || len(store.used) != 1 || store.used[0].Credential != identity.CredentialID("c-"+selector) ||
-			store.used[0].From.String() != "192.0.2.7" || store.used[0].Protocol != identity.IMAP {
-			t.Errorf("%d batches: %+v", store.batches, store.used)
+		if batches, used := store.written(); batches != 1 || len(used) != 1 || used[0].Credential != identity.CredentialID("c-"+selector) ||
+			used[0].From.String() != "192.0.2.7" || used[0].Protocol != identity.IMAP {
+			t.Errorf("%d batches: %+v", batches, used)
 		}
 		pass(2 * time.Minute)
-		if store.batches != 1 {
+		if batches, _ := store.written(); batches != 1 {
 			t.Error("written without a use")
 		}
 		hang := make(chan struct{})
 		store.set(func() { store.hang = hang })
-		used := time.Now()
+		at := time.Now()
 		sign()
 		pass(5 * time.Minute)
-		close(hang)
 		store.set(func() { store.hang = nil })
+		close(hang)
 		pass(2 * time.Minute)
-		if len(store.used) != 2 || !store.used[1].At.Equal(used) {
-			t.Errorf("after the outage: %+v", store.used)
+		if _, used := store.written(); len(used) != 2 || !used[1].At.Equal(at) {
+			t.Errorf("after the outage: %+v", used)
 		}
 		sign()
 		stop()
-		if len(store.used) != 3 {
+		if _, used := store.written(); len(used) != 3 {
 			t.Error("the last use was lost at the end")
 		}
 	})
