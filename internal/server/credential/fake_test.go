@@ -4,6 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
+	"io"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"sync"
@@ -212,3 +215,7 @@ func reasonOf(err error) string {
 	}
 	return err.Error()
 }
+
+func textLog(to io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(to, nil)) }
+
+func printed(v any) string { return fmt.Sprintf("%v %+v %#v", v, v, v) }
