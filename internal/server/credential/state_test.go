@@ -469,8 +469,8 @@ func TestBounds(t *testing.T) {
 		t.Error("what is used is gone")
 	}
 	c.put(9, 99)
-	if v, _ := c.get(9); v != 99 || c.keys()[0] != 9 {
-		t.Errorf("%d, %v", v, c.keys())
+	if v, _ := c.get(9); v != 99 || c.keys(2)[0] != 9 || len(c.keys(2)) != 2 {
+		t.Errorf("%d, %v", v, c.keys(2))
 	}
 	e := newEnded()
 	for i := range endedEntries + 10 {
