@@ -1,10 +1,13 @@
 package credential
 
 import (
+	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -136,4 +139,95 @@ func TestNothingPrintsAPassword(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestNothingComesBack: two doors, a database that goes, comes back and loses its last
+// changes, revocations told or only polled, in any order. What was revoked is refused
+// after the poll, what a door has learned to be revoked is refused for ever, and nobody
+// gets in past the grace.
+func TestNothingComesBack(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		steps := make([]step, rapid.IntRange(1, 60).Draw(r, "steps"))
+		for i := range steps {
+			steps[i] = step{
+				rapid.SampledFrom([]string{"revoke", "revoke and tell", "away", "back", "standby", "pass", "sign in", "sign in", "sign in"}).Draw(r, "step"),
+				rapid.IntRange(0, 1).Draw(r, "door"), rapid.IntRange(0, 2).Draw(r, "password"), rapid.IntRange(2, 1200).Draw(r, "seconds"),
+			}
+		}
+		var fault string
+		synctest.Test(t, func(t *testing.T) { fault = play(t, steps) })
+		if fault != "" {
+			r.Fatal(fault)
+		}
+	})
+}
+
+type step struct {
+	do                      string
+	door, password, seconds int
+}
+
+// play returns what went wrong.
+func play(t *testing.T, steps []step) (fault string) {
+	store := newFakeStore()
+	store.person(t, "ann", "ann@example.org")
+	var passwords [3]secret.String
+	var selectors [3]string
+	for i := range passwords {
+		passwords[i], selectors[i] = store.appPassword(t, "ann", nil)
+	}
+	fresh := maps.Clone(store.credentials)
+	doors := [2]*Door{New(Options{Store: store}), New(Options{Store: store})}
+	for _, d := range doors {
+		defer run(t, d)()
+	}
+	var revoked, felt [3]bool // in the database now; and for longer than a poll
+	var learned [2][3]bool    // at a door
+	var away time.Time
+	for _, s := range steps {
+		i, j := s.door, s.password
+		switch {
+		case strings.HasPrefix(s.do, "revoke") && away.IsZero():
+			store.change(func() {
+				c := store.credentials[selectors[j]]
+				c.Revoked = time.Now()
+				store.credentials[selectors[j]] = c
+			})
+			revoked[j] = true
+			if s.do == "revoke and tell" {
+				doors[i].EndCredential(fresh[selectors[j]].ID)
+				learned[i][j] = true
+			}
+		case s.do == "away" && away.IsZero():
+			store.set(func() { store.away = errAway })
+			away = time.Now()
+		case s.do == "back":
+			store.set(func() { store.away = nil })
+			away = time.Time{}
+		case s.do == "standby": // it never heard of any revocation
+			store.set(func() { store.credentials, store.generation = maps.Clone(fresh), store.generation-1 })
+			revoked, felt = [3]bool{}, [3]bool{}
+		case s.do == "pass":
+			pass(time.Duration(s.seconds) * time.Second)
+			if away.IsZero() {
+				felt = revoked
+			}
+		case s.do == "sign in":
+			_, err := doors[i].Password(t.Context(), present("ann@example.org", passwords[j]))
+			switch {
+			case err == nil && learned[i][j]:
+				return "what the door learned to be revoked is back"
+			case err == nil && felt[j]:
+				return "what was revoked before the poll is in"
+			case err == nil && !away.IsZero() && time.Since(away) > doors[i].o.OutageGrace:
+				return "in past the grace"
+			case err != nil && !errors.Is(err, ErrUnavailable) && reasonOf(err) != string(ReasonRevoked):
+				return err.Error()
+			case errors.Is(err, ErrUnavailable) && away.IsZero():
+				return "not to be had although the database is there"
+			}
+			learned[i][j] = learned[i][j] || reasonOf(err) == string(ReasonRevoked)
+		}
+	}
+	return ""
 }
