@@ -103,6 +103,7 @@ func mouths() []mouth {
 		{"internal/server/senders", "session.MailFrom", "FuzzMilter"},
 		{"internal/server/senders", "session.Header", "FuzzMilter"},
 		{"internal/server/senders", "Canonical", "FuzzCanonical"},
+		{"internal/server/throttle", "ParseList", "FuzzList"},
 		{"internal/server/web", "LocalPath", "FuzzLocalPath"},
 	}
 }

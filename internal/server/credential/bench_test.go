@@ -13,7 +13,7 @@ import (
 
 // numbered is a store of any number of credentials that holds none of them: row n has
 // the selector n. What is measured is the door and not a map of a million rows.
-type numbered struct{ hash string }
+type numbered struct{}
 
 func (numbered) CredentialBySelector(_ context.Context, selector string) (identity.Credential, identity.Person, error) {
 	if selector[0] == 'z' {
@@ -27,7 +27,7 @@ func (numbered) AddressesOf(context.Context, identity.PersonID) ([]identity.Addr
 }
 func (numbered) Generation(context.Context) (int64, error)  { return 1, nil }
 func (numbered) Used(context.Context, []identity.Use) error { return nil }
-func (n numbered) AccessToken(_ context.Context, digest identity.Digest) (identity.AccessToken, identity.Grant, error) {
+func (numbered) AccessToken(_ context.Context, digest identity.Digest) (identity.AccessToken, identity.Grant, error) {
 	return identity.AccessToken{Digest: digest, Scopes: []string{ScopeMail}, Expires: time.Now().Add(time.Hour)},
 		identity.Grant{ID: identity.GrantID(digest[:4]), Person: "ann"}, nil
 }

@@ -58,12 +58,12 @@ func (c *cache[K, V]) drop(key K) {
 	}
 }
 
-// keys are all keys, those used last first.
-func (c *cache[K, V]) keys() []K {
+// keys are the keys used last, those first.
+func (c *cache[K, V]) keys(most int) []K {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	keys := make([]K, 0, len(c.byKey))
-	for element := c.order.Front(); element != nil; element = element.Next() {
+	keys := make([]K, 0, min(most, len(c.byKey)))
+	for element := c.order.Front(); element != nil && len(keys) < most; element = element.Next() {
 		keys = append(keys, element.Value.(*slot[K, V]).key)
 	}
 	return keys

@@ -4,7 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
+	"io"
+	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -139,12 +143,21 @@ func (f *fakeStore) Person(ctx context.Context, id identity.PersonID) (identity.
 	return p, nil
 }
 
+// written is what was told of last uses.
+func (f *fakeStore) written() (batches int, used []identity.Use) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.batches, slices.Clone(f.used)
+}
+
 // cheap is a cost that tests can afford.
 func cheap() Cost { return Cost{Memory: 64, Time: 1, Threads: 1} }
 
 // person adds ann or another.
 func (f *fakeStore) person(t testing.TB, id identity.PersonID, address string) {
 	t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.people[id] = identity.Person{ID: id, Address: address}
 }
 
@@ -159,7 +172,7 @@ func (f *fakeStore) appPassword(t testing.TB, person identity.PersonID, change f
 	if change != nil {
 		change(&c)
 	}
-	f.credentials[selector] = c
+	f.set(func() { f.credentials[selector] = c })
 	return password, selector
 }
 
@@ -169,6 +182,8 @@ func (f *fakeStore) token(t testing.TB, person identity.PersonID, expires time.T
 	text := tokenPrefix + (rand.Text() + rand.Text())[:43]
 	digest := identity.DigestOf(text)
 	grant := identity.Grant{ID: identity.GrantID("g-" + text[5:15]), Person: person, Scopes: scopes}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.grants[grant.ID] = grant
 	f.tokens[digest] = identity.AccessToken{Digest: digest, Grant: grant.ID, Scopes: scopes, Expires: expires}
 	return secret.New(text)
@@ -200,3 +215,7 @@ func reasonOf(err error) string {
 	}
 	return err.Error()
 }
+
+func textLog(to io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(to, nil)) }
+
+func printed(v any) string { return fmt.Sprintf("%v %+v %#v", v, v, v) }

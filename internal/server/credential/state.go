@@ -74,13 +74,13 @@ func (d *Door) Run(ctx context.Context) error {
 	defer poll.Stop()
 	defer flush.Stop()
 	d.poll(ctx)
-	var refreshed uint64
+	var done uint64
 	busy := make(chan struct{}, 1)
 	for {
-		if epoch := d.state.Load().epoch; epoch != refreshed {
+		if epoch := d.state.Load().epoch; epoch != done {
 			select {
 			case busy <- struct{}{}:
-				refreshed = epoch
+				done = epoch
 				again.Go(func() { d.refresh(ctx, epoch); <-busy })
 			default: // the round before is not over: it ends soon, for its epoch is past
 			}
@@ -130,18 +130,21 @@ func (d *Door) poll(ctx context.Context) {
 	}
 }
 
+// refreshed is how many of each kind a new generation asks for ahead of their next use.
+const refreshed = 10_000
+
 // refresh asks again for what was in use, so that an outage right after somebody's
-// revocation finds the others known. Used last comes first; it stops at the first
-// fault and when its epoch is past.
+// revocation finds the others known. Used last comes first, and not more than some
+// thousands; it stops at the first fault and when its epoch is past.
 func (d *Door) refresh(ctx context.Context, epoch uint64) {
-	for _, selector := range d.passwords.keys() {
+	for _, selector := range d.passwords.keys(refreshed) {
 		if e, ok := d.passwords.peek(selector); ok && e.epoch < epoch {
 			if _, err := d.fetchCredential(ctx, selector); !d.goOn(ctx, err, epoch) {
 				return
 			}
 		}
 	}
-	for _, digest := range d.tokens.keys() {
+	for _, digest := range d.tokens.keys(refreshed) {
 		if e, ok := d.tokens.peek(digest); ok && e.epoch < epoch {
 			if _, err := d.fetchToken(ctx, digest); !d.goOn(ctx, err, epoch) {
 				return

@@ -140,6 +140,12 @@ func TestCacheAsksNobody(t *testing.T) {
 		if n := store.asked.Load(); n != 4 || hashes.Load() != 1 {
 			t.Errorf("%d questions, %d hashes; want 4 and 1", n, hashes.Load())
 		}
+		// Another database took over, with an older state: all is asked again.
+		store.set(func() { store.generation = 1 })
+		pass(d.o.Poll)
+		if n := store.asked.Load(); n != 6 {
+			t.Errorf("%d questions after the generation went back; want 6", n)
+		}
 		// A hash that was replaced is another password.
 		store.change(func() {
 			for selector, c := range store.credentials {
@@ -313,6 +319,48 @@ func TestNothingRevokedComesBack(t *testing.T) {
 	})
 }
 
+// TestEndedIsFinal: what this process was told of stays revoked although it never read
+// the revocation back, because the database that had it is gone.
+func TestEndedIsFinal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		store.person(t, "ann", "ann@example.org")
+		password, selector := store.appPassword(t, "ann", nil)
+		token := store.token(t, "ann", time.Now().Add(time.Hour), ScopeMail)
+		d := New(Options{Store: store, Tokens: store})
+		defer run(t, d)()
+		d.EndCredential(store.credentials[selector].ID)
+		for id := range store.grants {
+			d.EndGrant(id)
+		}
+		pass(time.Minute)
+		if _, err := d.Password(t.Context(), present("ann@example.org", password)); reasonOf(err) != string(ReasonRevoked) {
+			t.Errorf("app password: %v", err)
+		}
+		if _, err := d.Token(t.Context(), present("ann@example.org", token)); reasonOf(err) != string(ReasonRevoked) {
+			t.Errorf("token: %v", err)
+		}
+	})
+}
+
+// TestLateFlight: who comes to hash after another has found out does not hash again.
+func TestLateFlight(t *testing.T) {
+	d := New(Options{Store: newFakeStore()})
+	hashes := count(d)
+	for name, found := range map[string]func(*proof, [32]byte){
+		"right": func(p *proof, sum [32]byte) { p.right.Store(&sum) },
+		"wrong": (*proof).addWrong,
+	} {
+		password := appPassword("k7m2q9-4hw8t-9n3xc-0v5gb-e1r7d-zk2y6p")
+		e := &held{proof: &proof{hash: "x"}}
+		found(e.proof, d.mac(password, "x"))
+		f, mine := d.flights.join(password.selector())
+		if err := d.fly(t.Context(), e, password, d.mac(password, "x"), f); err != nil || !mine || hashes.Load() != 0 {
+			t.Errorf("%s: %d hashes, %v", name, hashes.Load(), err)
+		}
+	}
+}
+
 // TestRevokedWhileHashing: a right that goes while its first hash waits is not given.
 func TestRevokedWhileHashing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -355,32 +403,32 @@ func TestUses(t *testing.T) {
 			sign()
 		}
 		pass(59 * time.Second)
-		if store.batches != 0 {
+		if batches, _ := store.written(); batches != 0 {
 			t.Error("written before the minute")
 		}
 		pass(2 * time.Second)
-		if store.batches != 1 || len(store.used) != 1 || store.used[0].Credential != identity.CredentialID("c-"+selector) ||
-			store.used[0].From.String() != "192.0.2.7" || store.used[0].Protocol != identity.IMAP {
-			t.Errorf("%d batches: %+v", store.batches, store.used)
+		if batches, used := store.written(); batches != 1 || len(used) != 1 || used[0].Credential != identity.CredentialID("c-"+selector) ||
+			used[0].From.String() != "192.0.2.7" || used[0].Protocol != identity.IMAP {
+			t.Errorf("%d batches: %+v", batches, used)
 		}
 		pass(2 * time.Minute)
-		if store.batches != 1 {
+		if batches, _ := store.written(); batches != 1 {
 			t.Error("written without a use")
 		}
 		hang := make(chan struct{})
 		store.set(func() { store.hang = hang })
-		used := time.Now()
+		at := time.Now()
 		sign()
 		pass(5 * time.Minute)
-		close(hang)
 		store.set(func() { store.hang = nil })
+		close(hang)
 		pass(2 * time.Minute)
-		if len(store.used) != 2 || !store.used[1].At.Equal(used) {
-			t.Errorf("after the outage: %+v", store.used)
+		if _, used := store.written(); len(used) != 2 || !used[1].At.Equal(at) {
+			t.Errorf("after the outage: %+v", used)
 		}
 		sign()
 		stop()
-		if len(store.used) != 3 {
+		if _, used := store.written(); len(used) != 3 {
 			t.Error("the last use was lost at the end")
 		}
 	})
@@ -421,8 +469,8 @@ func TestBounds(t *testing.T) {
 		t.Error("what is used is gone")
 	}
 	c.put(9, 99)
-	if v, _ := c.get(9); v != 99 || c.keys()[0] != 9 {
-		t.Errorf("%d, %v", v, c.keys())
+	if v, _ := c.get(9); v != 99 || c.keys(2)[0] != 9 || len(c.keys(2)) != 2 {
+		t.Errorf("%d, %v", v, c.keys(2))
 	}
 	e := newEnded()
 	for i := range endedEntries + 10 {

@@ -14,19 +14,15 @@ type counter struct {
 }
 
 // counters is a bounded table of them.
-type counters struct {
-	limit int
-	byKey map[key]*counter
+type counters struct{ *table[key, counter] }
+
+// pendingFor is for how many seconds, twice at most, a place stays set aside for an
+// attempt that nobody tells the end of.
+const pendingFor = 15
+
+func newCounters(limit int) counters {
+	return counters{newTable[key](limit, func(c *counter) uint32 { return c.sum() + c.before + c.pending })}
 }
-
-const (
-	samples = 8
-	// pendingFor is for how many seconds, twice at most, a place stays set aside for an
-	// attempt that nobody tells the end of.
-	pendingFor = 15
-)
-
-func newCounters(limit int) *counters { return &counters{limit: limit, byKey: map[key]*counter{}} }
 
 // roll brings a counter into the present span.
 func (c *counter) roll(number uint32) {
@@ -44,7 +40,7 @@ func (c *counter) roll(number uint32) {
 // sum is the best that is known about the present span.
 func (c *counter) sum() uint32 { return max(c.now, c.total+c.unsent) }
 
-func (c *counters) add(k key, w window, n int) {
+func (c counters) add(k key, w window, n int) {
 	entry := c.get(k)
 	entry.roll(w.number)
 	entry.now += uint32(n)
@@ -53,9 +49,9 @@ func (c *counters) add(k key, w window, n int) {
 
 // level is how far a counter has risen, this span and what is left of the last, and how
 // much is being tried just now.
-func (c *counters) level(k key, w window, now time.Time) (level, pending float64) {
-	entry, ok := c.byKey[k]
-	if !ok {
+func (c counters) level(k key, w window, now time.Time) (level, pending float64) {
+	entry := c.find(k)
+	if entry == nil {
 		return 0, 0
 	}
 	entry.roll(w.number)
@@ -74,15 +70,15 @@ func (c *counter) age(now time.Time) {
 	}
 }
 
-func (c *counters) reserve(k key, n int, now time.Time) {
+func (c counters) reserve(k key, n int, now time.Time) {
 	entry := c.get(k)
 	entry.age(now)
 	entry.pending = min(entry.pending+uint32(n), 1<<30)
 }
 
-func (c *counters) giveBack(k key, n int, now time.Time) {
-	entry, ok := c.byKey[k]
-	if !ok {
+func (c counters) giveBack(k key, n int, now time.Time) {
+	entry := c.find(k)
+	if entry == nil {
 		return
 	}
 	entry.age(now)
@@ -90,32 +86,6 @@ func (c *counters) giveBack(k key, n int, now time.Time) {
 	entry.pendingBefore -= first
 	entry.pending -= min(uint32(n)-first, entry.pending)
 	if entry.pending+entry.pendingBefore+entry.sum()+entry.before == 0 {
-		delete(c.byKey, k) // a good sign-in leaves nothing behind
+		c.remove(k) // a good sign-in leaves nothing behind
 	}
-}
-
-// get finds a counter or makes one, in the place of the least of some when the table is
-// full: who sprays from a million addresses pushes out single mistakes, their own among
-// them, and not the counters that are about to refuse.
-func (c *counters) get(k key) *counter {
-	if entry, ok := c.byKey[k]; ok {
-		return entry
-	}
-	if len(c.byKey) >= c.limit {
-		var least key
-		tried, lowest := 0, uint32(0)
-		for other, entry := range c.byKey {
-			weight := entry.sum() + entry.before + entry.pending
-			if tried == 0 || weight < lowest {
-				least, lowest = other, weight
-			}
-			if tried++; tried == samples {
-				break
-			}
-		}
-		delete(c.byKey, least)
-	}
-	entry := &counter{}
-	c.byKey[k] = entry
-	return entry
 }

@@ -5,8 +5,7 @@ import "time"
 // known remembers for each account the networks that it signed in from. Only who has
 // signed in can put something here.
 type known struct {
-	limit    int
-	accounts map[digest]*places
+	accounts *table[digest, places]
 }
 
 // places are the networks of one account, those used last.
@@ -22,45 +21,39 @@ const (
 	knownDays  = 60
 )
 
-func newKnown(limit int) *known { return &known{limit: limit, accounts: map[digest]*places{}} }
+func newKnown(limit int) *known {
+	return &known{newTable[digest](limit, func(p *places) uint32 { return uint32(p.used) })}
+}
 
 // day counts days, which is all the precision this needs.
 func day(at time.Time) uint16 { return uint16(max(at.Unix(), 0) / 86_400) }
 
 // add is true when this is news for today.
 func (k *known) add(account digest, p place, today uint16) bool {
-	entry, ok := k.accounts[account]
-	if !ok {
-		if len(k.accounts) >= k.limit {
-			k.drop()
-		}
-		entry = &places{}
-		k.accounts[account] = entry
-	}
+	entry := k.accounts.get(account)
 	entry.used = max(entry.used, today)
-	slot := 0
+	// Used last comes first; a new one pushes out the last.
+	news, end := true, min(int(entry.number), placesEach-1)
 	for i := range int(entry.number) {
 		if entry.at[i] == p {
-			news := entry.days[i] < today
-			entry.days[i] = max(entry.days[i], today)
-			return news
-		}
-		if entry.days[i] < entry.days[slot] {
-			slot = i
+			news, end = entry.days[i] < today, i
+			today = max(today, entry.days[i])
+			break
 		}
 	}
-	if entry.number < placesEach {
-		slot = int(entry.number)
+	if end == int(entry.number) {
 		entry.number++
 	}
-	entry.at[slot], entry.days[slot] = p, today
-	return true
+	copy(entry.at[1:end+1], entry.at[:end])
+	copy(entry.days[1:end+1], entry.days[:end])
+	entry.at[0], entry.days[0] = p, today
+	return news
 }
 
 // has reports whether anybody signed in to the account, and whether from there.
 func (k *known) has(account digest, p place) (familiar, here bool) {
-	entry, ok := k.accounts[account]
-	if !ok {
+	entry := k.accounts.find(account)
+	if entry == nil {
 		return false, false
 	}
 	for i := range int(entry.number) {
@@ -69,19 +62,4 @@ func (k *known) has(account digest, p place) (familiar, here bool) {
 		}
 	}
 	return true, false
-}
-
-// drop forgets the account among some that was longest not used.
-func (k *known) drop() {
-	var found digest
-	tried, lowest := 0, uint16(0)
-	for account, entry := range k.accounts {
-		if tried == 0 || entry.used < lowest {
-			found, lowest = account, entry.used
-		}
-		if tried++; tried == samples {
-			break
-		}
-	}
-	delete(k.accounts, found)
 }

@@ -9,16 +9,17 @@ import (
 
 // shared is what waits to be exchanged with the store.
 type shared struct {
-	dirty  map[key]struct{}    // counted here, not told yet
-	asked  map[key]struct{}    // somebody was judged by it
-	learn  map[string]struct{} // known networks, not told yet
-	looked map[string]uint32   // networks the store does not know either: when asked
+	dirty  map[key]struct{}     // counted here, not told yet
+	asked  map[key]uint8        // somebody was judged by it
+	learn  map[pair]struct{}    // known networks, not told yet
+	looked *table[pair, uint32] // networks the store does not know either: when asked
 	away   bool
 }
 
 const (
 	writesEach = 200   // counters told at each exchange
 	readsEach  = 2_000 // and asked about
+	asksEach   = 5     // exchanges in a row after an attempt
 	banEvery   = 5     // exchanges
 	sweepEvery = 3_600
 	// period is how long a known network is kept in the store, at least; twice that at
@@ -28,8 +29,8 @@ const (
 	lookAgain = 10
 )
 
-func newShared() shared {
-	return shared{dirty: map[key]struct{}{}, asked: map[key]struct{}{}, learn: map[string]struct{}{}, looked: map[string]uint32{}}
+func newShared(entries int) shared {
+	return shared{dirty: map[key]struct{}{}, asked: map[key]uint8{}, learn: map[pair]struct{}{}, looked: newTable[pair](entries, byAge)}
 }
 
 func (s *shared) changed(k key, limit int) {
@@ -40,19 +41,26 @@ func (s *shared) changed(k key, limit int) {
 
 func (s *shared) watch(k key) {
 	if len(s.asked) < readsEach {
-		s.asked[k] = struct{}{}
+		s.asked[k] = asksEach
 	}
 }
 
 func (s *shared) learned(account digest, p place, limit int) {
 	if len(s.learn) < limit {
-		s.learn[pairName(account, p)] = struct{}{}
+		s.learn[pairOf(account, p)] = struct{}{}
 	}
 }
 
-func pairName(account digest, p place) string {
-	return "k" + base64.RawURLEncoding.EncodeToString(append(account[:], p[:]...))
+// A pair is an account and a network that it is known from.
+type pair [24]byte
+
+func pairOf(account digest, p place) (both pair) {
+	copy(both[:], account[:])
+	copy(both[16:], p[:])
+	return both
 }
+
+func (p pair) name() string { return "k" + base64.RawURLEncoding.EncodeToString(p[:]) }
 
 func (k key) name() string { return "g" + base64.RawURLEncoding.EncodeToString(k[:]) }
 
@@ -116,16 +124,16 @@ func (t *Throttle) exchange(ctx context.Context) {
 func (t *Throttle) tellKnown(ctx context.Context) error {
 	for range writesEach {
 		t.mu.Lock()
-		name, ok := anyOf(t.share.learn)
+		learn, ok := anyOf(t.share.learn)
 		t.mu.Unlock()
 		if !ok {
 			return nil
 		}
-		if _, err := t.count(ctx, name, t.o.Now().Truncate(period).Add(2*period), 1); err != nil {
+		if _, err := t.count(ctx, learn.name(), t.o.Now().Truncate(period).Add(2*period), 1); err != nil {
 			return err
 		}
 		t.mu.Lock()
-		delete(t.share.learn, name)
+		delete(t.share.learn, learn)
 		t.mu.Unlock()
 	}
 	return nil
@@ -161,7 +169,7 @@ func (t *Throttle) tellCounts(ctx context.Context) error {
 			t.mu.Unlock()
 			return err
 		}
-		if entry, ok := t.counters.byKey[k]; ok && entry.number == number {
+		if entry := t.counters.find(k); entry != nil && entry.number == number {
 			entry.unsent -= min(entry.unsent, unsent)
 			entry.total = max(entry.total, uint32(min(max(total, 0), 1<<31)))
 		}
@@ -174,8 +182,8 @@ func (t *Throttle) tellCounts(ctx context.Context) error {
 func (t *Throttle) nextUnsent() (k key, number, unsent uint32) {
 	for k := range t.share.dirty {
 		delete(t.share.dirty, k)
-		entry, ok := t.counters.byKey[k]
-		if !ok || entry.unsent == 0 || entry.sum() < 2 && t.o.Rules[k[0]].Kind != Strangers || t.o.Rules[k[0]].Kind == Pair {
+		entry := t.counters.find(k)
+		if entry == nil || entry.unsent == 0 || entry.sum() < 2 && t.o.Rules[k[0]].Kind != Strangers || t.o.Rules[k[0]].Kind == Pair {
 			continue
 		}
 		return k, entry.number, entry.unsent
@@ -188,10 +196,15 @@ func (t *Throttle) askCounts(ctx context.Context) error {
 	now := t.o.Now()
 	t.mu.Lock()
 	byRule := map[byte][]key{}
-	for k := range t.share.asked {
+	for k, left := range t.share.asked {
 		byRule[k[0]] = append(byRule[k[0]], k)
+		// Where guesses are, others may be about to tell of theirs.
+		if entry := t.counters.find(k); left > 1 && entry != nil && entry.sum() > 1 {
+			t.share.asked[k] = left - 1
+		} else {
+			delete(t.share.asked, k)
+		}
 	}
-	clear(t.share.asked)
 	t.mu.Unlock()
 	for index, keys := range byRule {
 		rule := t.o.Rules[index]
@@ -228,11 +241,12 @@ func (t *Throttle) knownElsewhere(ctx context.Context, w who, now time.Time) boo
 	if t.o.Store == nil || !w.remote.IsValid() {
 		return false
 	}
-	name := pairName(w.account, w.home)
+	both := pairOf(w.account, w.home)
+	name := both.name()
 	second := uint32(now.Unix())
 	t.mu.Lock()
-	asked, before := t.share.looked[name]
-	skip := t.share.away || before && second-asked < lookAgain
+	asked := t.share.looked.find(both)
+	skip := t.share.away || asked != nil && second-*asked < lookAgain
 	t.mu.Unlock()
 	if skip {
 		return false
@@ -260,10 +274,7 @@ func (t *Throttle) knownElsewhere(ctx context.Context, w who, now time.Time) boo
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.share.looked) >= t.o.Entries {
-		delete(t.share.looked, oldest(t.share.looked))
-	}
-	t.share.looked[name] = second
+	*t.share.looked.get(both) = second
 	return false
 }
 

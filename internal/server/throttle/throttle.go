@@ -25,7 +25,6 @@ package throttle
 
 import (
 	"context"
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"log/slog"
@@ -134,8 +133,8 @@ type Throttle struct {
 	bans  atomic.Pointer[bans]
 
 	mu       sync.Mutex
-	counters *counters
-	mistakes map[digest]uint32 // minute of each wrong secret, see repeated
+	counters counters
+	mistakes *table[digest, uint32] // minute of each wrong secret, see repeated
 	known    *known
 	share    shared
 	looks    chan struct{} // second looks at once
@@ -147,9 +146,12 @@ type digest [16]byte
 // New makes a Throttle.
 func New(o Options) *Throttle {
 	o.fill()
+	// One length, whatever was given.
+	key := sha256.Sum256(o.Key)
+	o.Key = key[:]
 	t := &Throttle{
-		o: o, counters: newCounters(o.Entries), mistakes: map[digest]uint32{}, known: newKnown(o.Entries),
-		share: newShared(), looks: make(chan struct{}, 4),
+		o: o, counters: newCounters(o.Entries), mistakes: newTable[digest](o.Entries, byAge), known: newKnown(o.Entries),
+		share: newShared(o.Entries), looks: make(chan struct{}, 4),
 	}
 	t.lists.Store(&[]*List{})
 	t.bans.Store(&bans{})
@@ -266,13 +268,16 @@ func plainAccount(name string) string {
 	return name
 }
 
+// digest hashes behind the key. What comes out is cut in half, which leaves nothing to
+// extend: one hash does what HMAC needs two for, and this is the way of every attempt.
 func (t *Throttle) digest(kind, text string) (d digest) {
-	mac := hmac.New(sha256.New, t.o.Key)
-	mac.Write([]byte(kind))
-	mac.Write([]byte{0})
-	mac.Write([]byte(text))
-	var sum [sha256.Size]byte
-	copy(d[:], mac.Sum(sum[:0]))
+	var room [192]byte
+	in := append(room[:0], t.o.Key...)
+	in = append(in, kind...)
+	in = append(in, 0)
+	in = append(in, text...)
+	sum := sha256.Sum256(in)
+	copy(d[:], sum[:])
 	return d
 }
 
@@ -352,24 +357,8 @@ func (t *Throttle) repeated(w who, fingerprint string, now time.Time) bool {
 	}
 	d := t.digest("mistake", string(w.account[:])+fingerprint)
 	minute := uint32(now.Unix() / 60)
-	at, seen := t.mistakes[d]
-	if seen = seen && minute-at < uint32(repeatFor/time.Minute); !seen && len(t.mistakes) >= t.o.Entries {
-		delete(t.mistakes, oldest(t.mistakes))
-	}
-	t.mistakes[d] = minute
+	at := t.mistakes.find(d)
+	seen := at != nil && minute-*at < uint32(repeatFor/time.Minute)
+	*t.mistakes.get(d) = minute
 	return seen
-}
-
-// oldest picks the oldest of some entries: a map begins its rounds anywhere.
-func oldest[K comparable](m map[K]uint32) (found K) {
-	tried, age := 0, uint32(0)
-	for k, at := range m {
-		if tried == 0 || at < age {
-			found, age = k, at
-		}
-		if tried++; tried == samples {
-			break
-		}
-	}
-	return found
 }
