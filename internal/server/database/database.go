@@ -6,7 +6,7 @@
 //	letterlockd --> DB --> writer (one connection) --+--> letterlock.db (WAL) --> view file
 //	                  \--> readers ------------------+
 //	                  \--> pool of connections ---------> PostgreSQL, CockroachDB, …
-//	Dovecot, Postfix (driver = pgsql or sqlite) ----------> views, or the view file
+//	Dovecot, Postfix (driver = sqlite or pgsql) -------> the view file, or PostgreSQL's views
 //
 // One SQL text with $1…$n serves both engines. Every method is one transaction, or one
 // statement, inside a loop that tries again when the database asks for it; the isolation
@@ -50,7 +50,8 @@ type Options struct {
 	// Conns bounds the connections to PostgreSQL. Default: 16.
 	Conns int
 	// ViewFile is the SQLite file that Dovecot and Postfix read; empty: none. It holds
-	// what the views show and nothing else, so that they need no rights on the database.
+	// what the views show and nothing else, so that they need no rights on the database,
+	// and lies on the machine of the mail servers whatever the database is.
 	ViewFile string
 	// ViewMode is the mode of a view file that is made. Default: 0640.
 	ViewMode fs.FileMode

@@ -108,7 +108,10 @@ func sqliteCode(err error) int {
 
 func trouble(err error) Trouble {
 	var pg *pgconn.PgError
+	var known *Unavailable
 	switch {
+	case errors.As(err, &known):
+		return known.Trouble
 	case errors.As(err, &pg):
 		return pgTrouble(pg.Code)
 	case sqliteCode(err) != 0:

@@ -11,6 +11,7 @@ import (
 
 	"github.com/letterlock-mail/letterlock/internal/lab"
 	authtest "github.com/letterlock-mail/letterlock/internal/server/authserver/storetest"
+	"github.com/letterlock-mail/letterlock/internal/server/database"
 	"github.com/letterlock-mail/letterlock/internal/server/database/storetest"
 )
 
@@ -41,6 +42,17 @@ func TestPostgres(t *testing.T) {
 	})
 	t.Run("authserver", func(t *testing.T) {
 		authtest.Run(t, func(t *testing.T) authtest.Store { return open(t, newPlace(t, p), patient()) })
+	})
+	t.Run("races", func(t *testing.T) {
+		place := newPlace(t, p)
+		races(t, [2]*database.DB{open(t, place, patient()), open(t, place, patient())})
+	})
+	t.Run("starts at once", func(t *testing.T) { starts(t, newPlace(t, p)) })
+	t.Run("a killed process", func(t *testing.T) {
+		place := newPlace(t, p)
+		must(t, open(t, place, patient()).AddPerson(t.Context(), person("ann")))
+		acknowledged := killInMidLoad(t, place)
+		checkAcknowledged(t, open(t, place, patient()), acknowledged)
 	})
 	t.Run("backup to SQLite", func(t *testing.T) { restored(t, open(t, newPlace(t, p), patient()), openLite(t)) })
 	t.Run("backup from SQLite", func(t *testing.T) { restored(t, openLite(t), open(t, newPlace(t, p), patient())) })

@@ -41,11 +41,7 @@ func (db *DB) openSQLite(path string) error {
 			return err
 		}
 	}
-	db.engine = engine{
-		name: sqliteName,
-		words: strings.NewReplacer("{text}", "TEXT", "{now}",
-			"(CAST(strftime('%s', 'now') AS INTEGER) * 1000000)"),
-	}
+	db.engine = engine{name: sqliteName, words: sqliteWords()}
 	db.gate = make(chan struct{}, 1)
 	// FULL: a commit in WAL mode is synced before it is acknowledged. NORMAL: with the
 	// next one that is, or at a checkpoint.
@@ -54,6 +50,11 @@ func (db *DB) openSQLite(path string) error {
 	db.soft, errs[1] = openLite(path, "rw", 1, "_txlock", "immediate", "_sync", "NORMAL")
 	db.reads, errs[2] = openLite(path, "rw", max(4, runtime.NumCPU()), "_query_only", "1")
 	return errors.Join(errs[:]...)
+}
+
+// sqliteWords: strftime is known to the older SQLite that Dovecot may bring along.
+func sqliteWords() *strings.Replacer {
+	return strings.NewReplacer("{text}", "TEXT", "{now}", "(CAST(strftime('%s', 'now') AS INTEGER) * 1000000)")
 }
 
 // openLite opens a pool of connections to a file.

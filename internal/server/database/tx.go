@@ -11,6 +11,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 )
 
@@ -291,6 +293,11 @@ func ignoreDone(err error) error {
 
 func (db *DB) run(ctx context.Context, conn *sql.Conn, options *sql.TxOptions, do func(*tx) error) error {
 	inner, err := conn.BeginTx(ctx, options)
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == "0A000" {
+		// How a hot standby refuses a serializable transaction.
+		return &Unavailable{Op: "begin", Trouble: ReadOnly, Err: err}
+	}
 	if err != nil {
 		return err
 	}

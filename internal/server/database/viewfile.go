@@ -12,8 +12,11 @@ import (
 	"time"
 )
 
-// A viewFile is the SQLite file that Dovecot and Postfix read. Reading the database itself
-// would take the right to write its -shm file, and would show everything in it.
+// A viewFile is the SQLite file that Dovecot and Postfix read. Reading a SQLite database
+// itself would take the right to write its -shm file, and would show everything in it. With
+// PostgreSQL each instance can keep a file of its own: it answers while PostgreSQL is away,
+// and it stands beside a passdb of tokens, which crashes Dovecot 2.3.19 together with
+// driver = pgsql.
 //
 // The file is changed in place, by transactions: Dovecot's auth workers and Postfix keep it
 // open, and a file renamed over it would leave them reading the old one, revoked passwords
@@ -41,9 +44,6 @@ func viewTables() []table {
 }
 
 func (db *DB) openViewFile(ctx context.Context) error {
-	if db.gate == nil {
-		return errors.New("a view file belongs to a SQLite database; Dovecot and Postfix read PostgreSQL's views")
-	}
 	if db.o.ReadOnly {
 		return nil
 	}
@@ -87,9 +87,8 @@ func (v *viewFile) prepare(ctx context.Context, db *DB) error {
 				return err
 			}
 		}
-		// The text of the database's own view, which reads the same columns here.
-		var view string
-		if err := v.main.QueryRowContext(ctx, `SELECT sql FROM sqlite_master WHERE name = 'dovecot_passdb'`).Scan(&view); err != nil {
+		view, err := passdbView()
+		if err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS shown (generation BIGINT); DROP VIEW IF EXISTS dovecot_passdb; `+view); err != nil {
@@ -97,6 +96,21 @@ func (v *viewFile) prepare(ctx context.Context, db *DB) error {
 		}
 		return tx.Commit()
 	})
+}
+
+// passdbView is the text of the database's own view: it reads the same columns here.
+func passdbView() (string, error) {
+	text, err := migrations.ReadFile("migrations/0002_views.sql")
+	if err != nil {
+		return "", err
+	}
+	const begin = "CREATE VIEW dovecot_passdb AS"
+	_, view, _ := strings.Cut(string(text), begin)
+	view, _, found := strings.Cut(view, ";")
+	if !found {
+		return "", errors.New("no view dovecot_passdb in the migrations")
+	}
+	return sqliteWords().Replace(begin + view), nil
 }
 
 // SyncViews makes the view file show what the database holds now. Methods that change what
@@ -112,7 +126,7 @@ func (db *DB) SyncViews(ctx context.Context) error {
 	defer v.mu.Unlock()
 	return db.repeat(ctx, "update the view file", func(ctx context.Context) error {
 		// One snapshot of the database for all that is copied.
-		source, err := v.main.BeginTx(ctx, nil)
+		source, err := v.main.BeginTx(ctx, db.engine.reading)
 		if err != nil {
 			return err
 		}
