@@ -94,9 +94,7 @@ cd "$base/root"
 for tree; do tar -C "$tree" -c . | tar -x --keep-directory-symlink --no-overwrite-dir; done
 mount -t proc proc proc
 for dir in tmp var/tmp; do mount -t tmpfs -o mode=1777 room $dir; done
-for dir in run home etc/cron.d var/spool/cron/crontabs var/spool/cron/atjobs; do
-  [ ! -d $dir ] || { mode=$(stat -c %a $dir) owner=$(stat -c %u:%g $dir); mount -t tmpfs -o mode=$mode room $dir; chown $owner $dir; }
-done
+for dir in run home; do mount -t tmpfs -o mode=0755 room $dir; done
 mount -t tmpfs -o mode=0700 room root
 mount -t tmpfs -o mode=0755 room dev
 mknod -m 666 dev/null c 1 3; mknod -m 666 dev/zero c 1 5; mknod -m 666 dev/full c 1 7
@@ -105,7 +103,8 @@ mkdir dev/pts dev/shm
 mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts dev/pts
 ln -s pts/ptmx dev/ptmx; ln -s /proc/self/fd dev/fd
 mount -t tmpfs -o mode=1777 room dev/shm
-rm -f etc/crontab etc/mailname
+rm -f etc/crontab etc/cron.d/* var/spool/cron/crontabs/* var/spool/cron/atjobs/* etc/mailname
+echo "127.0.1.1 $(hostname) $(hostname -s)" >>etc/hosts
 exec chroot . bash -c 'cd /; echo ready '"$pid"'; while read -r _; do :; done'
 `
 
