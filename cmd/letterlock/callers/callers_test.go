@@ -3,9 +3,12 @@
 package callers
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/letterlock-mail/letterlock/internal/lab"
 )
 
 // TestCallers: each program's message lies in the mailboxes it meant, as it wrote it.
@@ -60,7 +63,7 @@ func (m *machine) check(p program, got []arrival) {
 		m.t.Errorf("%d messages came, want %d: %+v", len(got), len(p.wants), got)
 		return
 	}
-	ours := p.ours()
+	ours, got := p.ours(), slices.Clone(got)
 	for _, w := range p.wants {
 		i := slices.IndexFunc(got, func(a arrival) bool {
 			return a.mailbox == w.mailbox && strings.Contains(a.letter.subject(), w.subject)
@@ -75,5 +78,61 @@ func (m *machine) check(p program, got []arrival) {
 		if a.from != ours || !strings.Contains(from, ours) || !strings.Contains(from, w.name) || a.letter.get("To") != qualified(w.to) || !strings.Contains(a.letter.body, w.body) {
 			m.t.Errorf("want %+v of %s, got %+v", w, ours, a)
 		}
+	}
+}
+
+// TestDovecotSubmission: a sample of the same through Dovecot's submission server,
+// which relays to Postfix; and nobody in between records.
+func TestDovecotSubmission(t *testing.T) {
+	m := newMachine(t)
+	submission := lab.RunDovecot(t, m.mailOptions(fmt.Sprintf("127.0.0.1:%d", m.postfix.SMTP)))
+	for _, user := range []string{"root", "joe"} {
+		m.sh(user, fmt.Sprintf("sed -i 's/:%d/:%d/; s/= %d$/= %d/' ~/.config/letterlock/config.toml", m.postfix.Subs, submission.Subs, m.postfix.Subs, submission.Subs))
+	}
+	for _, p := range programs() {
+		if !p.sample {
+			continue
+		}
+		t.Run(p.name, func(t *testing.T) {
+			m := m.in(t)
+			m.run(p)
+			m.check(p, m.arrivals(len(p.wants)))
+			m.idle()
+		})
+	}
+	seen := strings.Join(submission.Log(), "\n")
+	if strings.Count(seen, "submission-login: Login: user=<alice@try.test>") == 0 {
+		t.Errorf("Dovecot's submission server saw nobody:\n%s", seen)
+	}
+}
+
+// TestDeadToken: the grant is revoked while programs call. Each hears 0, its message
+// waits, and goes after the sign-in; nothing is lost and nothing comes twice.
+func TestDeadToken(t *testing.T) {
+	m := newMachine(t)
+	if out := m.sh("root", "letterlock token machine --for imap 2>&1 && echo given; true"); strings.Contains(out, "given") {
+		t.Errorf("the right to send reads: %s", out)
+	}
+	if _, err := m.op.Revoke(within(t), lab.Alice().Email); err != nil {
+		t.Fatal(err)
+	}
+	var wants []want
+	for _, p := range programs() {
+		if !p.sample || p.ours() != lab.Alice().Email {
+			continue
+		}
+		m.run(p) // a script of a program that ends with another code than 0 fails the test
+		wants = append(wants, p.wants...)
+	}
+	m.sh("root", `for i in $(seq 600); do mailq | grep -q 'held' && exit 0; read -rt 0.1 <> <(:) || true; done; letterlock queue list; exit 1`)
+	if early := m.fresh(); len(early) > 0 {
+		t.Errorf("these came without a right: %+v", early)
+	}
+	m.signIn("root", "/root", lab.Alice())
+	got := m.arrivals(len(wants))
+	m.check(program{wants: wants}, got)
+	m.idle()
+	if more := m.fresh(); len(more) > 0 {
+		t.Errorf("these came too: %+v", more)
 	}
 }

@@ -132,7 +132,7 @@ func (c call) differences(got letter, ours string) []string {
 	}
 	// mail: the header is of its making.
 	var out []string
-	if got.body != c.stdin {
+	if strings.TrimSuffix(got.body, "\n") != strings.TrimSuffix(c.stdin, "\n") {
 		out = append(out, fmt.Sprintf("the text was %q and is %q", c.stdin, got.body))
 	}
 	if at := slices.Index(c.args, "-s"); at > 0 && got.subject() != c.args[at+1] {

@@ -21,7 +21,7 @@ import (
 )
 
 // patience bounds whatever a test waits for; the machine may be busy.
-const patience = 2 * time.Minute
+const patience = 20 * time.Second
 
 func within(t testing.TB) context.Context {
 	t.Helper()
@@ -73,6 +73,8 @@ func newMachine(t testing.TB) *machine {
 	}
 	m.write("/etc/letterlock/ca.pem", string(authority), 0o644)
 	m.write("/etc/aliases", "postmaster: root\nwebmaster: carol@try.test\nteam: carol@try.test, dave@try.test\n", 0o644)
+	// sudo asks for a password before it says no, and for a terminal to ask at.
+	m.write("/etc/sudoers.d/lab", "Defaults:joe !authenticate\n", 0o440)
 	m.install()
 	m.signIn("root", "/root", lab.Alice())
 	m.signIn("joe", "/home/joe", lab.Bob())
