@@ -61,7 +61,7 @@ func schedulers() []program {
 		}, {
 			name: "sudo", user: "joe", args: "-t",
 			script: `sudo -n id && exit 1 || true`,
-			wants:  []want{{"ops", "joe", "*** SECURITY information for box.try.test ***", "root", "joe : user NOT in sudoers"}},
+			wants:  []want{{"ops", "", "*** SECURITY information for box.try.test ***", "root", "joe : user NOT in sudoers"}},
 		}, {
 			// A report of a service over files that are there.
 			name: "logwatch", args: "-t", sample: true,
@@ -99,6 +99,10 @@ func mailers() []program {
 			script: `printf 'data\0' >file.bin; echo 'text ü' | mutt -n -F /dev/null -e 'set dsn_notify=failure,delay dsn_return=hdrs' -s 'by mutt' -a file.bin -b blind@try.test -- carol@try.test`,
 			wants:  []want{{"blind", "", "by mutt", "carol@try.test", "file.bin"}, {"carol", "", "by mutt", "carol@try.test", "file.bin"}},
 		}, {
+			name: "neomutt", args: "-oem -oi -f alice@try.test -- carol@try.test",
+			script: `echo text | neomutt -n -F /dev/null -e 'set from=alice@try.test use_envelope_from=yes' -s 'by neomutt' -- carol@try.test`,
+			wants:  []want{{"carol", "", "by neomutt", "carol@try.test", "text\n"}},
+		}, {
 			name: "git send-email", args: "-i carol@try.test dave@try.test", sample: true,
 			script: `rm -rf work; git init -q work; cd work; git config user.name 'Jörg Git'; git config user.email alice@try.test; echo x >f; git add f; git commit -qm 'add f'
 				git send-email --quiet --confirm=never --suppress-cc=all --to=carol@try.test --cc=dave@try.test -1`,
@@ -133,6 +137,29 @@ func watchers() []program {
 			name: "smartd", args: "-s SMART error (EmailTest) detected on host: box root", sample: true,
 			script: smartd("root", "") + `/usr/share/smartmontools/smartd_warning.sh`,
 			wants:  []want{{"ops", "root", "SMART error (EmailTest) detected on host: box", "root", "TEST EMAIL from smartd for device: /dev/sda"}},
+		}, {
+			// There is no md driver here for mdadm --monitor --test: this is the command
+			// that it gives to popen (it can be read in the binary), and what it writes.
+			name: "mdadm", args: "-t", sample: true,
+			script: `strings -n 8 /sbin/mdadm | grep -qx '/usr/sbin/sendmail -t' && env -i sh -c '/usr/sbin/sendmail -t' <<'END'
+From: mdadm monitoring <root@box.try.test>
+To: root
+Subject: TestMessage event on /dev/md0:box.try.test
+
+This is an automatically generated mail message from mdadm
+running on box.try.test
+
+A TestMessage event had been detected on md device /dev/md0.
+
+Faithfully yours, etc.
+
+P.S. The /proc/mdstat file currently contains the following:
+
+Personalities : [raid1]
+md0 : active raid1 sdb1[1] sda1[0]
+      1047552 blocks [2/2] [UU]
+END`,
+			wants: []want{{"ops", "mdadm monitoring", "TestMessage event on /dev/md0", "root", "Faithfully yours, etc.\n"}},
 		}, {
 			// The same with -M exec /usr/share/smartmontools/smartd-runner, Debian's default.
 			name: "smartd-runner", args: "-s SMART error (CurrentPendingSector)",
