@@ -91,7 +91,7 @@ func differences(wrote, got letter, ours string) []string {
 	case !strings.Contains(author, shownName(written)):
 		out = append(out, fmt.Sprintf("From was %q and is %q", written, author))
 	}
-	wrote.take("Bcc", "Resent-Bcc", "Return-Path", "Content-Length") // the last is Postfix's doing: message_drop_headers
+	wrote.take("Bcc", "Resent-Bcc", "Return-Path")
 	for i, f := range wrote.fields {
 		if f.name == "To" || f.name == "Cc" {
 			wrote.fields[i].value = " " + qualified(strings.TrimSpace(f.value))

@@ -63,7 +63,9 @@ func newMachine(t testing.TB) *machine {
 		CA: m.ca, Dovecot: m.dovecot, Mailboxes: mailboxes(),
 		// As providers have it: nobody sends as somebody else.
 		Main: "smtpd_sender_login_maps = inline:{{alice@try.test=alice@try.test} {bob@try.test=bob@try.test}}\n" +
-			"smtpd_sender_restrictions = reject_sender_login_mismatch\n",
+			"smtpd_sender_restrictions = reject_sender_login_mismatch\n" +
+			// It would take out a Bcc that we forgot.
+			"message_drop_headers = return-path\n",
 	})
 	m.room = lab.RunRoom(t, lab.RoomOptions{Host: "box.try.test", Unpacked: []string{"bsd-mailx", "mdadm"}})
 	m.sh("root", "groupadd joe && useradd -g joe -m -s /bin/sh -c 'Joe Übel,,,' joe && mkdir /etc/letterlock")
