@@ -85,7 +85,9 @@ func (m *machine) check(p program, got []arrival) {
 // which relays to Postfix; and nobody in between records.
 func TestDovecotSubmission(t *testing.T) {
 	m := newMachine(t)
-	submission := lab.RunDovecot(t, m.mailOptions(fmt.Sprintf("127.0.0.1:%d", m.postfix.SMTP)))
+	options := m.mailOptions(fmt.Sprintf("127.0.0.1:%d", m.postfix.SMTP))
+	options.Mechanisms = "xoauth2" // Postfix's takes OAUTHBEARER
+	submission := lab.RunDovecot(t, options)
 	for _, user := range []string{"root", "joe"} {
 		m.sh(user, fmt.Sprintf("sed -i 's/:%d/:%d/; s/= %d$/= %d/' ~/.config/letterlock/config.toml", m.postfix.Subs, submission.Subs, m.postfix.Subs, submission.Subs))
 	}

@@ -44,8 +44,9 @@ func schedulers() []program {
 			after:  `kill $(cat /run/crond.pid); while pgrep -x cron >/dev/null; do :; done; rm -f /etc/crontab /run/crond.reboot`,
 			wants:  []want{{"ops", "Cron Daemon", `Cron <root@box> printf`, "root", "Grüße\n.\nafter the dot\n"}},
 		}, {
+			// The daemon has root's HOME here, as in a container, and so has its sendmail.
 			name: "cron, a user's crontab", as: "joe", args: "-FCronDaemon -i -B8BITMIME -oem carol@try.test",
-			script: `printf 'MAILTO=carol@try.test\n@reboot echo of joe; echo trouble >&2\n' | crontab -u joe -; env -i PATH=$PATH cron`,
+			script: `printf 'MAILTO=carol@try.test\n@reboot echo of joe; echo trouble >&2\n' | crontab -u joe -; env -i HOME=/root PATH=$PATH cron`,
 			after:  `kill $(cat /run/crond.pid); while pgrep -x cron >/dev/null; do :; done; crontab -u joe -r; rm -f /run/crond.reboot`,
 			wants:  []want{{"carol", "Cron Daemon", "Cron <joe@box> echo of joe", "carol@try.test", "of joe\ntrouble\n"}},
 		}, {
@@ -85,6 +86,12 @@ func mailers() []program {
 				{"blind", "", "headers", "dave@try.test", "text\n"}, {"carol", "", "headers", "dave@try.test", "text\n"}, {"dave", "", "headers", "dave@try.test", "text\n"},
 			},
 		}, {
+			name: "mail with attachments", args: "-A data.bin", sample: true,
+			script: `printf 'one\0two' >data.bin; echo text | mail -s attached -A data.bin -a data.bin team`,
+			wants: []want{
+				{"carol", "", "attached", "team", "b25lAHR3bw=="}, {"dave", "", "attached", "team", "b25lAHR3bw=="},
+			},
+		}, {
 			name: "bsd-mailx", args: "-i -t",
 			script: `echo 'body ä' | bsd-mailx -s 'by bsd-mailx' -b blind@try.test team`,
 			wants: []want{
@@ -102,6 +109,19 @@ func mailers() []program {
 			name: "neomutt", args: "-oem -oi -f alice@try.test -- carol@try.test",
 			script: `echo text | neomutt -n -F /dev/null -e 'set from=alice@try.test use_envelope_from=yes' -s 'by neomutt' -- carol@try.test`,
 			wants:  []want{{"carol", "", "by neomutt", "carol@try.test", "text\n"}},
+		}, {
+			name: "Emacs", args: "-oi -oep -odi -t",
+			script: `cat >message.eml <<'END'
+From: alice@try.test
+To: carol@try.test
+Subject: by Emacs
+--text follows this line--
+text ü
+.
+end
+END
+				emacs --batch -l message -l sendmail --eval '(progn (setq user-mail-address "alice@try.test" send-mail-function (quote sendmail-send-it) message-send-mail-function (quote sendmail-send-it)) (find-file "message.eml") (message-mode) (message-send))'`,
+			wants: []want{{"carol", "", "by Emacs", "carol@try.test", ""}},
 		}, {
 			name: "git send-email", args: "-i carol@try.test dave@try.test", sample: true,
 			script: `rm -rf work; git init -q work; cd work; git config user.name 'Jörg Git'; git config user.email alice@try.test; echo x >f; git add f; git commit -qm 'add f'

@@ -130,8 +130,15 @@ func (c call) differences(got letter, ours string) []string {
 	if strings.HasSuffix(c.args[0], "sendmail") {
 		return differences(readLetter(c.stdin), got.clone(), ours)
 	}
-	// mail: the header is of its making.
+	// mail: the header is of its making, and so are the parts where there are files.
 	var out []string
+	if file := slices.Index(c.args, "-A"); file > 0 {
+		text, files := "\n\n"+c.stdin+"\n--", strings.Count(got.body, "Content-Disposition: attachment; filename="+c.args[file+1]+"\n")
+		if !strings.Contains(got.body, text) || files != 2 {
+			out = append(out, "the text and two attachments are not in "+got.body)
+		}
+		return out
+	}
 	if strings.TrimSuffix(got.body, "\n") != strings.TrimSuffix(c.stdin, "\n") {
 		out = append(out, fmt.Sprintf("the text was %q and is %q", c.stdin, got.body))
 	}
