@@ -122,6 +122,7 @@ func TestDeadToken(t *testing.T) {
 	if out := m.sh("root", "letterlock token machine --for imap 2>&1 && echo given; true"); strings.Contains(out, "given") {
 		t.Errorf("the right to send reads: %s", out)
 	}
+	m.record()
 	if _, err := m.op.Revoke(within(t), lab.Alice().Email); err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +131,12 @@ func TestDeadToken(t *testing.T) {
 		if !p.sample || p.ours() != lab.Alice().Email {
 			continue
 		}
-		m.run(p) // a script of a program that ends with another code than 0 fails the test
+		m.run(p)
+		for _, c := range m.calls(1) {
+			if c.status != "0" {
+				t.Errorf("%q ended with %s", c.args, c.status)
+			}
+		}
 		wants = append(wants, p.wants...)
 	}
 	m.sh("root", `for i in $(seq 600); do mailq | grep -q 'held' && exit 0; read -rt 0.1 <> <(:) || true; done; letterlock queue list; exit 1`)

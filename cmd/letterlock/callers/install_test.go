@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/letterlock-mail/letterlock/internal/lab"
 )
 
 // TestInstall: make puts every name in place below DESTDIR, replaces nobody's file,
@@ -65,6 +67,26 @@ func TestInstall(t *testing.T) {
 		if left := files(t, root); len(left) != 1 || left[0] != foreign {
 			t.Errorf("left behind, or taken away: %v", left)
 		}
+	}
+}
+
+// TestTakenBack: after the way in over other packages' files, and the way out again as
+// docs/sendmail.md has it, these are what they were.
+func TestTakenBack(t *testing.T) {
+	m := &machine{t: t, room: lab.RunRoom(t, lab.RoomOptions{Unpacked: []string{"bsd-mailx"}})}
+	m.sh("root", "rm -f /usr/bin/mail /usr/bin/mailx") // of the machine outside, if it has any
+	before := m.sh("root", "ls -l /usr/sbin/sendmail /usr/lib/sendmail /usr/bin/mailq /usr/bin/newaliases")
+	m.install()
+	if same := m.sh("root", "ls -l /usr/sbin/sendmail /usr/lib/sendmail /usr/bin/mailq /usr/bin/newaliases"); same == before {
+		t.Fatalf("nothing was put in place:\n%s", same)
+	}
+	m.sh("root", m.make()+"uninstall-sendmail uninstall\n"+
+		"for name in /usr/sbin/sendmail /usr/lib/sendmail /usr/bin/mailq /usr/bin/newaliases; do dpkg-divert --quiet --rename --remove $name; done")
+	if after := m.sh("root", "ls -l /usr/sbin/sendmail /usr/lib/sendmail /usr/bin/mailq /usr/bin/newaliases"); after != before {
+		t.Errorf("before:\n%safter:\n%s", before, after)
+	}
+	if left := m.sh("root", "find /usr/local /usr/bin/ /usr/sbin/ /usr/lib/sendmail -lname '*letterlock*' -o -name '*letterlock*'; dpkg-divert --list '*sendmail*'; dpkg-divert --list '*mailq*'"); left != "" {
+		t.Errorf("left behind:\n%s", left)
 	}
 }
 

@@ -48,12 +48,6 @@ func (m *machine) record() {
 	m.sh("root", "mv /usr/local/bin/letterlock.new /usr/local/bin/letterlock")
 }
 
-// stopRecording puts the real binary back.
-func (m *machine) stopRecording() {
-	m.t.Helper()
-	m.sh("root", "mv /usr/local/libexec/letterlock /usr/local/bin/letterlock && rm -rf /record")
-}
-
 // calls waits until n calls have ended that were not asked for before, and returns
 // them in the order in which they began.
 func (m *machine) calls(n int) []call {

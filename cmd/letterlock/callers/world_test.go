@@ -89,20 +89,18 @@ func (m *machine) mailOptions(relay string) lab.DovecotOptions {
 	return lab.DovecotOptions{CA: m.ca, Introspection: m.op.IntrospectionURL(), Scope: "smtp", Relay: relay}
 }
 
+const listNames = "ls -l /usr/sbin/sendmail /usr/lib/sendmail /usr/bin/mail /usr/bin/mailx /usr/bin/mailq /usr/bin/newaliases"
+
 // install is what an administrator does: make install, and what make install-sendmail
 // then asks for, because Postfix's and bsd-mailx's files are there.
 func (m *machine) install() {
 	m.t.Helper()
-	source, err := filepath.Abs("../../..")
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	make := "make -s -C " + source + " -o build "
+	make := m.make()
 	m.sh("root", make+"install")
 	m.sh("root", "update-alternatives --quiet --install /usr/bin/mailx mailx /usr/bin/bsd-mailx 50 --slave /usr/bin/mail mail /usr/bin/bsd-mailx")
-	before := m.sh("root", "ls -l /usr/sbin/sendmail /usr/lib/sendmail /usr/bin/mail /usr/bin/mailx /usr/bin/mailq /usr/bin/newaliases")
+	before := m.sh("root", listNames)
 	said := m.sh("root", make+"install-sendmail 2>&1 && echo replaced; true")
-	if after := m.sh("root", "ls -l /usr/sbin/sendmail /usr/lib/sendmail /usr/bin/mail /usr/bin/mailx /usr/bin/mailq /usr/bin/newaliases"); after != before || strings.Contains(said, "replaced") {
+	if after := m.sh("root", listNames); after != before || strings.Contains(said, "replaced") {
 		m.t.Fatalf("another package's files were replaced:\n%s%s", said, after)
 	}
 	advised := 0
@@ -115,7 +113,16 @@ func (m *machine) install() {
 	if advised != 6 {
 		m.t.Fatalf("six names are taken, and the advice is\n%s", said)
 	}
-	m.sh("root", make+"install-sendmail && mandb -q /usr/local/share/man 2>/dev/null; readlink -f /usr/bin/mail /usr/bin/mailx /usr/sbin/sendmail /usr/lib/sendmail | grep -c '^/usr/local/bin/letterlock$' | grep -x 4")
+	m.sh("root", make+"install-sendmail; readlink -f /usr/bin/mail /usr/bin/mailx /usr/sbin/sendmail /usr/lib/sendmail | grep -c '^/usr/local/bin/letterlock$' | grep -x 4")
+}
+
+// make is the command in the room, with what was built outside.
+func (m *machine) make() string {
+	source, err := filepath.Abs("../../..")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return "make -s -C " + source + " -o build "
 }
 
 // The environment of a login; daemons have less.
