@@ -74,6 +74,11 @@ func newMachine(t testing.TB) *machine {
 		t.Fatal(err)
 	}
 	m.write("/etc/letterlock/ca.pem", string(authority), 0o644)
+	disk, err := os.ReadFile("testdata/disk.c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.write("/root/disk.c", string(disk), 0o644)
 	m.write("/etc/aliases", "postmaster: root\nwebmaster: carol@try.test\nteam: carol@try.test, dave@try.test\n", 0o644)
 	// sudo asks for a password before it says no, and for a terminal to ask at.
 	m.write("/etc/sudoers.d/lab", "Defaults:joe !authenticate\n", 0o440)
