@@ -8,12 +8,13 @@ GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unreleased)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 PREFIX   ?= /usr/local
+BINARY   := $(PREFIX)/bin/letterlock
 FUZZTIME ?= 30s
 TRY      ?=
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build try quick check test lab-install cross race lab long fuzz bench live generate install uninstall clean
+.PHONY: build try quick check test lab-install cross race lab long fuzz bench live generate install uninstall install-sendmail uninstall-sendmail clean
 
 build:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/letterlock
@@ -67,12 +68,37 @@ live: build
 generate: build
 	bin/letterlock gen-docs docs
 
+# The names that programs call: below PREFIX, and where Debian's policy wants them.
+NAMES    := $(addprefix $(PREFIX)/,sbin/sendmail lib/sendmail bin/mailq bin/newaliases bin/mailx bin/mail bin/mutt_oauth2.py)
+SENDMAIL := /usr/sbin/sendmail /usr/lib/sendmail /usr/bin/mailq /usr/bin/newaliases /usr/bin/mailx /usr/bin/mail
+SHARE    := $(DESTDIR)$(PREFIX)/share
+UNITS    := $(DESTDIR)$(PREFIX)/lib/systemd
+
 install: build
-	install -D -m 0755 bin/letterlock $(DESTDIR)$(PREFIX)/bin/letterlock
-	for page in docs/man/*.[15]; do install -D -m 0644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; done
-	install -D -m 0644 docs/completion/letterlock.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/letterlock
-	install -D -m 0644 docs/completion/_letterlock $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_letterlock
-	install -D -m 0644 docs/completion/letterlock.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/letterlock.fish
+	dist/names check $(BINARY) '$(DESTDIR)' $(NAMES)
+	install -D -m 0755 bin/letterlock $(DESTDIR)$(BINARY)
+	dist/names install $(BINARY) '$(DESTDIR)' $(NAMES)
+	for page in docs/man/*.[15]; do install -D -m 0644 $$page $(SHARE)/man/man$${page##*.}/$${page##*/} || exit 1; done
+	install -D -m 0644 docs/completion/letterlock.bash $(SHARE)/bash-completion/completions/letterlock
+	install -D -m 0644 docs/completion/_letterlock $(SHARE)/zsh/site-functions/_letterlock
+	install -D -m 0644 docs/completion/letterlock.fish $(SHARE)/fish/vendor_completions.d/letterlock.fish
+	cd dist/systemd && for unit in */*; do install -D -m 0644 $$unit $(abspath $(UNITS))/$$unit || exit 1; done
+
+uninstall:
+	dist/names uninstall $(BINARY) '$(DESTDIR)' $(NAMES)
+	rm -f $(DESTDIR)$(BINARY)
+	for page in docs/man/*.[15]; do rm -f $(SHARE)/man/man$${page##*.}/$${page##*/}; done
+	rm -f $(SHARE)/bash-completion/completions/letterlock $(SHARE)/zsh/site-functions/_letterlock $(SHARE)/fish/vendor_completions.d/letterlock.fish
+	cd dist/systemd && for unit in */*; do rm -f $(abspath $(UNITS))/$$unit; done
+
+# In place of the system's sendmail and mail. It replaces no file of a package: it
+# stops and prints the dpkg-divert that moves it aside.
+install-sendmail:
+	@test -x $(DESTDIR)$(BINARY) || { echo 'make install first: $(BINARY) is not there'; exit 1; }
+	dist/names install $(BINARY) '$(DESTDIR)' $(SENDMAIL)
+
+uninstall-sendmail:
+	dist/names uninstall $(BINARY) '$(DESTDIR)' $(SENDMAIL)
 
 clean:
 	rm -rf bin .lab

@@ -7,6 +7,9 @@
 //	     |                | introspection
 //	     +--> IMAP, SMTP -+   Dovecot and Postfix when installed, else built in
 //
+// The person signs in once; the second right, which only sends (line 4), is asked for
+// and clicked by the program.
+//
 // `make try` waits for a person to click; -once clicks by itself and fails when any
 // line fails. No line is printed that was not tested just before. It is never
 // installed, and the only program that links both wings.

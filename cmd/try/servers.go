@@ -29,6 +29,8 @@ type mailServers interface {
 	ends() []mailEnd
 	flags() []string // of `letterlock login`
 	name() string    // what answered
+	// inbox are the messages that have come for an address so far.
+	inbox(address string) ([][]byte, error)
 	stop()
 }
 
@@ -56,6 +58,7 @@ func startServers(ctx context.Context, which string, ca *lab.CA, at *site) (mail
 type pair struct {
 	imap, smtp provider.MailServer
 	title      string
+	letters    func(address string) ([][]byte, error)
 	stops      []func()
 }
 
@@ -70,6 +73,8 @@ func (p *pair) flags() []string {
 }
 
 func (p *pair) name() string { return p.title }
+
+func (p *pair) inbox(address string) ([][]byte, error) { return p.letters(address) }
 
 func (p *pair) stop() {
 	for i := len(p.stops) - 1; i >= 0; i-- {
@@ -93,7 +98,9 @@ func startBuiltin(ca *lab.CA, at *site) (mailServers, error) {
 	end := func(port int) provider.MailServer {
 		return provider.MailServer{Host: "127.0.0.1", Port: port, Security: provider.ImplicitTLS}
 	}
-	return &pair{imap: end(servers.IMAP.Port), smtp: end(servers.SMTP.Port), title: servers.Name(), stops: []func(){servers.Stop}}, nil
+	return &pair{imap: end(servers.IMAP.Port), smtp: end(servers.SMTP.Port), title: servers.Name(), stops: []func(){servers.Stop},
+		letters: func(address string) ([][]byte, error) { return servers.Delivered(address), nil },
+	}, nil
 }
 
 // startReal starts Dovecot, and Postfix for submission where it can: Postfix needs
@@ -104,24 +111,47 @@ func startReal(ctx context.Context, ca *lab.CA, at *site) (mailServers, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start relay: %w", err)
 	}
-	dovecot, err := lab.StartDovecot(ctx, lab.DovecotOptions{
+	// One reads and one sends, because Dovecot 2.3 wants the same scope of every protocol.
+	options := lab.DovecotOptions{
 		Relay: relay.Addr(),
 		CA:    ca, Introspection: at.introspectionURL(), ClientID: resourceServer, ClientSecret: at.secret.Reveal(),
-		NameClaim: "username", Scope: authserver.ScopeMail, OpenIDConfiguration: at.url + "/.well-known/openid-configuration",
-	})
+		NameClaim: "username", OpenIDConfiguration: at.url + "/.well-known/openid-configuration",
+	}
+	p := &pair{stops: []func(){relay.Stop}}
+	start := func(scope string) (*lab.Dovecot, error) {
+		options.Scope = scope
+		dovecot, err := lab.StartDovecot(ctx, options)
+		if err != nil {
+			p.stop()
+			return nil, err
+		}
+		p.stops = append(p.stops, dovecot.Stop)
+		return dovecot, nil
+	}
+	reads, err := start(authserver.ScopeIMAP)
 	if err != nil {
-		relay.Stop()
 		return nil, err
 	}
-	p := &pair{
-		imap:  provider.MailServer{Host: "127.0.0.1", Port: dovecot.IMAPS, Security: provider.ImplicitTLS},
-		smtp:  provider.MailServer{Host: "127.0.0.1", Port: dovecot.Subs, Security: provider.ImplicitTLS},
-		title: "Dovecot " + majorMinor(dovecot.Version), stops: []func(){relay.Stop, dovecot.Stop},
+	sends, err := start(authserver.ScopeSMTP)
+	if err != nil {
+		return nil, err
+	}
+	p.imap = provider.MailServer{Host: "127.0.0.1", Port: reads.IMAPS, Security: provider.ImplicitTLS}
+	p.smtp = provider.MailServer{Host: "127.0.0.1", Port: sends.Subs, Security: provider.ImplicitTLS}
+	p.title = "Dovecot " + majorMinor(reads.Version)
+	// Dovecot's submission server delivers nothing: where it relays to is the end.
+	p.letters = func(string) (all [][]byte, err error) {
+		for _, m := range relay.Messages() {
+			all = append(all, m.Data)
+		}
+		return all, nil
 	}
 	if os.Geteuid() != 0 {
 		return p, nil
 	}
-	postfix, err := lab.StartPostfix(ctx, lab.PostfixOptions{CA: ca, Dovecot: dovecot, Mailboxes: []string{address}})
+	postfix, err := lab.StartPostfix(ctx, lab.PostfixOptions{
+		CA: ca, Dovecot: reads, SASLPath: fmt.Sprintf("inet:127.0.0.1:%d", sends.AuthPort), Mailboxes: []string{address},
+	})
 	var missing *lab.Missing
 	switch {
 	case errors.As(err, &missing):
@@ -130,7 +160,7 @@ func startReal(ctx context.Context, ca *lab.CA, at *site) (mailServers, error) {
 		p.stop()
 		return nil, err
 	}
-	p.smtp.Port, p.title = postfix.Subs, p.title+", Postfix "+majorMinor(postfix.Version)
+	p.smtp.Port, p.title, p.letters = postfix.Subs, p.title+", Postfix "+majorMinor(postfix.Version), reads.Inbox
 	p.stops = append(p.stops, postfix.Stop)
 	return p, nil
 }

@@ -103,6 +103,9 @@ func (s *story) tell(ctx context.Context) error {
 	if err := s.mail(ctx); err != nil {
 		return err
 	}
+	if err := s.cronMail(ctx); err != nil {
+		return err
+	}
 	if err := s.noPasswords(ctx); err != nil {
 		return err
 	}

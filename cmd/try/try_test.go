@@ -49,6 +49,7 @@ func once(t *testing.T, program string) {
 	want := regexp.MustCompile(`\A1 Sign in      http://127\.0\.0\.1:\d+  signed in as you@try\.test
 2 Token        mutt's command prints llat_…  valid (59|60) min, on disk only encrypted
 3 IMAP, SMTP   XOAUTH2 ok, OAUTHBEARER ok \(built-in servers\)
+4 Cron mail    sendmail: delivered; the same right reading mail: REFUSED
 Passwords stored: none\.
 Your own mail:  letterlock register google && letterlock login you@gmail\.com
 \z`)

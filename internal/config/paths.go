@@ -2,6 +2,8 @@ package config
 
 import (
 	"errors"
+	"io/fs"
+	"os"
 	"os/user"
 	"path/filepath"
 )
@@ -41,11 +43,18 @@ func UserPaths(getenv func(string) string) (Paths, error) {
 }
 
 func homeFolder(getenv func(string) string) (string, error) {
-	if home := getenv("HOME"); filepath.IsAbs(home) {
+	if home := getenv("HOME"); filepath.IsAbs(home) && !closed(home) {
 		return home, nil
 	}
 	if me, err := user.Current(); err == nil && filepath.IsAbs(me.HomeDir) {
 		return me.HomeDir, nil
 	}
-	return "", errors.New("there is no home folder: HOME is not set and the user database names none")
+	return "", errors.New("there is no home folder: HOME is not set or closed to us, and the user database names none")
+}
+
+// closed says that we may not look into a folder. A daemon that becomes another user
+// may keep root's HOME, as cron does in a container: its user's own is meant.
+func closed(home string) bool {
+	_, err := os.Stat(home + string(filepath.Separator) + ".")
+	return errors.Is(err, fs.ErrPermission)
 }

@@ -55,6 +55,11 @@ func rooms() map[string]room {
 		"cmd/letterlock/e2e": {layer: lab, wing: client},
 		"cmd/letterlockd":    {layer: main, wing: server},
 		"cmd/try":            {layer: main, wing: both},
+		"":                       {layer: public, wing: client, also: []string{"internal/config"}},
+		"cmd/letterlock":         {layer: main, wing: client},
+		"cmd/letterlock/callers": {layer: lab, wing: client},
+		"cmd/letterlock/e2e":     {layer: lab, wing: client},
+		"cmd/try":                {layer: main, wing: both},
 
 		"internal/atomicfile": {layer: leaf},
 		"internal/cli":        {layer: leaf},

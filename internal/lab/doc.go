@@ -18,6 +18,9 @@
 //	   |      +--> Sink <------------------------+   | SASL
 //	   +---------------------------------------------+
 //
+// StartRoom makes a private root in which programs that would be in the way
+// here are installed and run: a machine in the machine.
+//
 // Every Start function returns an error and a value with Stop; the Run
 // functions of tb.go wrap them for tests. A program that is not installed is an
 // error that names its Debian package (Missing), never a skipped test.

@@ -62,6 +62,8 @@ type OPOptions struct {
 	TokenBits int
 	// KeepRefreshToken turns rotation off.
 	KeepRefreshToken bool
+	// SendScope adds a scope smtp, for a right that can do nothing but send.
+	SendScope bool
 	// Registration turns dynamic client registration (RFC 7591) on.
 	Registration bool
 }
@@ -161,6 +163,10 @@ func (o OPOptions) json() (string, error) {
 	}
 	if o.DeviceTTL > 0 {
 		cfg["device_ttl"] = int(o.DeviceTTL.Seconds())
+	}
+	cfg["scopes"] = []string{"openid", "offline_access", "email", "mail"}
+	if o.SendScope {
+		cfg["scopes"] = append(cfg["scopes"].([]string), "smtp")
 	}
 	if o.TokenBits > 0 {
 		cfg["token_bits"] = o.TokenBits

@@ -3,6 +3,7 @@ package trymail
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -15,9 +16,12 @@ import (
 type mailboxes struct {
 	mu    sync.Mutex
 	users map[string]*imapmemserver.User
+	sent  map[string][][]byte // by address: what was delivered; go-imap's users give nothing back
 }
 
-func newMailboxes() *mailboxes { return &mailboxes{users: map[string]*imapmemserver.User{}} }
+func newMailboxes() *mailboxes {
+	return &mailboxes{users: map[string]*imapmemserver.User{}, sent: map[string][][]byte{}}
+}
 
 func (m *mailboxes) of(address string) *imapmemserver.User {
 	m.mu.Lock()
@@ -34,9 +38,21 @@ func (m *mailboxes) of(address string) *imapmemserver.User {
 	return user
 }
 
-func (m *mailboxes) deliver(address string, message imap.LiteralReader) error {
-	_, err := m.of(address).Append("INBOX", message, &imap.AppendOptions{})
-	return err
+func (m *mailboxes) deliver(address string, message []byte) error {
+	if _, err := m.of(address).Append("INBOX", bytes.NewReader(message), &imap.AppendOptions{}); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	address = strings.ToLower(address)
+	m.sent[address] = append(m.sent[address], message)
+	return nil
+}
+
+func (m *mailboxes) delivered(address string) [][]byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.sent[strings.ToLower(address)])
 }
 
 func (m *mailboxes) count(address string) (uint32, error) {

@@ -1,7 +1,6 @@
 package trymail
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -69,7 +68,7 @@ func (s *smtpSession) Data(r io.Reader) error {
 		return err
 	}
 	for _, to := range s.to {
-		if err := s.servers.boxes.deliver(to, bytes.NewReader(message)); err != nil {
+		if err := s.servers.boxes.deliver(to, message); err != nil {
 			return fmt.Errorf("deliver: %w", err)
 		}
 	}

@@ -101,3 +101,6 @@ func (s *Servers) Name() string { return "built-in servers" }
 func (s *Servers) Messages(_ context.Context, address string) (uint32, error) {
 	return s.boxes.count(address)
 }
+
+// Delivered returns what has been sent to an address, as it came.
+func (s *Servers) Delivered(address string) [][]byte { return s.boxes.delivered(address) }

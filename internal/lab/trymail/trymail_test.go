@@ -208,6 +208,9 @@ func TestSubmission(t *testing.T) {
 	if err := conn.SendMail("you@try.test", []string{"you@try.test"}, strings.NewReader(message)); err != nil {
 		t.Fatal(err)
 	}
+	if got := servers.Delivered("You@try.test"); len(got) != 1 || !strings.Contains(string(got[0]), strings.TrimSpace(message[strings.Index(message, "\r\n\r\n"):])) {
+		t.Errorf("delivered: %q", got)
+	}
 	if n, err := servers.Messages(t.Context(), "you@try.test"); n != 2 || err != nil {
 		t.Errorf("the inbox has %d messages, want welcome and the one sent: %v", n, err)
 	}
