@@ -50,16 +50,12 @@ type room struct {
 // room is a decision, not an accident.
 func rooms() map[string]room {
 	return map[string]room{
-		"":                   {layer: public, wing: client, also: []string{"internal/config"}},
-		"cmd/letterlock":     {layer: main, wing: client},
-		"cmd/letterlock/e2e": {layer: lab, wing: client},
-		"cmd/letterlockd":    {layer: main, wing: server},
-		"cmd/try":            {layer: main, wing: both},
 		"":                       {layer: public, wing: client, also: []string{"internal/config"}},
 		"cmd/letterlock":         {layer: main, wing: client},
-		"cmd/letterlock/callers": {layer: lab, wing: client},
 		"cmd/letterlock/e2e":     {layer: lab, wing: client},
+		"cmd/letterlockd":        {layer: main, wing: server},
 		"cmd/try":                {layer: main, wing: both},
+		"cmd/letterlock/callers": {layer: lab, wing: client},
 
 		"internal/atomicfile": {layer: leaf},
 		"internal/cli":        {layer: leaf},
