@@ -16,7 +16,7 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 )
 
-// held is an app password as the database told it in an epoch.
+// held is an app password as the database told it once.
 type held struct {
 	owned
 	credential identity.Credential
@@ -25,7 +25,8 @@ type held struct {
 
 // owned is what app passwords and tokens have in common: a person, and when it was read.
 type owned struct {
-	epoch     uint64
+	epoch     uint64 // see state
+	round     uint64
 	person    identity.Person
 	addresses atomic.Pointer[[]identity.Address] // asked for when a name needs it
 }
@@ -83,7 +84,7 @@ func (d *Door) Password(ctx context.Context, p Presented) (Verdict, error) {
 		case reason != "":
 			refused.Reason, refused.Proven = reason, true
 			return Verdict{}, refused
-		case hashed && d.state.Load().epoch != e.epoch:
+		case hashed && d.state.Load().round != e.round:
 			continue // the hash took its time, and something was revoked meanwhile
 		}
 		d.uses.record(identity.Use{Credential: e.credential.ID, At: d.o.Now(), From: p.Remote, Protocol: p.Protocol}, d.o.Entries)
@@ -97,7 +98,7 @@ func (d *Door) Password(ctx context.Context, p Presented) (Verdict, error) {
 func (d *Door) lookUp(ctx context.Context, selector string) (*held, error) {
 	now, s := d.o.Now(), d.state.Load()
 	e, ok := d.passwords.get(selector)
-	if ok && (d.current(s, e.epoch, now) || s.failed && d.lastKnown(s, e.epoch, now)) {
+	if ok && (d.current(s, &e.owned, now) || s.failed && d.lastKnown(s, &e.owned, now)) {
 		return e, nil
 	}
 	if !ok && d.isUnknown(identity.DigestOf(selector), now) {
@@ -108,7 +109,7 @@ func (d *Door) lookUp(ctx context.Context, selector string) (*held, error) {
 
 // fetchCredential asks the database.
 func (d *Door) fetchCredential(ctx context.Context, selector string) (*held, error) {
-	// The epoch from before the question: an answer may be older than the next one.
+	// From before the question: the answer may be older than the next epoch.
 	s := d.state.Load()
 	asking, cancel := context.WithTimeout(ctx, d.o.Timeout)
 	defer cancel()
@@ -123,12 +124,12 @@ func (d *Door) fetchCredential(ctx context.Context, selector string) (*held, err
 		d.passwords.drop(selector)
 		return nil, &Refused{Reason: ReasonRevoked}
 	case err != nil:
-		if known && d.lastKnown(d.state.Load(), old.epoch, d.o.Now()) {
+		if known && d.lastKnown(d.state.Load(), &old.owned, d.o.Now()) {
 			return old, nil
 		}
 		return nil, fmt.Errorf("%w: look up app password: %w", ErrUnavailable, err)
 	}
-	e := &held{credential: row, owned: owned{epoch: s.epoch, person: person}, proof: &proof{hash: row.Hash}}
+	e := &held{credential: row, owned: owned{epoch: s.epoch, round: s.round, person: person}, proof: &proof{hash: row.Hash}}
 	e.credential.Networks = unmapped(row.Networks)
 	if known && old.proof.hash == row.Hash {
 		e.proof = old.proof

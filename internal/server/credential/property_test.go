@@ -204,8 +204,15 @@ func play(t *testing.T, steps []step) (fault string) {
 		case s.do == "back":
 			store.set(func() { store.away = nil })
 			away = time.Time{}
-		case s.do == "standby": // it never heard of any revocation
-			store.set(func() { store.credentials, store.generation = maps.Clone(fresh), store.generation-1 })
+		case s.do == "standby": // it never heard of any revocation, and took a moment
+			store.set(func() { store.away = errAway })
+			pass(5 * time.Second)
+			store.set(func() {
+				store.credentials, store.generation = maps.Clone(fresh), store.generation-1
+				if away.IsZero() {
+					store.away = nil
+				}
+			})
 			revoked, felt = [3]bool{}, [3]bool{}
 		case s.do == "pass":
 			pass(time.Duration(s.seconds) * time.Second)

@@ -13,7 +13,11 @@ import (
 type state struct {
 	// epoch counts the generations seen here and the calls of Changed. What was read
 	// in an earlier epoch may have been revoked since.
-	epoch      uint64
+	epoch uint64
+	// round counts epochs, and returns of the database besides: one that took over may
+	// have come to the same generation by other changes. What was read in an earlier
+	// round is asked again where there is somebody to ask.
+	round      uint64
 	generation int64
 	read       time.Time // when the generation was last asked for with success; zero: never
 	failed     bool      // the last time it was asked for, nobody answered
@@ -27,22 +31,21 @@ func (s *state) age(now time.Time) (age time.Duration, known bool) {
 	return max(now.Sub(s.read), 0), true
 }
 
-// current reports whether something read in an epoch may be used without asking.
-func (d *Door) current(s *state, epoch uint64, now time.Time) bool {
+// current reports whether something may be used without asking.
+func (d *Door) current(s *state, o *owned, now time.Time) bool {
 	age, known := s.age(now)
-	return known && epoch == s.epoch && age <= 2*d.o.Poll
+	return known && o.round == s.round && age <= 2*d.o.Poll
 }
 
-// lastKnown reports whether something read in an epoch may be used while the database
-// does not answer.
-func (d *Door) lastKnown(s *state, epoch uint64, now time.Time) bool {
+// lastKnown reports whether something may be used while the database does not answer.
+func (d *Door) lastKnown(s *state, o *owned, now time.Time) bool {
 	age, known := s.age(now)
-	return known && epoch == s.epoch && age <= d.o.OutageGrace
+	return known && o.epoch == s.epoch && age <= d.o.OutageGrace
 }
 
 // Changed says that rights were taken away in the database just now, by this process:
 // nothing that was read before is used again without asking.
-func (d *Door) Changed() { d.update(func(s *state) { s.epoch++ }) }
+func (d *Door) Changed() { d.update(func(s *state) { s.epoch++; s.round++ }) }
 
 // EndCredential says that an app password was revoked in the database. It stays
 // revoked here even when a database that lost the revocation takes over.
@@ -77,12 +80,12 @@ func (d *Door) Run(ctx context.Context) error {
 	var done uint64
 	busy := make(chan struct{}, 1)
 	for {
-		if epoch := d.state.Load().epoch; epoch != done {
+		if round := d.state.Load().round; round != done {
 			select {
 			case busy <- struct{}{}:
-				done = epoch
-				again.Go(func() { d.refresh(ctx, epoch); <-busy })
-			default: // the round before is not over: it ends soon, for its epoch is past
+				done = round
+				again.Go(func() { d.refresh(ctx, round); <-busy })
+			default: // the one before is not over: it ends soon, for its round is past
 			}
 		}
 		select {
@@ -112,13 +115,18 @@ func (d *Door) poll(ctx context.Context) {
 	}
 	was := d.state.Load()
 	d.update(func(s *state) {
+		returned := s.failed
 		s.failed = err != nil
 		if err != nil {
 			return
 		}
 		// Also backwards: then another database has taken over.
-		if s.read.IsZero() || s.generation != generation {
+		changed := s.read.IsZero() || s.generation != generation
+		if changed {
 			s.epoch++
+		}
+		if changed || returned {
+			s.round++
 		}
 		s.generation, s.read = generation, began
 	})
@@ -135,26 +143,26 @@ const refreshed = 10_000
 
 // refresh asks again for what was in use, so that an outage right after somebody's
 // revocation finds the others known. Used last comes first, and not more than some
-// thousands; it stops at the first fault and when its epoch is past.
-func (d *Door) refresh(ctx context.Context, epoch uint64) {
+// thousands; it stops at the first fault and when its round is past.
+func (d *Door) refresh(ctx context.Context, round uint64) {
 	for _, selector := range d.passwords.keys(refreshed) {
-		if e, ok := d.passwords.peek(selector); ok && e.epoch < epoch {
-			if _, err := d.fetchCredential(ctx, selector); !d.goOn(ctx, err, epoch) {
+		if e, ok := d.passwords.peek(selector); ok && e.round < round {
+			if _, err := d.fetchCredential(ctx, selector); !d.goOn(ctx, err, round) {
 				return
 			}
 		}
 	}
 	for _, digest := range d.tokens.keys(refreshed) {
-		if e, ok := d.tokens.peek(digest); ok && e.epoch < epoch {
-			if _, err := d.fetchToken(ctx, digest); !d.goOn(ctx, err, epoch) {
+		if e, ok := d.tokens.peek(digest); ok && e.round < round {
+			if _, err := d.fetchToken(ctx, digest); !d.goOn(ctx, err, round) {
 				return
 			}
 		}
 	}
 }
 
-func (d *Door) goOn(ctx context.Context, err error, epoch uint64) bool {
-	return ctx.Err() == nil && !errors.Is(err, ErrUnavailable) && d.state.Load().epoch == epoch
+func (d *Door) goOn(ctx context.Context, err error, round uint64) bool {
+	return ctx.Err() == nil && !errors.Is(err, ErrUnavailable) && d.state.Load().round == round
 }
 
 // ended remembers what was seen revoked. A revocation is final, so what is in here

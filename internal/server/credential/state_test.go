@@ -361,6 +361,38 @@ func TestLateFlight(t *testing.T) {
 	}
 }
 
+// TestSameGenerationElsewhere: a database that took over has come to the generation
+// that was known, by another revocation.
+func TestSameGenerationElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		store.person(t, "ann", "ann@example.org")
+		password, selector := store.appPassword(t, "ann", nil)
+		d := New(Options{Store: store})
+		defer run(t, d)()
+		in := func() string {
+			_, err := d.Password(t.Context(), present("ann@example.org", password))
+			return reasonOf(err)
+		}
+		in()
+		store.set(func() { store.away = errAway })
+		pass(20 * time.Second)
+		if got := in(); got != "" {
+			t.Errorf("in the outage: %q", got)
+		}
+		store.set(func() {
+			store.away = nil
+			c := store.credentials[selector]
+			c.Revoked = time.Now()
+			store.credentials[selector] = c
+		})
+		pass(d.o.Poll)
+		if got := in(); got != string(ReasonRevoked) {
+			t.Errorf("after it: %q", got)
+		}
+	})
+}
+
 // TestRevokedWhileHashing: a right that goes while its first hash waits is not given.
 func TestRevokedWhileHashing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -27,7 +27,7 @@ const (
 	tokenLength = len(tokenPrefix) + 43 // base64url of 256 bits
 )
 
-// heldToken is an access token as the database told it in an epoch.
+// heldToken is an access token as the database told it once.
 type heldToken struct {
 	owned
 	token  identity.AccessToken
@@ -82,7 +82,7 @@ func isToken(text string) bool {
 func (d *Door) lookUpToken(ctx context.Context, digest identity.Digest) (*heldToken, error) {
 	now, s := d.o.Now(), d.state.Load()
 	e, ok := d.tokens.get(digest)
-	if ok && (d.current(s, e.epoch, now) || s.failed && d.lastKnown(s, e.epoch, now)) {
+	if ok && (d.current(s, &e.owned, now) || s.failed && d.lastKnown(s, &e.owned, now)) {
 		return e, nil
 	}
 	if !ok && d.isUnknown(digest, now) {
@@ -115,12 +115,12 @@ func (d *Door) fetchToken(ctx context.Context, digest identity.Digest) (*heldTok
 		d.tokens.drop(digest)
 		return nil, &Refused{Reason: ReasonDisabled, Proven: true}
 	case err != nil:
-		if known && d.lastKnown(d.state.Load(), old.epoch, d.o.Now()) {
+		if known && d.lastKnown(d.state.Load(), &old.owned, d.o.Now()) {
 			return old, nil
 		}
 		return nil, fmt.Errorf("%w: look up token: %w", ErrUnavailable, err)
 	}
-	e := &heldToken{token: token, grant: grant, scopes: effective(token.Scopes), owned: owned{epoch: s.epoch, person: person}}
+	e := &heldToken{token: token, grant: grant, scopes: effective(token.Scopes), owned: owned{epoch: s.epoch, round: s.round, person: person}}
 	if !grant.Revoked.IsZero() {
 		d.ended.add(endedKey{"grant", string(grant.ID)})
 	}

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -375,6 +376,52 @@ func TestBans(t *testing.T) {
 		pass(time.Minute)
 		if !try(t, throttle, "192.0.2.1", "ann@example.org", -1).Refuse {
 			t.Error("bans are forgotten when the database is away")
+		}
+	})
+}
+
+// TestFromEverywhereAtOnce is for the race detector, and for the sum at the end: with
+// eight at work no mistake is counted twice or lost.
+func TestFromEverywhereAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		<-time.After(90 * time.Second) // not at the edge of a span
+		store := newFakeStore()
+		throttle := New(Options{Store: store, Rules: []Rule{{Name: "address", Kind: Network, V4: 32, V6: 64, Span: time.Hour, Slow: 1 << 20, Stop: 1 << 21}}})
+		defer run(t, throttle)()
+		var wg sync.WaitGroup
+		for worker := range 8 {
+			wg.Go(func() {
+				for n := range 250 {
+					try(t, throttle, "203.0.113.1", "ann@example.org", worker*1000+n)
+					try(t, throttle, "203.0.113.1", "ann@example.org", -1-worker)
+					throttle.Release(Attempt{Remote: netip.MustParseAddr("203.0.113.1")})
+					throttle.SetList(&List{Name: fmt.Sprint(worker)})
+					throttle.Remember("bob@example.org", netip.MustParseAddr("192.0.2.1"), time.Now())
+					throttle.ReloadBans(t.Context())
+				}
+			})
+		}
+		wg.Wait()
+		// The first good sign-in makes the network known, and later mistakes count there.
+		pass(5 * time.Second)
+		level := func() float64 {
+			throttle.mu.Lock()
+			defer throttle.mu.Unlock()
+			rule := throttle.o.Rules[0]
+			k, _ := rule.key(0, who{remote: netip.MustParseAddr("203.0.113.1")})
+			level, _ := throttle.counters.level(k, rule.window(time.Now()), time.Now())
+			return level
+		}
+		before := level()
+		for n := range 100 {
+			wg.Go(func() { try(t, throttle, "203.0.113.1", fmt.Sprintf("user%d@example.org", n), n) })
+		}
+		wg.Wait()
+		if got := level() - before; got != 100 {
+			t.Errorf("%v counted of 100 mistakes", got)
+		}
+		if len(*throttle.lists.Load()) != 8 {
+			t.Errorf("%d lists of 8", len(*throttle.lists.Load()))
 		}
 	})
 }
