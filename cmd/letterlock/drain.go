@@ -30,7 +30,7 @@ func (p *program) startDrain() error {
 	if err != nil {
 		return fmt.Errorf("find ourselves: %w", err)
 	}
-	cmd := exec.Command(binary, "queue", "run")
+	cmd := exec.Command(binary, "queue", "run", "--wait")
 	// Not the name we were called by: under "sendmail" these would be its arguments.
 	cmd.Args[0] = "letterlock"
 	if p.system {
@@ -137,6 +137,9 @@ func (p *program) progress(e queue.Event, o queue.Outcome) string {
 
 // drain sends what is due and returns.
 func (p *program) drain(ctx context.Context, notice func(queue.Event)) error {
+	if _, err := p.handOverWaiting(ctx, notice); err != nil {
+		p.log().Warn("hand over what waits for the system", "error", err)
+	}
 	q, err := p.openQueue()
 	if err != nil {
 		return err

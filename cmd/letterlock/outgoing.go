@@ -33,8 +33,16 @@ func (p *program) queueFolder() (string, error) {
 	return filepath.Join(paths.State, "queue"), err
 }
 
-// outgoing is what the front ends know of this machine and of its ways out.
-func (p *program) outgoing() (*sendmail.Sender, error) {
+// outgoing is what the front ends know of this machine and of its ways out: those of
+// the user, else the system's. account is what the caller asked for, mostly nothing.
+func (p *program) outgoing(account string) (*sendmail.Sender, error) {
+	over, err := p.handsOver(account)
+	if err != nil {
+		return nil, err
+	}
+	if over {
+		return p.forwardingSender(), nil
+	}
 	conf, err := p.config()
 	if err != nil {
 		return nil, err
@@ -43,15 +51,8 @@ func (p *program) outgoing() (*sendmail.Sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sendmail.Sender{
-		Queue: q, Default: conf.Queue.Account, Domain: conf.Queue.Domain, Host: hostName(),
-		Aliases: func() (sendmail.Aliases, error) { return sendmail.LoadAliases(aliasPath(conf)) },
-		Limits:  message.Limits{Size: int64(conf.Queue.MaxSize) << 20, Folder: p.getenv("TMPDIR")},
-		Now:     p.now, Random: rand.Reader,
-	}
-	if s.Domain == "" {
-		s.Mailname = mailName()
-	}
+	s := p.machineSender(conf)
+	s.Queue, s.Default = q, conf.Queue.Account
 	s.User, s.Name = sendmail.Caller(p.getenv("LOGNAME"))
 	if s.Root, err = rootAddresses(conf); err != nil {
 		return nil, err
@@ -60,6 +61,20 @@ func (p *program) outgoing() (*sendmail.Sender, error) {
 		s.Ways = append(s.Ways, wayOf(name, conf.Accounts[name]))
 	}
 	return s, nil
+}
+
+// machineSender is what every sender knows: this machine.
+func (p *program) machineSender(conf *config.Config) *sendmail.Sender {
+	s := &sendmail.Sender{
+		Domain: conf.Queue.Domain, Host: hostName(),
+		Aliases: func() (sendmail.Aliases, error) { return sendmail.LoadAliases(aliasPath(conf)) },
+		Limits:  message.Limits{Size: int64(conf.Queue.MaxSize) << 20, Folder: p.getenv("TMPDIR")},
+		Now:     p.now, Random: rand.Reader,
+	}
+	if s.Domain == "" {
+		s.Mailname = mailName()
+	}
+	return s
 }
 
 func rootAddresses(conf *config.Config) ([]string, error) {
