@@ -305,8 +305,8 @@ func (s *Server) converse(ctx context.Context, conn net.Conn, peer peercred.Peer
 		s.answer(conn, Answer{Code: cli.TempFail, What: "this very message is being taken already"})
 		return
 	}
-	defer u.end(k.id)
 	answer, ok := s.take(ctx, peer, u, submission, &exact{r: r, left: size})
+	u.end(k.id)
 	if !ok {
 		return
 	}
@@ -319,6 +319,7 @@ func (s *Server) converse(ctx context.Context, conn net.Conn, peer peercred.Peer
 	in.idle = quickly
 	if line, err := readLine(r, maxPreamble); err == nil && string(line) == "done\n" {
 		s.ledger.forget(k)
+		s.at("forgotten")
 	}
 }
 
