@@ -107,3 +107,6 @@ func (c caller) ways(conf *config.Config, account string) (ways []sendmail.Way, 
 	}
 	return ways, byItself
 }
+
+// systemUser owns what --system works on.
+const systemUser = "letterlock"

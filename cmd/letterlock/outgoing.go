@@ -2,6 +2,8 @@ package main
 
 import (
 	"crypto/rand"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,6 +24,9 @@ func (p *program) openQueue() (*queue.Queue, error) {
 		return nil, err
 	}
 	q, err := queue.Open(folder, queue.Options{Now: p.now})
+	if p.system && errors.Is(err, fs.ErrPermission) {
+		return nil, cli.Wrap(cli.NoPerm, err, "the system's queue is for root and user "+systemUser+"; mailq shows your own mail")
+	}
 	if err != nil {
 		return nil, cli.Wrap(cli.TempFail, err, "nothing was queued: look at the folder and its rights, then try again")
 	}

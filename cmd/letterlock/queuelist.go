@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"os/user"
 	"time"
 
@@ -84,8 +87,10 @@ func (p *program) queueEntries(ctx context.Context) ([]queueEntry, error) {
 			entries = append(entries, e)
 		}
 	}
-	if folder, err := p.queueFolder(); err == nil && !isFolder(folder) {
-		return entries, nil // asking makes none
+	if folder, err := p.queueFolder(); err == nil {
+		if _, err := os.Lstat(folder); errors.Is(err, fs.ErrNotExist) {
+			return entries, nil // asking makes none
+		}
 	}
 	q, err := p.openQueue()
 	if err != nil {

@@ -4,6 +4,7 @@ package intake
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -26,7 +27,7 @@ import (
 func TestMain(m *testing.M) {
 	if len(os.Args) > 3 && os.Args[1] == "helper:serve" {
 		if err := serveAndDie(os.Args[2], os.Args[3]); err != nil {
-			fmt.Println(err)
+			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 		os.Exit(0)
@@ -103,8 +104,9 @@ func (f far) CarryJournal(_ context.Context, e queue.Envelope, _ io.ReadSeeker, 
 
 // A mortal is a server in a process of its own.
 type mortal struct {
-	cmd *exec.Cmd
-	in  io.Closer
+	cmd  *exec.Cmd
+	in   io.Closer
+	said *bytes.Buffer // on standard error, after Wait
 }
 
 func spawn(t testing.TB, folder string, die int) mortal {
@@ -122,13 +124,15 @@ func spawn(t testing.TB, folder string, die int) mortal {
 	if err != nil {
 		t.Fatal(err)
 	}
+	said := &bytes.Buffer{}
+	cmd.Stderr = said
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
 		t.Fatalf("the server says %q, %v", line, err)
 	}
-	return mortal{cmd, in}
+	return mortal{cmd, in, said}
 }
 
 // crashes hands messages over to servers that are killed at every step and at random
@@ -200,7 +204,7 @@ func settle(t *testing.T, folder string, sent map[string]bool) {
 	}
 	m.in.Close()
 	if err := m.cmd.Wait(); err != nil {
-		t.Error(err)
+		t.Errorf("the last server: %v: %s", err, m.said.String())
 	}
 	arrived := map[string]int{}
 	data, err := os.ReadFile(filepath.Join(folder, "sent"))
@@ -217,8 +221,15 @@ func settle(t *testing.T, folder string, sent map[string]bool) {
 			t.Errorf("message %s arrived %d times, unknown: %v", id, arrived[id], unknown[id])
 		}
 	}
-	steps, _ := os.ReadFile(filepath.Join(folder, "steps"))
-	t.Logf("%d messages, %d arrived, %d unknown, killed at: %s", len(sent), len(arrived), len(unknown), strings.Join(strings.Fields(string(steps)), " "))
+	steps, err := os.ReadFile(filepath.Join(folder, "steps"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed := map[string]int{}
+	for _, step := range strings.Fields(string(steps)) {
+		killed[step]++
+	}
+	t.Logf("%d messages, %d arrived, %d unknown, killed at %v", len(sent), len(arrived), len(unknown), killed)
 }
 
 // TestKilled is a sample of TestKilledLong.

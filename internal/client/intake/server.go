@@ -98,7 +98,10 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.ledger, err = openLedger(filepath.Join(s.o.Folder, "taken"), s.o.Now()); err != nil {
 		return fmt.Errorf("take mail in: %w", err)
 	}
-	if err := s.recover(ctx); err != nil {
+	switch err := s.recover(ctx); {
+	case ctx.Err() != nil:
+		return nil
+	case err != nil:
 		return fmt.Errorf("take mail in: %w", err)
 	}
 	return s.serve(ctx)
