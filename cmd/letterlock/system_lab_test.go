@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -20,8 +21,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// caged is set in the process that has folders of its own for /etc, /run, /home and
-// /var/lib, in a mount namespace: the scripts work with the real paths and real uids
+// caged is set in the process that has folders of its own for /etc, /run, /root,
+// /home and /var/lib, in a mount namespace: the scripts work with the real paths and real uids
 // and leave nothing behind.
 const caged = "LETTERLOCK_TEST_CAGE"
 
@@ -31,7 +32,7 @@ func TestSystemQueue(t *testing.T) {
 		t.Fatal("this test must be root: it works as several users")
 	}
 	if os.Getenv(caged) == "" {
-		enterCage(t)
+		enterCages(t)
 		return
 	}
 	makeCage(t)
@@ -48,29 +49,39 @@ func TestSystemQueue(t *testing.T) {
 		p.Cmds["systemready"] = systemReadyCommand
 		p.Cmds["systemaccount"] = systemAccountCommand
 		p.Cmds["storm"] = stormCommand
+		p.Cmds["allof"] = allOfCommand
+		p.Cmds["eventually"] = eventuallyCommand
 		p.Cmds["everyone"] = everyoneCommand
 		p.Cmds["hold"] = holdCommand
 	})
 }
 
-// enterCage builds the binary and runs this test again in namespaces of its own.
-func enterCage(t *testing.T) {
+// enterCages builds the binary and runs this test again in namespaces of its own, once
+// for each script: they share /etc.
+func enterCages(t *testing.T) {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "letterlock")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	args := []string{"-test.run=^" + t.Name() + "$", "-test.v", "-test.timeout=10m"}
-	if only := os.Getenv("SCRIPT"); only != "" {
-		args[0] = "-test.run=^" + t.Name() + "$/^" + only + "$"
+	scripts, err := filepath.Glob("testdata/system/*.txtar")
+	if err != nil || len(scripts) == 0 {
+		t.Fatalf("no scripts: %v", err)
 	}
-	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", args...)
-	cmd.Env = append(os.Environ(), caged+"="+binary)
-	// Go makes every mount private in the new namespace, so nothing gets out of it.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
-	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
-		t.Errorf("in the cage: %v\n%s", err, out)
+	self := t.Name()
+	for _, script := range scripts {
+		name := strings.TrimSuffix(filepath.Base(script), ".txtar")
+		t.Run(name, func(t *testing.T) {
+			cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^"+self+"$/^"+name+"$", "-test.v", "-test.timeout=10m")
+			cmd.Env = append(os.Environ(), caged+"="+binary)
+			// Go makes every mount private in the new namespace, so nothing gets out of it; and
+			// whatever sendmail left behind ends with the process that is the first in there.
+			cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Cloneflags: syscall.CLONE_NEWPID}
+			out, err := cmd.CombinedOutput()
+			if err != nil || !strings.Contains(string(out), "--- PASS: "+self+"/"+name) {
+				t.Errorf("in the cage: %v\n%s", err, out)
+			}
+		})
 	}
 }
 
@@ -105,9 +116,10 @@ func makeCage(t *testing.T) {
 	}
 	hosts, err := os.ReadFile("/etc/hosts")
 	must(err)
-	for _, folder := range []string{"/etc", "/run", "/home", "/var/lib"} {
+	for _, folder := range []string{"/etc", "/run", "/home", "/var/lib", "/root"} {
 		must(syscall.Mount("letterlock-test", folder, "tmpfs", 0, "mode=0755"))
 	}
+	must(syscall.Mount("proc", "/proc", "proc", 0, "")) // of the new process namespace
 	binary, err := os.ReadFile(os.Getenv(caged))
 	must(err)
 	must(os.Mkdir("/run/bin", 0o755))
@@ -130,7 +142,6 @@ func makeCage(t *testing.T) {
 	own("/home/alice", 0o700, 1001)
 	own("/home/bob", 0o700, 1002)
 	own("/home/dave", 0o555, 0)
-	own("/home/www", 0o700, 33)
 }
 
 // personal is the command of a person of the cage, with the environment that cron gives.
@@ -179,10 +190,46 @@ func asCommand(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
+// allof PERSON hold|release|remove: what that person may do with all messages of his.
+func allOfCommand(ts *testscript.TestScript, _ bool, args []string) {
+	list, err := personal(args[0], "letterlock", "queue", "list", "--json")
+	ts.Check(err)
+	out, err := list.Output()
+	ts.Check(err)
+	var entries []struct{ ID string }
+	ts.Check(json.Unmarshal(out, &entries))
+	command := []string{"letterlock", "queue", args[1]}
+	for _, e := range entries {
+		command = append(command, e.ID)
+	}
+	do, err := personal(args[0], command...)
+	ts.Check(err)
+	out, err = do.CombinedOutput()
+	ts.Logf("%s", out)
+	ts.Check(err)
+}
+
+// eventually PERSON TEXT PROGRAM ARGS...: that person runs it until its output has the
+// text: for what a process does that sendmail left behind.
+func eventuallyCommand(ts *testscript.TestScript, _ bool, args []string) {
+	deadline := time.Now().Add(time.Minute)
+	for {
+		cmd, err := personal(args[0], args[2:]...)
+		ts.Check(err)
+		out, _ := cmd.CombinedOutput()
+		if strings.Contains(string(out), args[1]) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%v: no %q in\n%s", args[2:], args[1], out)
+		}
+	}
+}
+
 // systemready [FILE]: a fresh system with an account "cron" that can only send, and
 // whatever the file adds to its configuration.
 func systemReadyCommand(ts *testscript.TestScript, _ bool, args []string) {
-	for _, folder := range []string{"/var/lib/letterlock", "/etc/letterlock", "/home/alice", "/home/bob", "/home/www", "/run/letterlock"} {
+	for _, folder := range []string{"/var/lib/letterlock", "/etc/letterlock", "/home/alice", "/home/bob", "/run/letterlock", "/root"} {
 		inside, _ := filepath.Glob(folder + "/*")
 		hidden, _ := filepath.Glob(folder + "/.[a-z]*")
 		for _, path := range append(inside, hidden...) {
@@ -226,7 +273,7 @@ func stormCommand(ts *testscript.TestScript, _ bool, args []string) {
 				return
 			}
 			select {
-			case <-time.After(time.Duration(20+chance.IntN(200)) * time.Millisecond):
+			case <-time.After(time.Duration(10+chance.IntN(100)) * time.Millisecond):
 			case <-over:
 			}
 			_ = agent.Process.Kill()
