@@ -64,6 +64,7 @@ func (c caller) claim(a config.Account) int {
 	for _, word := range a.Users {
 		group, isGroup := strings.CutPrefix(word, "@")
 		switch {
+		case word == "":
 		case !isGroup && (word == strconv.Itoa(c.uid) || word == c.user):
 			return byName
 		case isGroup && slices.Contains(c.groups, group):

@@ -83,6 +83,7 @@ func (s *Server) at(step string) {
 // Run serves until ctx ends, and returns when every conversation is over. One that has
 // its whole message by then is ended properly.
 func (s *Server) Run(ctx context.Context) error {
+	defer s.o.Listener.Close()
 	// Two servers would each take the other's entries for what a dead one left behind.
 	if err := atomicfile.PrivateFolder(s.o.Folder); err != nil {
 		return fmt.Errorf("take mail in: %w", err)

@@ -214,7 +214,7 @@ func (s *Sender) settleAuthor(m *message.Message, way Way) error {
 		if way.Policy == Refuse {
 			return notPermitted(way, author.Address)
 		}
-		if s.Submitter != "" && !m.Has("X-Original-From") {
+		if s.Submitter != "" {
 			m.Set("X-Original-From", m.Get("From")) // whose message it is, where several share an account
 		}
 		if err := m.RewriteFrom(way.Address); err != nil {
