@@ -37,8 +37,10 @@ system the former and letterlock-submit.socket.`,
   systemctl enable --now letterlock-submit.socket letterlock-agent.service
   letterlock agent --status`,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
-			if err := p.makeRuntimeFolder(); err != nil {
-				return err
+			if !status {
+				if err := p.makeRuntimeFolder(); err != nil {
+					return err
+				}
 			}
 			return p.becomeSystem()
 		},
@@ -91,7 +93,7 @@ func (p *program) agent(ctx context.Context) error {
 			return err
 		}
 		services = append(services, server.Run)
-	} else if systemPresent() {
+	} else if systemPresent() || p.somethingWaits() {
 		waiting, options, err := p.waitingDrain(notifier)
 		if err != nil {
 			return err

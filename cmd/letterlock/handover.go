@@ -92,7 +92,9 @@ func (h *handOver) forward(ctx context.Context, o sendmail.Options, m *message.M
 	if errors.As(err, &refusal) && refusal.Final() {
 		return "", &cli.Fault{Code: refusal.Code, What: refusal.What, Hint: refusal.Hint, Err: err}
 	}
-	kept, keepErr := h.keep(ctx, s, m)
+	// Also when we are told to end: the system may have it already, and only the same id
+	// keeps the caller's next try from being a second message.
+	kept, keepErr := h.keep(context.WithoutCancel(ctx), s, m)
 	if keepErr != nil {
 		return "", &cli.Fault{Code: cli.TempFail, What: err.Error(), Err: errors.Join(err, keepErr),
 			Hint: "nothing was queued, as there is no place of your own to keep it either: " + keepErr.Error()}

@@ -32,6 +32,9 @@ func (p *program) makeRuntimeFolder() error {
 	gid, gidErr := strconv.Atoi(who.Gid)
 	// Everybody may enter, only the service may make sockets.
 	err = errors.Join(uidErr, gidErr, os.Mkdir(folder, 0o755))
+	if errors.Is(err, fs.ErrExist) {
+		return nil // somebody was quicker
+	}
 	if err == nil {
 		err = errors.Join(os.Chown(folder, uid, gid), os.Chmod(folder, 0o755))
 	}
