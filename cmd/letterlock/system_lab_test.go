@@ -51,6 +51,7 @@ func TestSystemQueue(t *testing.T) {
 		p.Cmds["storm"] = stormCommand
 		p.Cmds["allof"] = allOfCommand
 		p.Cmds["eventually"] = eventuallyCommand
+		p.Cmds["sendall"] = sendAllCommand
 		p.Cmds["everyone"] = everyoneCommand
 		p.Cmds["hold"] = holdCommand
 	})
@@ -313,6 +314,34 @@ func stormCommand(ts *testscript.TestScript, _ bool, args []string) {
 	close(faults)
 	for err := range faults {
 		ts.Fatalf("%v", err)
+	}
+}
+
+// sendall: the system's queue is sent to its end, what is unknown too.
+func sendAllCommand(ts *testscript.TestScript, _ bool, _ []string) {
+	deadline := time.Now().Add(time.Minute)
+	for {
+		list, err := personal("letterlock", "letterlock", "queue", "list", "--json", "--system")
+		ts.Check(err)
+		out, err := list.Output()
+		ts.Check(err)
+		var entries []struct{ ID, State string }
+		ts.Check(json.Unmarshal(out, &entries))
+		if len(entries) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("still waiting: %s", out)
+		}
+		for _, e := range entries {
+			if e.State != "unknown" && e.State != "queued" {
+				continue
+			}
+			// One that has left meanwhile needs no push.
+			retry, err := personal("letterlock", "letterlock", "queue", "retry", "--system", e.ID)
+			ts.Check(err)
+			_ = retry.Run()
+		}
 	}
 }
 
