@@ -51,9 +51,10 @@ type worldKey struct{}
 
 func TestScripts(t *testing.T) { runScripts(t, "testdata") }
 
-func runScripts(t *testing.T, folder string) {
+// runScripts runs the scripts of a folder; change may add to their surroundings.
+func runScripts(t *testing.T, folder string, change ...func(*testscript.Params)) {
 	t.Helper()
-	testscript.Run(t, testscript.Params{
+	params := testscript.Params{
 		Dir:                 folder,
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
@@ -99,7 +100,11 @@ func runScripts(t *testing.T, folder string) {
 			"sendready": sendReadyCommand,
 			"until":     untilCommand,
 		},
-	})
+	}
+	for _, f := range change {
+		f(&params)
+	}
+	testscript.Run(t, params)
 }
 
 func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*world) }

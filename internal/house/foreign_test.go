@@ -44,6 +44,10 @@ func mouths() []mouth {
 
 		{"internal/client/account", "decode", "FuzzDecode"},
 		{"internal/client/agent", "readLine", "FuzzAnswer"},
+		{"internal/client/intake", "readSubmission", "FuzzSubmission"},
+		{"internal/client/intake", "decode", "FuzzSubmission"},
+		{"internal/client/intake", "exact.Read", "FuzzSubmission"},
+		{"internal/client/intake", "readAnswer", "FuzzAnswer"},
 		{"internal/client/login", "callback.ServeHTTP", "FuzzCallback"},
 		{"internal/client/login", "Paste", "FuzzPaste"},
 		{"internal/client/login", "QR", "FuzzQR"},
