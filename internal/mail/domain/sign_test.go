@@ -29,8 +29,8 @@ func newKeys(t testing.TB) (*Keys, string) {
 	return keys, folder
 }
 
-// zone answers for the keys' records.
-func zone(keys *Keys) func(string) ([]string, error) {
+// published answers for the keys' records.
+func published(keys *Keys) func(string) ([]string, error) {
 	return func(name string) ([]string, error) {
 		for _, k := range keys.All() {
 			if k.Name() == name {
@@ -43,7 +43,7 @@ func zone(keys *Keys) func(string) ([]string, error) {
 
 func verify(t testing.TB, keys *Keys, message string) []error {
 	t.Helper()
-	found, err := dkim.VerifyWithOptions(strings.NewReader(message), &dkim.VerifyOptions{LookupTXT: zone(keys)})
+	found, err := dkim.VerifyWithOptions(strings.NewReader(message), &dkim.VerifyOptions{LookupTXT: published(keys)})
 	if err != nil {
 		t.Fatal(err)
 	}
