@@ -74,13 +74,23 @@ func OpenKeys(folder, domain string) (*Keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := List(folder, name)
+	folder = filepath.Join(folder, name)
+	active, err := readSigning(folder)
 	if err != nil {
 		return nil, err
 	}
-	k := &Keys{Domain: name, keys: slices.DeleteFunc(all, func(k Key) bool { return !k.Signs })}
-	if len(k.keys) == 0 {
-		return nil, fmt.Errorf("%w for %s in %s", ErrNoKeys, name, folder)
+	if len(active) == 0 {
+		return nil, fmt.Errorf("%w signs for %s", ErrNoKeys, name)
+	}
+	// Only these: a damaged key that does not sign must not hold up mail.
+	k := &Keys{Domain: name}
+	for _, selector := range active {
+		key, err := readKey(folder, name, selector)
+		if err != nil {
+			return nil, err
+		}
+		key.Signs = true
+		k.keys = append(k.keys, key)
 	}
 	return k, nil
 }
