@@ -120,6 +120,8 @@ func (c *Client) ask(ctx context.Context, name string, kind dnsmessage.Type, eac
 				return fmt.Errorf("%s: %w", shorten(name), err)
 			case ctx.Err() != nil:
 				return fmt.Errorf("%s: %w: %w", shorten(name), ErrDNS, context.Cause(ctx))
+			case errors.Is(err, net.ErrClosed):
+				err = fmt.Errorf("%s is silent", server)
 			}
 			last = err
 		}
@@ -187,11 +189,12 @@ func buildQuery(question dnsmessage.Question, edns bool) ([]byte, uint16, error)
 }
 
 func exchangeUDP(ctx context.Context, server string, query []byte, id uint16, question dnsmessage.Question) ([]byte, error) {
-	conn, err := dial(ctx, "udp", server)
+	conn, err := (&net.Dialer{}).DialContext(ctx, "udp", server)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	if _, err := conn.Write(query); err != nil {
 		return nil, err
 	}
@@ -209,11 +212,12 @@ func exchangeUDP(ctx context.Context, server string, query []byte, id uint16, qu
 }
 
 func exchangeTCP(ctx context.Context, server string, query []byte) ([]byte, error) {
-	conn, err := dial(ctx, "tcp", server)
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", server)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(query))), query...)); err != nil {
 		return nil, err
 	}
@@ -224,20 +228,6 @@ func exchangeTCP(ctx context.Context, server string, query []byte) ([]byte, erro
 	answer := make([]byte, binary.BigEndian.Uint16(size[:]))
 	_, err = io.ReadFull(conn, answer)
 	return answer, err
-}
-
-func dial(ctx context.Context, network, server string) (net.Conn, error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, network, server)
-	if err != nil {
-		return nil, err
-	}
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := conn.SetDeadline(deadline); err != nil {
-			conn.Close()
-			return nil, err
-		}
-	}
-	return conn, nil
 }
 
 var (

@@ -73,9 +73,6 @@ func (z zone) serve(t testing.TB) string {
 		q := query.Question[0]
 		kind := dns.TypeToString[q.Qtype]
 		name := strings.ToLower(strings.TrimSuffix(q.Name, "."))
-		if alias := z[name+" CNAME"]; len(alias) > 0 {
-			answer.Answer = append(answer.Answer, record(t, q.Name, "CNAME", alias[0]))
-		}
 		found, err := z.lookup(name, kind)
 		switch {
 		case err != nil && strings.Contains(err.Error(), "SERVFAIL"):
@@ -84,13 +81,18 @@ func (z zone) serve(t testing.TB) string {
 			answer.Rcode = dns.RcodeNameError
 		}
 		owner := q.Name
-		for alias := z[name+" CNAME"]; len(alias) > 0; alias = z[strings.TrimSuffix(owner, ".")+" CNAME"] {
+		for range 8 {
+			alias := z[strings.ToLower(strings.TrimSuffix(owner, "."))+" CNAME"]
+			if len(alias) == 0 {
+				break
+			}
+			answer.Answer = append(answer.Answer, record(t, owner, "CNAME", alias[0]))
 			owner = dns.Fqdn(alias[0])
 		}
 		for _, text := range found {
 			answer.Answer = append(answer.Answer, record(t, owner, kind, text))
 		}
-		if _, udp := w.RemoteAddr().(interface{ AddrPort() netip.AddrPort }); udp && w.RemoteAddr().Network() == "udp" {
+		if w.RemoteAddr().Network() == "udp" {
 			size := dns.MinMsgSize
 			if opt := query.IsEdns0(); opt != nil {
 				size = int(opt.UDPSize())
