@@ -98,6 +98,8 @@ func runScripts(t *testing.T, folder string) {
 			"letter":    letterCommand,
 			"sendready": sendReadyCommand,
 			"until":     untilCommand,
+
+			"zone": zoneCommand,
 		},
 	})
 }

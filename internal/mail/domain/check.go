@@ -152,12 +152,12 @@ func (c *Checker) checkSPF(ctx context.Context, s Sender, to *outcome) []Finding
 }
 
 // stranger is an address that nobody sends from: evaluating it walks the whole record.
-var stranger = netip.AddrFrom4([4]byte{0, 0, 0, 1})
+func stranger() netip.Addr { return netip.AddrFrom4([4]byte{0, 0, 0, 1}) }
 
 // checkSPFRecord looks at the record as a whole, and at the one of the EHLO name.
 func (c *Checker) checkSPFRecord(ctx context.Context, s Sender) []Finding {
 	var out []Finding
-	r := EvaluateSPF(ctx, c.Resolver, stranger, s.Host, "postmaster@"+s.Domain)
+	r := EvaluateSPF(ctx, c.Resolver, stranger(), s.Host, "postmaster@"+s.Domain)
 	f := Finding{Check: "spf", Subject: s.Domain, Published: r.Record}
 	switch r.Verdict {
 	case PermError:

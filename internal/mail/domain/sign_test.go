@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/emersion/go-msgauth/dkim"
+	"go.uber.org/goleak"
 )
 
 // newKeys makes a pair of keys in a folder of its own.
@@ -73,7 +75,8 @@ func shapes() map[string]string {
 		"nul":               header + "\r\na\x00b\r\n",
 		"long line":         header + "\r\n" + strings.Repeat("x", 100_000) + "\r\n",
 		"long header":       header + "References:" + strings.Repeat("\r\n <0123456789@example.org>", 400) + "\r\n\r\nHello.\r\n",
-		"folded":            "From:\r\n cron\r\n\t<root@example.org>\r\nSubject:  a \t b\r\n  c \r\nTo : you@example.net\r\n\r\nHello.\r\n",
+		"folded":            "From:\r\n cron\r\n\t<root@example.org>\r\nSubject:  a \t b\r\n  c \r\n\r\nHello.\r\n",
+		"blank at colon":    "From: root@example.org\r\nTo : you@example.net\r\n\r\nHello.\r\n",
 		"odd case":          "FROM: root@example.org\r\nsUBJECT: report\r\n\r\nHello.\r\n",
 		"two subjects":      header + "Subject: again\r\nSubject: and again\r\n\r\nHello.\r\n",
 		"lists":             header + "List-Id: <l.example.org>\r\nList-Unsubscribe: <https://example.org/u>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n\r\nHello.\r\n",
@@ -137,6 +140,7 @@ func TestSignaturesBreak(t *testing.T) {
 }
 
 func TestSignRefuses(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	keys, _ := newKeys(t)
 	for name, message := range map[string]string{
 		"no from":        "Subject: x\r\n\r\nHello.\r\n",
@@ -177,5 +181,60 @@ func TestManyListFields(t *testing.T) {
 	}
 	if got := verify(t, keys, string(fields)+message); slices.ContainsFunc(got, func(err error) bool { return err != nil }) {
 		t.Errorf("verified: %v", got)
+	}
+}
+
+// A bigMessage is a message of that many bytes, which looks at the heap on its way.
+type bigMessage struct {
+	left, peak int
+}
+
+func (b *bigMessage) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, io.EOF
+	}
+	const line = "0123456789 \tabcdef\r\n"
+	n := 0
+	for n+len(line) <= len(p) {
+		n += copy(p[n:], line)
+	}
+	if before := b.left; before>>22 != (before-n)>>22 { // every 4 MiB
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		b.peak = max(b.peak, int(m.HeapAlloc))
+	}
+	b.left -= n
+	return n, nil
+}
+
+// TestSignStreams: a large message does not pass through memory as a whole.
+func TestSignStreams(t *testing.T) {
+	keys, _ := newKeys(t)
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	body := &bigMessage{left: 24 << 20}
+	if _, err := keys.Sign(io.MultiReader(strings.NewReader("From: a@example.org\r\n\r\n"), body)); err != nil {
+		t.Fatal(err)
+	}
+	if grown := body.peak - int(m.HeapAlloc); body.peak == 0 || grown > 4<<20 {
+		t.Errorf("%d bytes held for a message of 24 MiB", grown)
+	}
+}
+
+func BenchmarkSign(b *testing.B) {
+	keys, _ := newKeys(b)
+	for _, size := range []int{2 << 10, 1 << 20} {
+		message := "From: a@example.org\r\nSubject: x\r\n\r\n" + strings.Repeat("0123456789 0123456789 0123456789 abcdef\r\n", size/40)
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			b.SetBytes(int64(len(message)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := keys.Sign(strings.NewReader(message)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -257,8 +257,8 @@ func (e *spfRun) matchMX(ctx context.Context, target string, t spfTerm) (bool, e
 			continue
 		}
 		found, err := e.resolver.Addresses(ctx, mx.Host, e.ip.Is4())
-		if err := e.void(err); err != nil {
-			return false, err
+		if err != nil && !errors.Is(err, ErrNoName) {
+			return false, err // what is void are terms, not each host of one
 		}
 		if e.within(found, t) {
 			return true, nil
