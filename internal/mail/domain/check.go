@@ -201,7 +201,7 @@ func (c *Checker) checkDKIM(ctx context.Context, s Sender, to *outcome) []Findin
 		f := c.checkKey(ctx, key)
 		out = append(out, f)
 		switch {
-		case key.Signs && (f.Level == OK || f.Level == Warning):
+		case key.Signs && f.Level == OK:
 			*to = passes
 		case key.Signs && f.Level == Unknown && *to == fails:
 			*to = open

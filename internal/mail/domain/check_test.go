@@ -207,6 +207,11 @@ func TestFindings(t *testing.T) {
 		"dmarc by web":       {set(dmarc, "v=DMARC1; p=reject; rua=https://reports.example/"), "mailto: addresses only"},
 		"dmarc outage":       {set(dmarc, "FAIL"), "unknown dmarc"},
 		"dmarc fails":        {with(set(spf), func(s *site) { s.sender.Keys = nil }), "wrong dmarc _dmarc.example.org: neither SPF nor DKIM passes"},
+		"dmarc fails with keys": {with(set(spf), func(s *site) {
+			for _, k := range s.sender.Keys {
+				delete(s.zone, k.Name()+txt)
+			}
+		}), "wrong dmarc _dmarc.example.org: neither SPF nor DKIM passes"},
 		"dmarc by one":       {set(spf), "warning dmarc _dmarc.example.org: mail passes by one of SPF and DKIM only"},
 		"no mx":              {set("example.org MX"), "wrong mx example.org: the domain takes no mail"},
 		"address instead":    {with(set("example.org MX"), set("example.org A", four)), "warning mx example.org: no MX"},
