@@ -63,8 +63,8 @@ func join(addresses []netip.Addr) string {
 	return strings.Join(out, " ")
 }
 
-// checkPTR wants reverse DNS that leads back (RFC 8499's "forward-confirmed"), and to the
-// name that EHLO says.
+// checkPTR wants reverse DNS that leads back (RFC 8601 section 3 calls it iprev), and to
+// the name that EHLO says.
 func (c *Checker) checkPTR(ctx context.Context, s Sender, ip netip.Addr) []Finding {
 	f := Finding{Level: Wrong, Check: "ptr", Subject: ip.String()}
 	names, err := c.Resolver.PTR(ctx, Reverse(ip))

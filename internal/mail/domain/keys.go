@@ -192,8 +192,7 @@ func parseKey(text []byte) (crypto.Signer, Algorithm, error) {
 	case ed25519.PrivateKey:
 		return key, Ed25519, nil
 	case *rsa.PrivateKey:
-		// RFC 8301 section 3.2: signers use at least 2048 bits (and must not use fewer than
-		// 1024).
+		// RFC 8301 section 3.2: signers should use at least 2048 bits.
 		if bits := key.N.BitLen(); bits < 2048 || bits > 4096 {
 			return nil, "", fmt.Errorf("%w: RSA with %d bits, it must be 2048 to 4096", ErrKey, bits)
 		}
