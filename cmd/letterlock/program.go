@@ -182,6 +182,8 @@ func (p *program) commands() []builder {
 		{"newaliases", p.newAliasesCommand},
 		{"queue", p.queueCommand},
 		{"agent", p.agentCommand},
+		{"dkim", p.dkimCommand},
+		{"dns", p.dnsCommand},
 		{"import", p.importCommand},
 		{"explain", p.explainCommand},
 		{"setup", p.setupCommand},

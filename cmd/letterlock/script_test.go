@@ -99,6 +99,8 @@ func runScripts(t *testing.T, folder string, change ...func(*testscript.Params))
 			"letter":    letterCommand,
 			"sendready": sendReadyCommand,
 			"until":     untilCommand,
+
+			"zone": zoneCommand,
 		},
 	}
 	for _, f := range change {
