@@ -10,6 +10,7 @@ import (
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
 	"github.com/letterlock-mail/letterlock/internal/client/agent"
+	"github.com/letterlock-mail/letterlock/internal/client/intake"
 	"github.com/letterlock-mail/letterlock/internal/mail/queue"
 )
 
@@ -23,10 +24,26 @@ every account's token before it ends, and run the command of [notify] when a per
 needed. Everything works without it too; sendmail then starts sending by itself, and a
 timer must try again later.
 
+With --system it also takes mail from everybody on this machine, on a socket that needs
+no setuid program: /run/letterlock/submit.sock. It knows the uid at the other end from
+the kernel; users and sender of each account, and the user_ limits of [queue], say what
+that one may do (letterlock.toml(5)). What users hand over is acknowledged after it is
+synced; each message knows its submitter (letterlock queue list --system).
+
 Systemd units are in dist/systemd: letterlock-agent.service and .socket for a user, and
-letterlock-queue.service and .timer for who wants no service that stays.`,
+letterlock-queue.service and .timer for who wants no service that stays; for the
+system the former and letterlock-submit.socket.`,
 		Example: `  systemctl --user enable --now letterlock-agent.service
+  systemctl enable --now letterlock-submit.socket letterlock-agent.service
   letterlock agent --status`,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			if !status {
+				if err := p.makeRuntimeFolder(); err != nil {
+					return err
+				}
+			}
+			return p.becomeSystem()
+		},
 		Args: exactly(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if status {
@@ -64,23 +81,28 @@ func (p *program) agent(ctx context.Context) error {
 		return err
 	}
 	options.Notice = func(e queue.Event) { p.noticed(ctx, notifier, e) }
-	path, err := p.agentSocket()
+	drains := []func(context.Context) error{draining(q, carrier, options)}
+	var services []func(context.Context) error
+	listeners, err := p.listenAll(ctx)
 	if err != nil {
 		return err
 	}
-	listener, err := agent.Inherited(p.getenv)
-	if err == nil && listener == nil {
-		listener, err = agent.Listen(ctx, path)
-	}
-	if err != nil {
-		return cli.Wrap(cli.CannotWrite, err, "letterlock agent --status shows whether one is running")
-	}
-	a := agent.New(agent.Options{
-		Drain: func(ctx context.Context) error {
-			_, err := q.Drain(ctx, carrier, options)
+	if p.system {
+		server, err := p.submissions(conf, q, listeners[submitName])
+		if err != nil {
 			return err
-		},
-		Accounts: manager, Listener: listener, Notifier: notifier, Now: p.now, Log: p.log(),
+		}
+		services = append(services, server.Run)
+	} else if systemPresent() || p.somethingWaits() {
+		waiting, options, err := p.waitingDrain(notifier)
+		if err != nil {
+			return err
+		}
+		drains = append(drains, draining(waiting, patient(intake.Carrier{Path: intake.SocketPath}), options))
+	}
+	listener := listeners[agentName]
+	a := agent.New(agent.Options{
+		Drains: drains, Services: services, Accounts: manager, Listener: listener, Notifier: notifier, Now: p.now, Log: p.log(),
 		Ready: func() {
 			p.term.Sayf("letterlock: the agent listens on %s", listener.Addr())
 			if err := agent.TellManager(p.getenv, "READY=1"); err != nil {
@@ -89,6 +111,13 @@ func (p *program) agent(ctx context.Context) error {
 		},
 	})
 	return a.Run(ctx)
+}
+
+func draining(q *queue.Queue, carrier queue.Carrier, options queue.DrainOptions) func(context.Context) error {
+	return func(ctx context.Context) error {
+		_, err := q.Drain(ctx, carrier, options)
+		return err
+	}
 }
 
 // noticed writes one line for each thing that an operator asks about, and tells the
@@ -135,47 +164,4 @@ func (p *program) agentStatus(ctx context.Context, asJSON bool) error {
 		return nil
 	}
 	return cli.Table(p.term.Out, []string{"ACCOUNT", "TOKEN", "STATE"}, rows)
-}
-
-// releaseHeld sends what waited for a sign-in of that account.
-func (p *program) releaseHeld(ctx context.Context, name string) {
-	folder, err := p.queueFolder()
-	if err != nil || !isFolder(folder) {
-		return
-	}
-	q, err := p.openQueue()
-	if err != nil {
-		p.log().Warn("release held mail", "error", err)
-		return
-	}
-	count, err := q.ReleaseAccount(ctx, name)
-	if err != nil {
-		p.term.Sayf("mail that waited for this stays held: %s", cli.Line(err.Error()))
-	}
-	if count == 0 {
-		return
-	}
-	p.term.Sayf("%s that waited for this %s sent now", plural(count, "message"), isAre(count))
-	if err := p.startDrain(); err != nil {
-		p.log().Warn("the queue is not being sent now", "error", err)
-	}
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
-
-func isAre(n int) string {
-	if n == 1 {
-		return "is"
-	}
-	return "are"
-}
-
-func isFolder(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.IsDir()
 }

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
-	"github.com/letterlock-mail/letterlock/internal/client/agent"
 	"github.com/letterlock-mail/letterlock/internal/mail/queue"
 )
 
@@ -30,7 +29,7 @@ func (p *program) startDrain() error {
 	if err != nil {
 		return fmt.Errorf("find ourselves: %w", err)
 	}
-	cmd := exec.Command(binary, "queue", "run")
+	cmd := exec.Command(binary, "queue", "run", "--wait")
 	// Not the name we were called by: under "sendmail" these would be its arguments.
 	cmd.Args[0] = "letterlock"
 	if p.system {
@@ -137,6 +136,9 @@ func (p *program) progress(e queue.Event, o queue.Outcome) string {
 
 // drain sends what is due and returns.
 func (p *program) drain(ctx context.Context, notice func(queue.Event)) error {
+	if _, err := p.handOverWaiting(ctx, notice); err != nil {
+		p.log().Warn("hand over what waits for the system", "error", err)
+	}
 	q, err := p.openQueue()
 	if err != nil {
 		return err
@@ -157,56 +159,4 @@ func (p *program) drain(ctx context.Context, notice func(queue.Event)) error {
 		return err
 	}
 	return nil
-}
-
-// drainOptions are those of every drain of this queue.
-func (p *program) drainOptions(notifier *agent.Notifier) (queue.DrainOptions, error) {
-	conf, err := p.config()
-	if err != nil {
-		return queue.DrainOptions{}, err
-	}
-	paths, err := p.where()
-	if err != nil {
-		return queue.DrainOptions{}, err
-	}
-	o := queue.DrainOptions{
-		Parallel: conf.Queue.Parallel, PerDestination: conf.Queue.PerDestination,
-		OnUnknown: queue.Ask,
-		Reporter:  queue.Reporter{Host: hostName()},
-		Log:       p.log(),
-	}
-	if conf.Queue.OnUnknown == "resend" || conf.Queue.OnUnknown == "" && p.system {
-		o.OnUnknown = queue.Resend
-	}
-	if conf.Queue.GiveUp > 0 {
-		o.Schedule = queue.DefaultSchedule()
-		o.Schedule.GiveUp = conf.Queue.GiveUp
-	}
-	if notifier == nil {
-		notifier = p.notifier(conf.Notify.Command)
-	}
-	o.Bouncer = &agent.Bounces{Folder: filepath.Join(paths.State, "reports"), Host: hostName(), Notifier: notifier, Now: p.now}
-	return o, nil
-}
-
-func (p *program) notifier(command []string) *agent.Notifier {
-	return &agent.Notifier{Command: command, Now: p.now, Log: p.log(), Line: cli.Line}
-}
-
-func (p *program) agentSocket() (string, error) {
-	paths, err := p.where()
-	if err != nil {
-		return "", err
-	}
-	if p.system {
-		return "/run/letterlock/agent.sock", nil
-	}
-	return agent.SocketPath(p.getenv, paths.State, os.Getuid()), nil
-}
-
-// agentListens asks without talking: a connection is enough to know.
-func agentListens(path string) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	return agent.Listens(ctx, path)
 }

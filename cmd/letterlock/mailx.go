@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -65,7 +66,7 @@ func (p *program) mailx(ctx context.Context, args []string, help func() error) e
 	for _, ignored := range m.Ignored {
 		p.term.Sayf("%s: %s is ignored: the account decides", p.calledAs(), cli.Line(ignored))
 	}
-	s, err := p.outgoing()
+	s, err := p.outgoing(cmp.Or(m.Account, m.Sendmail.Account))
 	if err != nil {
 		return err
 	}

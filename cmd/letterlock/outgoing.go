@@ -2,6 +2,8 @@ package main
 
 import (
 	"crypto/rand"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,6 +24,9 @@ func (p *program) openQueue() (*queue.Queue, error) {
 		return nil, err
 	}
 	q, err := queue.Open(folder, queue.Options{Now: p.now})
+	if p.system && errors.Is(err, fs.ErrPermission) {
+		return nil, cli.Wrap(cli.NoPerm, err, "the system's queue is for root and user "+systemUser+"; mailq shows your own mail")
+	}
 	if err != nil {
 		return nil, cli.Wrap(cli.TempFail, err, "nothing was queued: look at the folder and its rights, then try again")
 	}
@@ -33,8 +38,16 @@ func (p *program) queueFolder() (string, error) {
 	return filepath.Join(paths.State, "queue"), err
 }
 
-// outgoing is what the front ends know of this machine and of its ways out.
-func (p *program) outgoing() (*sendmail.Sender, error) {
+// outgoing is what the front ends know of this machine and of its ways out: those of
+// the user, else the system's. account is what the caller asked for, mostly nothing.
+func (p *program) outgoing(account string) (*sendmail.Sender, error) {
+	over, err := p.handsOver(account)
+	if err != nil {
+		return nil, err
+	}
+	if over {
+		return p.forwardingSender(), nil
+	}
 	conf, err := p.config()
 	if err != nil {
 		return nil, err
@@ -43,15 +56,8 @@ func (p *program) outgoing() (*sendmail.Sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sendmail.Sender{
-		Queue: q, Default: conf.Queue.Account, Domain: conf.Queue.Domain, Host: hostName(),
-		Aliases: func() (sendmail.Aliases, error) { return sendmail.LoadAliases(aliasPath(conf)) },
-		Limits:  message.Limits{Size: int64(conf.Queue.MaxSize) << 20, Folder: p.getenv("TMPDIR")},
-		Now:     p.now, Random: rand.Reader,
-	}
-	if s.Domain == "" {
-		s.Mailname = mailName()
-	}
+	s := p.machineSender(conf)
+	s.Queue, s.Default = q, conf.Queue.Account
 	s.User, s.Name = sendmail.Caller(p.getenv("LOGNAME"))
 	if s.Root, err = rootAddresses(conf); err != nil {
 		return nil, err
@@ -60,6 +66,20 @@ func (p *program) outgoing() (*sendmail.Sender, error) {
 		s.Ways = append(s.Ways, wayOf(name, conf.Accounts[name]))
 	}
 	return s, nil
+}
+
+// machineSender is what every sender knows: this machine.
+func (p *program) machineSender(conf *config.Config) *sendmail.Sender {
+	s := &sendmail.Sender{
+		Domain: conf.Queue.Domain, Host: hostName(),
+		Aliases: func() (sendmail.Aliases, error) { return sendmail.LoadAliases(aliasPath(conf)) },
+		Limits:  message.Limits{Size: int64(conf.Queue.MaxSize) << 20, Folder: p.getenv("TMPDIR")},
+		Now:     p.now, Random: rand.Reader,
+	}
+	if s.Domain == "" {
+		s.Mailname = mailName()
+	}
+	return s
 }
 
 func rootAddresses(conf *config.Config) ([]string, error) {

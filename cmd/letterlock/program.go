@@ -32,6 +32,7 @@ type program struct {
 	paths  *config.Paths
 	conf   *config.Config
 	around *tokenstore.Surroundings
+	over   *handOver // nil unless the message goes to the system
 }
 
 // run does what the arguments say and reports faults to the person.
@@ -162,6 +163,8 @@ func (p *program) commands() []builder {
 		{"newaliases", p.newAliasesCommand},
 		{"queue", p.queueCommand},
 		{"agent", p.agentCommand},
+		{"dkim", p.dkimCommand},
+		{"dns", p.dnsCommand},
 		{"import", p.importCommand},
 		{"explain", p.explainCommand},
 		{"setup", p.setupCommand},
@@ -224,8 +227,20 @@ func (p *program) log() *slog.Logger {
 	if !p.verbose {
 		return slog.New(slog.DiscardHandler)
 	}
+	return p.logFrom(slog.LevelDebug)
+}
+
+// serviceLog is for services that operators want to hear from unasked.
+func (p *program) serviceLog() *slog.Logger {
+	if p.verbose {
+		return p.log()
+	}
+	return p.logFrom(slog.LevelInfo)
+}
+
+func (p *program) logFrom(level slog.Level) *slog.Logger {
 	handler := slog.NewTextHandler(cli.LineWriter(p.term.Err, ""), &slog.HandlerOptions{
-		Level: slog.LevelDebug,
+		Level: level,
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 			if a.Key == slog.TimeKey {
 				return slog.Attr{}

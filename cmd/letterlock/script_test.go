@@ -51,9 +51,10 @@ type worldKey struct{}
 
 func TestScripts(t *testing.T) { runScripts(t, "testdata") }
 
-func runScripts(t *testing.T, folder string) {
+// runScripts runs the scripts of a folder; change may add to their surroundings.
+func runScripts(t *testing.T, folder string, change ...func(*testscript.Params)) {
 	t.Helper()
-	testscript.Run(t, testscript.Params{
+	params := testscript.Params{
 		Dir:                 folder,
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
@@ -98,8 +99,14 @@ func runScripts(t *testing.T, folder string) {
 			"letter":    letterCommand,
 			"sendready": sendReadyCommand,
 			"until":     untilCommand,
+
+			"zone": zoneCommand,
 		},
-	})
+	}
+	for _, f := range change {
+		f(&params)
+	}
+	testscript.Run(t, params)
 }
 
 func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*world) }

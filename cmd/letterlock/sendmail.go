@@ -53,7 +53,12 @@ Taken for the sake of callers and without effect: -B, -m, -U, -G, -h, -L, -p, -X
 
 Local names go through /etc/aliases; root, and without domain in [queue] every other
 local name, goes to root in [queue]; see letterlock.toml(5). Without account in
-[queue] only an account whose right can do nothing but send is used.`,
+[queue] only an account whose right can do nothing but send is used.
+
+Who has no account of his own that can send hands the message to the system's queue
+(letterlock agent --system). It knows by itself who that is, and its administrator
+has settled which account sends for whom, and as whom. While it is away the message
+waits in the user's queue and is handed over later, once.`,
 		Example: `  printf 'Subject: hello\n\nworld\n' | letterlock sendmail -i you@example.org
   ln -s letterlock /usr/local/sbin/sendmail`,
 		DisableFlagParsing: true,
@@ -83,7 +88,7 @@ func (p *program) sendmail(ctx context.Context, args []string, help func() error
 	case sendmail.RunQueue:
 		return p.runQueue(ctx, o.Queue)
 	}
-	s, err := p.outgoing()
+	s, err := p.outgoing(o.Account)
 	if err != nil {
 		return err
 	}
@@ -121,7 +126,11 @@ func (p *program) message(ignoreDots bool) io.Reader {
 }
 
 func (p *program) queued(o sendmail.Options, id queue.ID) {
-	if o.Verbose {
+	switch {
+	case !o.Verbose:
+	case p.over != nil && len(p.over.waiting) == 0:
+		p.term.Sayf("in the system's queue as %s", cli.Line(string(id)))
+	default:
 		p.term.Sayf("queued as %s", id)
 	}
 }
@@ -130,6 +139,9 @@ func (p *program) queued(o sendmail.Options, id queue.ID) {
 // the message is safe, and a caller that heard of one would send it twice.
 func (p *program) afterQueueing(ctx context.Context, o sendmail.Options, ids ...queue.ID) error {
 	switch {
+	case p.over != nil:
+		p.over.after(o)
+		return nil
 	case o.QueueOnly:
 		return nil
 	case !o.Verbose:

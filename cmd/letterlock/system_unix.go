@@ -14,9 +14,6 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/cli"
 )
 
-// systemUser owns what --system works on.
-const systemUser = "letterlock"
-
 // becomeSystem gives up root for the system's own user, so that files made by an
 // administrator's command belong to the services that use them. Others than root work
 // with the rights they have.

@@ -51,6 +51,12 @@ type Queue struct {
 	Parallel       int
 	PerDestination int
 	MaxSize        int // MiB
+
+	// Limits of each user of the system's queue; 0: the default.
+	UserMessages   int // an hour
+	UserRecipients int
+	UserEntries    int
+	UserSize       int // MiB
 }
 
 // Notify is the [notify] section: whom to tell what a person must do.
@@ -100,7 +106,8 @@ type Account struct {
 	Login     string
 	Mailbox   string
 	Senders   []string
-	Sender    string // "rewrite", "refuse", "keep"
+	Sender    string   // "rewrite", "refuse", "keep"
+	Users     []string // who of this machine sends with it; nil: not said
 	Right     string
 	Key       string
 	Flow      string

@@ -60,6 +60,28 @@ func list[T any](place func(*T) *[]string, checks ...func(string) string) func(*
 	}
 }
 
+// users is a list of who may: an empty one is nobody, and something else than none.
+func users[T any](place func(*T) *[]string) func(*T, any) string {
+	get := list(place, filled, userWord)
+	return func(t *T, value any) string {
+		fault := get(t, value)
+		if p := place(t); fault == "" && *p == nil {
+			*p = []string{}
+		}
+		return fault
+	}
+}
+
+// userWord accepts what useradd(8) gives as a name, a uid, or either kind of group
+// after an @.
+func userWord(s string) string {
+	name := strings.TrimPrefix(s, "@")
+	if name == "" || strings.HasPrefix(name, "-") || strings.ContainsFunc(name, func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune(":,@/", r) }) {
+		return "must be a user name, a uid, or @ and a group"
+	}
+	return ""
+}
+
 func hidden[T any](place func(*T) *secret.String) func(*T, any) string {
 	return func(t *T, value any) string {
 		s, ok := value.(string)
@@ -204,6 +226,7 @@ func accountFields() []field[Account] {
 		{"mailbox", "the mailbox to open, when it is not the login's own (a shared mailbox)", `"office@example.org"`, text(func(v *a) *string { return &v.Mailbox }, filled)},
 		{"senders", "addresses that may stand in From beside the mailbox; \"@example.org\" is the whole domain", `["you@example.org"]`, list(func(v *a) *[]string { return &v.Senders }, filled)},
 		{"sender", "what becomes of other addresses in From: rewrite makes them the account's and keeps the name, refuse sends nothing, keep leaves it to the server; default: rewrite", `"rewrite"`, text(func(v *a) *string { return &v.Sender }, oneOf("rewrite", "refuse", "keep"))},
+		{"users", "with --system: who of this machine sends with this account, as user names, numeric uids, or \"@group\"; without it everybody may whom no other account names, with [] nobody. What sender says is then done to every message", `["www-data", "1001", "@adm"]`, users(func(v *a) *[]string { return &v.Users })},
 		{"right", "full, or send-only: a right that cannot read mail", `"full"`, text(func(v *a) *string { return &v.Right }, oneOf("full", "send-only"))},
 		{"key", "key source that protects this account's grant on disk", `"keyring"`, text(func(v *a) *string { return &v.Key }, filled)},
 		{"flow", "how to sign in: browser, device, paste; login remembers the last", `"browser"`, text(func(v *a) *string { return &v.Flow }, oneOf("browser", "device", "paste"))},
@@ -253,6 +276,10 @@ func queueFields() []field[Queue] {
 		{"parallel", "how many messages are sent at a time; default: 20", `20`, number(func(v *q) *int { return &v.Parallel }, 1, 200)},
 		{"per_destination", "how many of them to one server; default: 5", `5`, number(func(v *q) *int { return &v.PerDestination }, 1, 100)},
 		{"max_size", "the largest message, in MiB; default: 100", `100`, number(func(v *q) *int { return &v.MaxSize }, 1, 4096)},
+		{"user_messages", "with --system: how many messages one user may hand over in an hour; what is more waits in the user's own queue; default: 1000", `1000`, number(func(v *q) *int { return &v.UserMessages }, 1, 1_000_000)},
+		{"user_recipients", "with --system: how many recipients one message of a user may have; default: 1000", `1000`, number(func(v *q) *int { return &v.UserRecipients }, 1, 20_000)},
+		{"user_entries", "with --system: how many messages of one user may wait at a time; default: 5000", `5000`, number(func(v *q) *int { return &v.UserEntries }, 1, 1_000_000)},
+		{"user_size", "with --system: how large those may be together, in MiB; default: 1024", `1024`, number(func(v *q) *int { return &v.UserSize }, 1, 1_048_576)},
 	}
 }
 

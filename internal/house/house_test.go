@@ -65,6 +65,7 @@ func rooms() map[string]room {
 		"internal/oauth":      {layer: leaf},
 		"internal/provider":   {layer: leaf},
 		"internal/sasl":       {layer: leaf},
+		"internal/peercred":   {layer: leaf},
 		"internal/secret":     {layer: leaf},
 
 		"internal/client/account":    {layer: noun, wing: client},
@@ -72,6 +73,7 @@ func rooms() map[string]room {
 		"internal/client/login":      {layer: capability, wing: client},
 		"internal/client/probe":      {layer: capability, wing: client, also: []string{"internal/client/upstream"}},
 		"internal/client/agent":      {layer: capability, wing: client},
+		"internal/client/intake":     {layer: capability, wing: client},
 		"internal/client/recipe":     {layer: capability, wing: client},
 		"internal/client/sendmail":   {layer: capability, wing: client},
 		"internal/client/takeover":   {layer: capability, wing: client},

@@ -6,15 +6,18 @@
 //	Run -> drain (queue and carrier, from main)   again after a pause when it breaks
 //	    -> renew (account)                        every minute by the wall clock
 //	    -> serve (socket)                         JSON lines, peers of our own uid only
-//	         `-> Notifier: argv hook, no secrets
+//	    |    `-> Notifier: argv hook, no secrets
+//	    -> services (from main)                   the system's: intake, mail of anybody
 //
 // It owns no keys yet: what a key source asks for is asked when a token is due.
 package agent
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,8 +32,10 @@ type Accounts interface {
 
 // Options are what an agent does its work with.
 type Options struct {
-	// Drain sends mail until ctx ends: queue.Drain with everything it needs.
-	Drain    func(ctx context.Context) error
+	// Drains send mail until ctx ends: queue.Drain of each queue with everything it needs.
+	Drains []func(ctx context.Context) error
+	// Services run as long as the agent; one that fails ends it.
+	Services []func(ctx context.Context) error
 	Accounts Accounts
 	Listener net.Listener // nil: nothing is served
 	Notifier *Notifier    // nil: nobody is told
@@ -84,12 +89,18 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer cancel()
 	a.started = a.o.Now()
 	var work sync.WaitGroup
-	var served error
-	work.Go(func() { a.drain(ctx) })
+	for _, drain := range a.o.Drains {
+		work.Go(func() { a.drain(ctx, drain) })
+	}
 	work.Go(func() { a.renew(ctx) })
+	services := slices.Clone(a.o.Services)
 	if a.o.Listener != nil {
+		services = append(services, a.serve)
+	}
+	served := make([]error, len(services))
+	for i, service := range services {
 		work.Go(func() {
-			if served = a.serve(ctx); served != nil {
+			if served[i] = service(ctx); served[i] != nil {
 				cancel()
 			}
 		})
@@ -99,14 +110,14 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	work.Wait()
-	return served
+	return errors.Join(served...)
 }
 
-// drain keeps the queue draining. Only a fault of the machine ends a drain early: a
+// drain keeps a queue draining. Only a fault of the machine ends a drain early: a
 // full disk, a queue folder with wrong rights.
-func (a *Agent) drain(ctx context.Context) {
-	for a.o.Drain != nil {
-		if err := a.o.Drain(ctx); err != nil && ctx.Err() == nil {
+func (a *Agent) drain(ctx context.Context, drain func(context.Context) error) {
+	for {
+		if err := drain(ctx); err != nil && ctx.Err() == nil {
 			a.o.Log.Error("drain the queue", "error", err)
 		}
 		if !pause(ctx, drainPause) {

@@ -148,7 +148,7 @@ func TestTellsOfSignIn(t *testing.T) {
 func TestDrainsAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		count := 0
-		run(t, Options{Drain: func(context.Context) error { count++; return errors.New("disk full") }}, 10*time.Minute+time.Second)
+		run(t, Options{Drains: []func(context.Context) error{func(context.Context) error { count++; return errors.New("disk full") }}}, 10*time.Minute+time.Second)
 		if count < 9 || count > 12 {
 			t.Errorf("%d drains in ten minutes", count)
 		}

@@ -3,8 +3,10 @@
 package agent
 
 import (
+	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 )
 
@@ -27,14 +29,29 @@ func TellManager(getenv func(string) string, state string) error {
 	return err
 }
 
-// Inherited returns the socket that a service manager has opened for us
-// (sd_listen_fds(3)), nil when there is none.
-func Inherited(getenv func(string) string) (net.Listener, error) {
+// Inherited returns the sockets that a service manager has opened for us
+// (sd_listen_fds(3)), by the name of their file: "agent.sock".
+func Inherited(getenv func(string) string) (map[string]net.Listener, error) {
 	pid, _ := strconv.Atoi(getenv("LISTEN_PID"))
-	if count, _ := strconv.Atoi(getenv("LISTEN_FDS")); pid != os.Getpid() || count < 1 {
+	count, _ := strconv.Atoi(getenv("LISTEN_FDS"))
+	if pid != os.Getpid() || count < 1 {
 		return nil, nil
 	}
-	file := os.NewFile(3, "agent.sock")
-	defer file.Close()
-	return net.FileListener(file)
+	listeners := map[string]net.Listener{}
+	for i := range count {
+		file := os.NewFile(uintptr(firstInherited+i), "socket")
+		listener, err := net.FileListener(file)
+		_ = file.Close() // the listener has its own
+		if err != nil {
+			for _, open := range listeners {
+				_ = open.Close()
+			}
+			return nil, fmt.Errorf("take over socket %d of the service manager: %w", i, err)
+		}
+		listeners[filepath.Base(listener.Addr().String())] = listener
+	}
+	return listeners, nil
 }
+
+// firstInherited is SD_LISTEN_FDS_START.
+const firstInherited = 3

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/letterlock-mail/letterlock/internal/peercred"
 )
 
 // Version is that of the protocol. A peer of another version is told so and leaves.
@@ -167,8 +169,8 @@ func (a *Agent) converse(conn net.Conn) {
 	if conn.SetDeadline(time.Now().Add(askTime)) != nil {
 		return
 	}
-	if uid, err := peerUID(conn); err != nil || uid != os.Getuid() {
-		a.o.Log.Warn("refused a peer", "uid", uid, "error", err)
+	if peer, err := peercred.Of(conn); err != nil || peer.UID != os.Getuid() {
+		a.o.Log.Warn("refused a peer", "uid", peer.UID, "error", err)
 		return
 	}
 	in := bufio.NewReader(conn)

@@ -40,6 +40,9 @@ func (s *Sender) Send(ctx context.Context, o Options, in io.Reader) (queue.ID, e
 		recipients = append(recipients, found...)
 	}
 	m.StripBcc()
+	if s.Forward != nil {
+		return s.forward(ctx, o, recipients, sender, m)
+	}
 	envelope, err := s.envelope(o, recipients)
 	if err != nil {
 		return "", err
@@ -50,17 +53,45 @@ func (s *Sender) Send(ctx context.Context, o Options, in io.Reader) (queue.ID, e
 	needs := m.Requirements()
 	envelope.EightBit = needs.EightBit
 	envelope.UTF8 = needs.UTF8 || !ascii(envelope.From) || slices.ContainsFunc(envelope.To, func(r queue.Recipient) bool { return !ascii(r.Address) })
-	id, err := s.Queue.Put(ctx, envelope, m.Reader())
+	id, err := s.Queue.Put(ctx, envelope, io.MultiReader(strings.NewReader(s.received()), m.Reader()))
 	if err != nil {
 		return "", cli.Wrap(cli.TempFail, fmt.Errorf("queue the message: %w", err), "nothing was queued: look at the disk and its rights, then send it again")
 	}
 	return id, nil
 }
 
+// forward leaves everything to the system but what only the caller's side knows: when
+// the message was written.
+func (s *Sender) forward(ctx context.Context, o Options, recipients []string, sender *string, m *message.Message) (queue.ID, error) {
+	if len(recipients) == 0 {
+		return "", noRecipients()
+	}
+	if !m.Has("Date") {
+		m.Set("Date", s.date())
+	}
+	o.Recipients, o.Sender, o.FromHeader = recipients, sender, false
+	return s.Forward(ctx, o, m)
+}
+
+func (s *Sender) date() string { return s.Now().Format("Mon, 02 Jan 2006 15:04:05 -0700") } // RFC 5322 section 3.3
+
+// received is the trace field of a message that somebody else handed over (RFC 5321
+// section 4.4), in the words that postmasters know.
+func (s *Sender) received() string {
+	if s.Submitter == "" {
+		return ""
+	}
+	return fmt.Sprintf("Received: by %s (Letterlock, from %s);\r\n\t%s\r\n", s.Host, s.Submitter, s.date())
+}
+
+func noRecipients() error {
+	return cli.Faultf(cli.Usage, "the header names nobody in To, Cc or Bcc", "no recipients")
+}
+
 // envelope resolves the recipients.
 func (s *Sender) envelope(o Options, recipients []string) (queue.Envelope, error) {
 	if len(recipients) == 0 {
-		return queue.Envelope{}, cli.Faultf(cli.Usage, "the header names nobody in To, Cc or Bcc", "no recipients")
+		return queue.Envelope{}, noRecipients()
 	}
 	resolved, err := s.Resolve(recipients, o.NoAliases)
 	if err != nil {
@@ -182,6 +213,9 @@ func (s *Sender) settleAuthor(m *message.Message, way Way) error {
 		}
 		if way.Policy == Refuse {
 			return notPermitted(way, author.Address)
+		}
+		if s.Submitter != "" {
+			m.Set("X-Original-From", m.Get("From")) // whose message it is, where several share an account
 		}
 		if err := m.RewriteFrom(way.Address); err != nil {
 			return readFault(err)
@@ -321,13 +355,18 @@ func Caller(fallback string) (login, name string) {
 	if err != nil || me.Username == "" {
 		return fallback, ""
 	}
-	// The GECOS field has the name before the first comma; & stands for the login.
-	name, _, _ = strings.Cut(me.Name, ",")
-	if name != "" {
-		capital := strings.ToUpper(me.Username[:1]) + me.Username[1:]
+	return me.Username, NameOf(me)
+}
+
+// NameOf is the name shown for a user. The GECOS field has it before the first comma; &
+// stands for the login.
+func NameOf(who *user.User) string {
+	name, _, _ := strings.Cut(who.Name, ",")
+	if name != "" && who.Username != "" {
+		capital := strings.ToUpper(who.Username[:1]) + who.Username[1:]
 		name = strings.ReplaceAll(name, "&", capital)
 	}
-	return me.Username, name
+	return name
 }
 
 // Where says to which addresses mail for text would go.

@@ -5,6 +5,7 @@
 //	argv  -> Parse, ParseMail -> Options, Mail
 //	stdin -> message.Read -> Sender.Send -> queue.Put       exit 0 only after that
 //	stdin -> Serve (-bs)  -> Sender.Send, once per DATA
+//	            Sender.Send -> Forward                      to the system's Sender.Send
 //
 // What comes from argv reaches envelope and header only by way of the address parser
 // of package message; no part of it is ever a line of an SMTP dialogue.
@@ -64,6 +65,13 @@ type Sender struct {
 	Limits   message.Limits
 	Now      func() time.Time
 	Random   io.Reader
+	// Forward takes the message instead of all this: the machine has a queue of its own,
+	// which knows the ways out and the alias file. The options name every recipient and
+	// the sender as read; the message has no Bcc and is otherwise as it came.
+	Forward func(ctx context.Context, o Options, m *message.Message) (queue.ID, error)
+	// Submitter is the other end of that: who handed the message over ("userid 1001"). It
+	// stands in a Received field, and the From that a rewrite replaced in another.
+	Submitter string
 }
 
 // domain is what makes a local name an address.

@@ -39,6 +39,9 @@ type Reason string
 const (
 	ByHand  Reason = "hand"
 	NoGrant Reason = "sign-in"
+	// Incoming entries were put by PutHeld, and whoever put them has not said yet that
+	// they are to be sent.
+	Incoming Reason = "incoming"
 )
 
 // An Entry is one message in the queue as List and Show see it.

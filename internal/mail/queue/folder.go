@@ -65,7 +65,7 @@ func (q *Queue) at(step string) {
 // Put takes a message in: when it returns nil, message and envelope are synced.
 // Envelope.Size is filled in. A running drainer is woken.
 func (q *Queue) Put(ctx context.Context, envelope Envelope, message io.Reader) (ID, error) {
-	id, err := q.put(ctx, envelope, message)
+	id, err := q.put(ctx, envelope, message, nil)
 	if err != nil {
 		return "", fmt.Errorf("queue message: %w", err)
 	}
@@ -73,7 +73,21 @@ func (q *Queue) Put(ctx context.Context, envelope Envelope, message io.Reader) (
 	return id, nil
 }
 
-func (q *Queue) put(ctx context.Context, envelope Envelope, message io.Reader) (ID, error) {
+// PutHeld is Put for who must note something durably between the message's arrival and
+// the first attempt to send it: the entry is held as Incoming until Release.
+func (q *Queue) PutHeld(ctx context.Context, envelope Envelope, message io.Reader) (ID, error) {
+	line, err := record{Kind: recHold, Time: q.now().UnixMilli(), Reason: Incoming}.line()
+	if err != nil {
+		return "", fmt.Errorf("queue message: %w", err)
+	}
+	id, err := q.put(ctx, envelope, message, line)
+	if err != nil {
+		return "", fmt.Errorf("queue message: %w", err)
+	}
+	return id, nil
+}
+
+func (q *Queue) put(ctx context.Context, envelope Envelope, message io.Reader, first []byte) (ID, error) {
 	if len(envelope.To) == 0 {
 		return "", errors.New("no recipients")
 	}
@@ -94,7 +108,7 @@ func (q *Queue) put(ctx context.Context, envelope Envelope, message io.Reader) (
 		return "", err
 	}
 	q.at("put: created")
-	err = q.fill(ctx, file, text, message, len(envelope.To))
+	err = q.fill(ctx, file, text, message, append(first, blanks(roomFor(len(envelope.To))+len(first))...)) // the Release needs its room too
 	if closed := file.Close(); err == nil {
 		err = closed
 	}
@@ -116,7 +130,7 @@ func (q *Queue) put(ctx context.Context, envelope Envelope, message io.Reader) (
 	return id, nil
 }
 
-func (q *Queue) fill(ctx context.Context, file *os.File, head []byte, message io.Reader, recipients int) error {
+func (q *Queue) fill(ctx context.Context, file *os.File, head []byte, message io.Reader, journal []byte) error {
 	w := bufio.NewWriterSize(file, 16<<10)
 	// The true preamble comes last: a file without it is no entry.
 	if _, err := w.Write(append(make([]byte, preambleLen), head...)); err != nil {
@@ -126,7 +140,7 @@ func (q *Queue) fill(ctx context.Context, file *os.File, head []byte, message io
 	if err != nil {
 		return err
 	}
-	if _, err := w.Write(blanks(roomFor(recipients))); err != nil {
+	if _, err := w.Write(journal); err != nil {
 		return err
 	}
 	if err := w.Flush(); err != nil {

@@ -47,6 +47,8 @@ type head struct {
 	Return     string      `json:"ret,omitempty"`
 	EightBit   bool        `json:"8bit,omitempty"`
 	UTF8       bool        `json:"utf8,omitempty"`
+	Submitter  string      `json:"by,omitempty"`
+	Tag        string      `json:"tag,omitempty"`
 }
 
 type recipient struct {
@@ -57,7 +59,7 @@ type recipient struct {
 
 func headOf(e Envelope, now time.Time) head {
 	h := head{Version: 1, Created: now.UnixMilli(), From: e.From, Account: e.Account, EnvelopeID: e.EnvelopeID,
-		Return: e.Return, EightBit: e.EightBit, UTF8: e.UTF8}
+		Return: e.Return, EightBit: e.EightBit, UTF8: e.UTF8, Submitter: e.Submitter, Tag: e.Tag}
 	for _, r := range e.To {
 		h.To = append(h.To, recipient(r))
 	}
@@ -66,7 +68,7 @@ func headOf(e Envelope, now time.Time) head {
 
 func (h head) envelope(size int64) Envelope {
 	e := Envelope{From: h.From, Account: h.Account, EnvelopeID: h.EnvelopeID, Return: h.Return,
-		EightBit: h.EightBit, UTF8: h.UTF8, Size: size}
+		EightBit: h.EightBit, UTF8: h.UTF8, Size: size, Submitter: h.Submitter, Tag: h.Tag}
 	for _, r := range h.To {
 		e.To = append(e.To, Recipient(r))
 	}

@@ -73,6 +73,15 @@ func (q *Queue) Show(id ID) (Entry, error) {
 	return entry, nil
 }
 
+// Waits says whether the entry is still in the queue. It is cheaper than Show.
+func (q *Queue) Waits(id ID) bool {
+	if !id.valid() {
+		return false
+	}
+	_, err := os.Lstat(q.path(id))
+	return !errors.Is(err, os.ErrNotExist)
+}
+
 // isLocked asks whether somebody is at work on the entry.
 func (q *Queue) isLocked(id ID) bool {
 	file, err := os.OpenFile(q.path(id), os.O_RDWR, 0)

@@ -20,6 +20,11 @@ type Envelope struct {
 	EightBit   bool   // the message has octets over 127 in its body
 	UTF8       bool   // header or addresses need SMTPUTF8 (RFC 6531)
 	Size       int64
+	// Submitter says who put the message in, where a service takes mail from several
+	// people: a uid. Tag is whatever that service wants to find again with it. The
+	// queue keeps both and looks at neither.
+	Submitter string
+	Tag       string
 }
 
 // A Recipient is one forward-path and what its sender wants to hear of it.

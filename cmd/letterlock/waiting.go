@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/letterlock-mail/letterlock/internal/atomicfile"
+	"github.com/letterlock-mail/letterlock/internal/client/agent"
+	"github.com/letterlock-mail/letterlock/internal/client/intake"
+	"github.com/letterlock-mail/letterlock/internal/mail/queue"
+)
+
+func (p *program) waitingFolder() (string, error) {
+	paths, err := p.where()
+	return filepath.Join(paths.State, "handover"), err
+}
+
+// somethingWaits looks without opening: most users never have such a queue.
+func (p *program) somethingWaits() bool {
+	folder, err := p.waitingFolder()
+	if err != nil || p.system {
+		return false
+	}
+	names, err := os.ReadDir(filepath.Join(folder, "entries"))
+	if err != nil {
+		return false
+	}
+	for _, name := range names {
+		if !strings.HasPrefix(name.Name(), ".") {
+			return true
+		}
+	}
+	return false
+}
+
+// handOverWaiting hands over what is due, and returns when that is over.
+func (p *program) handOverWaiting(ctx context.Context, notice func(queue.Event)) (queue.Summary, error) {
+	if !p.somethingWaits() {
+		return queue.Summary{}, nil
+	}
+	q, options, err := p.waitingDrain(nil)
+	if err != nil {
+		return queue.Summary{}, err
+	}
+	options.Once, options.Notice = true, notice
+	sum, err := q.Drain(ctx, patient(intake.Carrier{Path: intake.SocketPath}), options)
+	if errors.Is(err, queue.ErrBusy) {
+		return queue.Summary{}, nil // the agent is at it
+	}
+	return sum, err
+}
+
+// waitingDrain is how that queue is drained: soon again, as the other end is on this
+// machine, and no more at a time than the system serves of one user.
+func (p *program) waitingDrain(notifier *agent.Notifier) (*queue.Queue, queue.DrainOptions, error) {
+	q, err := p.openWaiting()
+	if err != nil {
+		return nil, queue.DrainOptions{}, err
+	}
+	options, err := p.drainOptions(notifier)
+	if err != nil {
+		return nil, queue.DrainOptions{}, err
+	}
+	options.Schedule.Retries = intake.Retries()
+	options.Parallel, options.PerDestination = 2, 2
+	return q, options, nil
+}
+
+// How long a process that sendmail left behind waits for the system, and how often it
+// looks at least.
+const (
+	lingerTime = time.Hour
+	lingerLook = time.Minute
+)
+
+// linger tries for an hour to hand over what waits: an agent that is restarted is back
+// by then. One process is enough; later calls of sendmail, an agent of the user or the
+// timer do the rest.
+func (p *program) linger(ctx context.Context) error {
+	if !p.somethingWaits() {
+		return nil
+	}
+	folder, err := p.waitingFolder()
+	if err != nil {
+		return err
+	}
+	once, cancel := context.WithCancel(ctx)
+	cancel() // asked once, not waited for
+	lock, err := atomicfile.Acquire(once, filepath.Join(folder, "linger.lock"))
+	if err != nil {
+		return nil //nolint:nilerr // another one lingers
+	}
+	defer func() { _ = lock.Release() }()
+	for until := p.now().Add(lingerTime); p.now().Before(until); {
+		sum, err := p.handOverWaiting(ctx, nil)
+		if err != nil || !p.somethingWaits() {
+			return err
+		}
+		wait := lingerLook
+		if !sum.Next.IsZero() {
+			wait = min(max(sum.Next.Sub(p.now()), 0), lingerLook)
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	return nil
+}
