@@ -179,7 +179,10 @@ const (
 // itself refused: nothing has been written.
 func again(err error) chance {
 	var pg *pgconn.PgError
+	var unavailable *Unavailable
 	switch {
+	case errors.As(err, &unavailable) && unavailable.Unknown:
+		return never
 	case errors.As(err, &pg):
 		switch {
 		case pg.Code == "40001", pg.Code == "40P01":

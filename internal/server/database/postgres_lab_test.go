@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/letterlock-mail/letterlock/internal/lab"
 	authtest "github.com/letterlock-mail/letterlock/internal/server/authserver/storetest"
 	"github.com/letterlock-mail/letterlock/internal/server/database"
@@ -46,6 +48,10 @@ func TestPostgres(t *testing.T) {
 	t.Run("races", func(t *testing.T) {
 		place := newPlace(t, p)
 		races(t, [2]*database.DB{open(t, place, patient()), open(t, place, patient())})
+	})
+	t.Run("is the model", func(t *testing.T) {
+		db := open(t, newPlace(t, p), patient())
+		properties(t, func(rt *rapid.T) *database.DB { empty(rt, db); return db })
 	})
 	t.Run("starts at once", func(t *testing.T) { starts(t, newPlace(t, p)) })
 	t.Run("a killed process", func(t *testing.T) {
