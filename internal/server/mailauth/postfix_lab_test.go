@@ -149,10 +149,15 @@ func serveOn(t *testing.T, listener net.Listener, run func(context.Context, net.
 
 func (p *post) startSASL() {
 	p.t.Helper()
+	p.serveSASL(p.socket("letterlock-auth"))
+}
+
+func (p *post) serveSASL(listener net.Listener) {
+	p.t.Helper()
 	server := mailauth.NewSASL(mailauth.SASLOptions{
 		Door: p.door, Log: p.log, Now: time.Now, Random: rand.Reader, Discovery: "https://id.try.test/.well-known/oauth-authorization-server",
 	})
-	p.stopSASL = serveOn(p.t, p.socket("letterlock-auth"), server.Serve)
+	p.stopSASL = serveOn(p.t, listener, server.Serve)
 }
 
 // socket opens a socket in Postfix's private folder, for Postfix alone.
@@ -460,6 +465,37 @@ func TestOutages(t *testing.T) {
 	expect("socket gone under running smtpds", "auth 454 4.7.0")
 	p.startSASL()
 	expect("socket there again", "data 250")
+
+	// A socket that its unit holds: who asks while nobody answers waits for the new
+	// instance and notices nothing.
+	p.stopSASL()
+	listener := p.socket("letterlock-auth").(*net.UnixListener)
+	listener.SetUnlinkOnClose(false)
+	held, err := listener.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	p.serveSASL(listener)
+	expect("a held socket", "data 250")
+	p.stopSASL()
+	said := make(chan string)
+	go func() { said <- p.python("PLAIN", l) }()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	before, seen := len(p.postfix.Log()), 0
+	if _, err := p.postfix.WaitLog(ctx, func(string) bool { seen++; return seen > before }); err != nil {
+		t.Fatal(err)
+	}
+	again, err := net.FileListener(held)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.serveSASL(again)
+	if out := <-said; !strings.Contains(out, "data 250") && !strings.Contains(out, "auth 454") || strings.Contains(out, "535") {
+		t.Errorf("restart behind a held socket:\n%s", out)
+	}
+	expect("after it", "data 250")
 }
 
 // TestSendersAway: the maps and the milter defer when the store goes between sign-in and
