@@ -292,7 +292,7 @@ func (h *HTTP) password(w http.ResponseWriter, r *http.Request) {
 func (h *HTTP) refused(ask credential.Presented, err error) bool {
 	refused, ok := errors.AsType[*credential.Refused](err)
 	if ok {
-		h.o.Log.Info("sign-in refused", "service", ask.Protocol, "remote", ask.Remote, "user", ask.User, "reason", refused.Reason)
+		h.o.Log.Info("sign-in refused", "service", ask.Protocol, "remote", ask.Remote, "user", shown(ask.User), "reason", refused.Reason)
 	}
 	return ok
 }
