@@ -260,7 +260,7 @@ func (c *conn) check(r *request, presented sasl.Credentials) error {
 	r.user = presented.User
 	// Acting as somebody else is a master login, and there is none (RFC 4616 section 2).
 	if presented.Authzid != "" && !strings.EqualFold(presented.Authzid, presented.User) {
-		o.Log.Info("sign-in refused", "remote", r.question.remote, "user", presented.User, "reason", "asks to act as somebody else")
+		o.Log.Info("sign-in refused", "remote", r.question.remote, "user", shown(presented.User), "reason", "asks to act as somebody else")
 		return &credential.Refused{Reason: "asks to act as somebody else"}
 	}
 	ctx, cancel := context.WithTimeout(c.checks, o.Answer)
@@ -275,7 +275,7 @@ func (c *conn) check(r *request, presented sasl.Credentials) error {
 	})
 	if refused, ok := errors.AsType[*credential.Refused](err); ok {
 		o.Log.Info("sign-in refused", "mechanism", presented.Mechanism, "service", r.question.protocol,
-			"remote", r.question.remote, "user", presented.User, "reason", refused.Reason)
+			"remote", r.question.remote, "user", shown(presented.User), "reason", refused.Reason)
 		if sasl.IsToken(presented.Mechanism) {
 			// One status for every reason: a peer need not learn which part was wrong.
 			return &sasl.Refusal{Status: "invalid_token", OpenIDConfiguration: o.Discovery}
@@ -300,16 +300,24 @@ func (c *conn) ok(r *request) {
 	c.send("OK\t" + strconv.FormatUint(uint64(r.id), 10) + "\tuser=" + escape(user) + "\n")
 }
 
+// shown is a name for logs: empty unless it looks like an address. A password typed in
+// its place does not, and stays out.
+func shown(user string) string {
+	if !strings.Contains(user, "@") || len(user) > 320 || sasl.CheckUser(user) != nil {
+		return ""
+	}
+	return user
+}
+
 // fail says no, and not why: Postfix shows the reason to the peer. The name is for
-// Postfix's log; a password typed in its place does not look like an address, and stays
-// out. Called under the lock.
+// Postfix's log. Called under the lock.
 func (c *conn) fail(r *request, reason string) {
 	if reason == "" {
 		reason = "Invalid credentials"
 	}
 	text := "FAIL\t" + strconv.FormatUint(uint64(r.id), 10)
-	if strings.Contains(r.user, "@") && sasl.CheckUser(r.user) == nil && len(r.user) <= 320 {
-		text += "\tuser=" + escape(r.user)
+	if user := shown(r.user); user != "" {
+		text += "\tuser=" + escape(user)
 	}
 	c.send(text + "\treason=" + reason + "\n")
 }

@@ -89,3 +89,5 @@ func (d *dialogue) until(text string) (string, error) {
 		}
 	}
 }
+
+func itoa(n int) string { return strconv.Itoa(n) }

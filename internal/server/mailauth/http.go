@@ -33,7 +33,24 @@ type HTTPOptions struct {
 	Answer time.Duration
 }
 
-// HTTP is the endpoints that Dovecot's oauth2 passdb asks. They stand apart from the
+// HTTP is the endpoints that Dovecot's oauth2 passdb asks. What Dovecot needs for it:
+//
+//	                     2.3 (run)                              2.4 (not run)
+//	introspection_url    http://HOST/dovecot/introspect         same, with the caller as http://ID:SECRET@HOST/...
+//	introspection_mode   post                                   post
+//	grant_url            http://HOST/dovecot/password           same, with ID:SECRET@
+//	use_grant_password   yes                                    no such setting: PLAIN always uses the grant
+//	client_id, _secret   sent in the body                       not sent to introspection
+//	send_auth_headers    yes: X-Dovecot-Auth-Service            yes: X-Dovecot-Auth-Protocol
+//	active_attribute     active, and active_value true          no default: must be set
+//	username_attribute   username                               username; compared exactly: format %Lu
+//	scope                one of those that a right for the protocol has
+//	pass_attrs           user=%{oauth2:mailbox}                 fields { user = %{oauth2:mailbox} }
+//
+// In 2.3 before 2.3.21 an empty password ends the auth process before we are asked: a
+// static passdb that returns failure for it has to stand before this one.
+//
+// The endpoints stand apart from the
 // public OAuth endpoints because Dovecot reads answers in its own way: any error object
 // or status is an outage to it, and a user name in an answer can be a yes whatever else
 // the answer says.
@@ -275,7 +292,7 @@ func (h *HTTP) password(w http.ResponseWriter, r *http.Request) {
 func (h *HTTP) refused(ask credential.Presented, err error) bool {
 	refused, ok := errors.AsType[*credential.Refused](err)
 	if ok {
-		h.o.Log.Info("sign-in refused", "service", ask.Protocol, "remote", ask.Remote, "user", ask.User, "reason", refused.Reason)
+		h.o.Log.Info("sign-in refused", "service", ask.Protocol, "remote", ask.Remote, "user", shown(ask.User), "reason", refused.Reason)
 	}
 	return ok
 }

@@ -30,7 +30,7 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/server/senders"
 )
 
-const patience = 40 * time.Second
+const patience = 2 * time.Minute
 
 // A post is a real Postfix that asks our three sockets, and the people behind them.
 type post struct {
@@ -136,7 +136,9 @@ smtpd_error_sleep_time = 0
 	book := senders.NewBook(p.home, "+", time.Now)
 	maps := senders.NewSocketmap(senders.SocketmapOptions{Book: book, Log: p.log})
 	serveOn(t, p.socket("letterlock-maps"), maps.Serve)
-	now := func() time.Time { return time.Now().Add(time.Duration(p.hour.Load()) * time.Hour) }
+	// The clock stands, so that no hour begins in the middle of a test.
+	began := time.Now()
+	now := func() time.Time { return began.Add(time.Duration(p.hour.Load()) * time.Hour) }
 	milter := senders.NewMilter(senders.MilterOptions{Book: book, Counter: p.home, Log: p.log, Now: now})
 	serveOn(t, p.socket("letterlock-milter"), milter.Serve)
 	return p
@@ -149,10 +151,15 @@ func serveOn(t *testing.T, listener net.Listener, run func(context.Context, net.
 
 func (p *post) startSASL() {
 	p.t.Helper()
+	p.serveSASL(p.socket("letterlock-auth"))
+}
+
+func (p *post) serveSASL(listener net.Listener) {
+	p.t.Helper()
 	server := mailauth.NewSASL(mailauth.SASLOptions{
 		Door: p.door, Log: p.log, Now: time.Now, Random: rand.Reader, Discovery: "https://id.try.test/.well-known/oauth-authorization-server",
 	})
-	p.stopSASL = serveOn(p.t, p.socket("letterlock-auth"), server.Serve)
+	p.stopSASL = serveOn(p.t, listener, server.Serve)
 }
 
 // socket opens a socket in Postfix's private folder, for Postfix alone.
@@ -460,6 +467,37 @@ func TestOutages(t *testing.T) {
 	expect("socket gone under running smtpds", "auth 454 4.7.0")
 	p.startSASL()
 	expect("socket there again", "data 250")
+
+	// A socket that its unit holds: who asks while nobody answers waits for the new
+	// instance and notices nothing.
+	p.stopSASL()
+	listener := p.socket("letterlock-auth").(*net.UnixListener)
+	listener.SetUnlinkOnClose(false)
+	held, err := listener.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	p.serveSASL(listener)
+	expect("a held socket", "data 250")
+	p.stopSASL()
+	said := make(chan string)
+	go func() { said <- p.python("PLAIN", l) }()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	before, seen := len(p.postfix.Log()), 0
+	if _, err := p.postfix.WaitLog(ctx, func(string) bool { seen++; return seen > before }); err != nil {
+		t.Fatal(err)
+	}
+	again, err := net.FileListener(held)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.serveSASL(again)
+	if out := <-said; !strings.Contains(out, "data 250") && !strings.Contains(out, "auth 454") || strings.Contains(out, "535") {
+		t.Errorf("restart behind a held socket:\n%s", out)
+	}
+	expect("after it", "data 250")
 }
 
 // TestSendersAway: the maps and the milter defer when the store goes between sign-in and

@@ -225,6 +225,7 @@ func TestDialogues(t *testing.T) {
 		{name: "plain, lower case name", talk: []string{begin(1, "plain", good), yes}},
 		{name: "plain after a challenge", talk: []string{begin(1, "PLAIN"), "CONT\t1\t", "CONT\t1\t" + b64(good), yes}},
 		{name: "plain, wrong", talk: []string{begin(1, "PLAIN", wrong), no}},
+		{name: "plain, the password for a name", talk: []string{begin(1, "PLAIN", "\x00right-password\x00x"), "FAIL\t1\treason=Invalid credentials"}},
 		{name: "plain for somebody else", talk: []string{begin(1, "PLAIN", "boss@example.org"+good), no}},
 		{name: "plain naming oneself", talk: []string{begin(1, "PLAIN", "Ann@example.org"+good), yes}},
 		{name: "plain, empty password", talk: []string{begin(1, "PLAIN", "\x00ann@example.org\x00"), "FAIL\t1\treason=Invalid credentials"}},

@@ -123,6 +123,7 @@ func settle() *town {
 		{Address: "ann+bob@example.org", Owners: []identity.Owner{{Person: "bob", Roles: send}}},
 		{Address: "@ann.example", Targets: []string{"ann@example.org"}, Owners: []identity.Owner{{Person: "ann", Roles: send}}},
 		{Address: "special@ann.example", Owners: []identity.Owner{{Person: "bob", Roles: both}}},
+		{Address: "locked@ann.example", Owners: []identity.Owner{{Person: "bob", Roles: []identity.Role{identity.RoleLogin}}}},
 		{Address: "@send.example", Owners: []identity.Owner{{Person: "ann", Roles: send}}},
 		{Address: "odd@example.org", Targets: []string{"ann@example.org, bob@example.org", "bob@example.org"}},
 	} {
@@ -159,6 +160,7 @@ func TestLogins(t *testing.T) {
 		"anything@ann.example":            others,
 		"special@ann.example":             "bob@example.org",
 		"special+x@ann.example":           "bob@example.org",
+		"locked@ann.example":              "",
 		"gone@example.org":                "",
 		"old@example.org":                 "",
 		"nobody@example.org":              "",

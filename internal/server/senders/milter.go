@@ -115,6 +115,7 @@ type session struct {
 	checked bool // somebody signed in, and the fields are theirs to prove
 	fields  map[string][]string
 	size    int
+	broken  bool // a field holds what ends a line for some readers
 }
 
 // The fields that say from whom a message is (RFC 5322 sections 3.6.2 and 3.6.6).
@@ -132,7 +133,7 @@ const (
 
 // MailFrom finds out who signed in. The macros come with this command only.
 func (s *session) MailFrom(envelope string, modifier *milter.Modifier) (milter.Response, error) {
-	s.who, s.checked, s.fields, s.size = Who{}, false, map[string][]string{}, 0
+	s.forget()
 	login := loginOf(modifier.Macros)
 	if login == "" {
 		if s.m.o.Open {
@@ -210,6 +211,12 @@ func (s *session) RcptTo(recipient string, _ *milter.Modifier) (milter.Response,
 func (s *session) Header(name, value string, _ *milter.Modifier) (milter.Response, error) {
 	// Postfix takes "From :" for a From field (RFC 5322 section 4.5.3), and so do readers.
 	name = strings.ToLower(strings.TrimRight(name, " \t"))
+	// A CR alone is a line end to some readers, who then see a From field behind it; NUL
+	// ends a line for others. Postfix makes a space of the one before we see it, and cuts
+	// at the other (hence message_reject_characters); other senders of milters do not.
+	if strings.ContainsAny(strings.ReplaceAll(value, "\r\n", ""), "\r\x00") || strings.ContainsAny(name, "\r\n\x00") {
+		s.broken = true
+	}
 	switch name {
 	case from, sender, resentFrom, resentSender:
 		if s.size += len(value); s.size > maxFieldSize || len(s.fields[name]) == maxFields {
@@ -232,6 +239,8 @@ func (s *session) Headers(textproto.MIMEHeader, *milter.Modifier) (milter.Respon
 	defer cancel()
 	problem, err := s.m.o.Book.checkFields(ctx, s.who, s.fields, s.size > maxFieldSize)
 	switch {
+	case s.broken:
+		return s.refuse(s.who.Person.Address, "line end inside a field", "550 5.7.1 Message rejected: a field holds a bare carriage return or NUL"), nil
 	case err != nil:
 		return s.later(err), nil
 	case problem != "":
@@ -260,8 +269,12 @@ func (s *session) Body(*milter.Modifier) (milter.Response, error) {
 
 // Abort ends a message, not the session.
 func (s *session) Abort(*milter.Modifier) error {
-	s.who, s.checked, s.fields, s.size = Who{}, false, map[string][]string{}, 0
+	s.forget()
 	return nil
+}
+
+func (s *session) forget() {
+	s.who, s.checked, s.fields, s.size, s.broken = Who{}, false, map[string][]string{}, 0, false
 }
 
 // window is the hour that counts.

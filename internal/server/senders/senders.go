@@ -13,6 +13,9 @@
 // user+ext@, that "@example.org" catches what nobody else owns, and that a domain may
 // come in Unicode are rules of this package.
 //
+// Postfix hands a milter what stands before a NUL only, so main.cf needs
+// "message_reject_characters = \0" beside smtpd_milters.
+//
 // When the store cannot be asked the answer is "later" (TEMP, 451), never yes and never
 // no. The socketmap protocol is written here because there is no library for it; the
 // milter protocol is emersion/go-milter's.

@@ -207,6 +207,8 @@ func TestMilter(t *testing.T) {
 		{"ann@example.org", "ann@example.org", to, []string{"From: ann@example.org", "fRoM : bob@example.org"}, "header 550"},
 		{"ann@example.org", "ann@example.org", to, []string{"From : bob@example.org"}, "header 550"},
 		{"ann@example.org", "ann@example.org", to, []string{"Subject: no From"}, "header 550"},
+		{"ann@example.org", "ann@example.org", to, []string{"From: ann@example.org", "X: y\rFrom: bob@example.org"}, "header 550"},
+		{"ann@example.org", "ann@example.org", to, []string{"From: ann@example.org", "X: y\r\n z"}, "ok"},
 		{"ann@example.org", "ann@example.org", to, []string{"From: ann@example.org", "From:"}, "header 550"},
 		{"gone@example.org", "gone@example.org", to, nil, "mail 550"},
 		{"ann+rev@example.org", "ann@example.org", to, nil, "mail 550"},
