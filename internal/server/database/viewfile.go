@@ -242,7 +242,7 @@ func rowKey(row []any) string {
 }
 
 // viewPatience is how long a method waits for the view file after its own commit. The
-// whole file is compared, some 0.1 s for a thousand app passwords on a busy machine.
+// whole file is compared, some 0.2 s for a thousand app passwords on a busy machine.
 const viewPatience = 8 * time.Second
 
 // syncViews follows a commit. What was committed stays so even when the file could not
