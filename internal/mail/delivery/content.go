@@ -66,12 +66,16 @@ func (m *content) signed(sign func(io.Reader) ([]byte, error)) (*content, error)
 		return nil, err
 	}
 	from, to := io.Pipe()
+	written := make(chan struct{})
+	unsigned := out
 	go func() {
+		defer close(written)
 		wire := newWireWriter(to, false)
-		to.CloseWithError(errors.Join(out.copyTo(wire), wire.finish()))
+		to.CloseWithError(errors.Join(unsigned.copyTo(wire), wire.finish()))
 	}()
 	fields, err := sign(from)
 	from.Close() // ends the writer, should sign have read too little
+	<-written
 	if err != nil {
 		return nil, err
 	}
