@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
@@ -32,8 +33,10 @@ func (p *program) carrier() (queue.Carrier, func(), error) {
 	if !strings.Contains(hello, ".") {
 		hello = "" // no name that a server could do anything with (RFC 5321 section 4.1.4)
 	}
+	ways := &ways{p: p, manager: manager, resolver: delivery.SystemResolver(nil)}
 	carrier := delivery.New(delivery.Options{
-		Routes:      func(name string) (delivery.Route, error) { return p.route(manager, name) },
+		Routes:      ways.route,
+		Resolver:    ways.resolver,
 		Hello:       hello,
 		Connections: conf.Queue.PerDestination,
 		Now:         p.now,
@@ -47,12 +50,18 @@ func (p *program) carrier() (queue.Carrier, func(), error) {
 	}, nil
 }
 
-// route is the narrowest way out that the account's right has at its provider. An
-// account that was removed while its mail waited is a fault of the configuration.
+// route is the way out that the account is set to, or the narrowest one that its right
+// has at its provider; the others are for what that one cannot do: a message too large
+// for Graph, a mailbox with SMTP AUTH disabled. An account that was removed while its
+// mail waited is a fault of the configuration.
 func (p *program) route(manager *account.Manager, name string) (delivery.Route, error) {
 	m, err := p.account(name)
 	if err != nil {
 		return delivery.Route{}, fmt.Errorf("%w: %w", delivery.ErrRoute, err)
+	}
+	conf, err := p.config()
+	if err != nil {
+		return delivery.Route{}, err
 	}
 	roots, err := readRoots(m.caFile)
 	if err != nil {
@@ -73,8 +82,16 @@ func (p *program) route(manager *account.Manager, name string) (delivery.Route, 
 	if _, graph := m.provider.ResourceFor(provider.Graph, m.right); graph {
 		ways = append(ways, delivery.Route{Way: delivery.Graph, Mailbox: otherMailbox(m), Tokens: tokens(provider.Graph), TLS: config})
 	}
-	if _, send := m.provider.ResourceFor(provider.Send, m.right); send && m.provider.Name == "google" && len(ways) == 0 {
+	if _, send := m.provider.ResourceFor(provider.Send, m.right); send && firstOf(conf.Providers[conf.Accounts[name].Provider].Preset, conf.Accounts[name].Provider) == "google" && (len(ways) == 0 || conf.Accounts[name].Way == "gmail") {
 		ways = append(ways, delivery.Route{Way: delivery.Gmail, Tokens: tokens(provider.Send), TLS: config})
+	}
+	if wanted := delivery.Way(conf.Accounts[name].Way); wanted != "" {
+		i := slices.IndexFunc(ways, func(r delivery.Route) bool { return r.Way == wanted })
+		if i < 0 {
+			return delivery.Route{}, fmt.Errorf("%w: %w", delivery.ErrRoute,
+				cli.Faultf(cli.Config, "sign in with a right that can, or take way out of its section", "the right of %s cannot send by way = \"%s\"", name, wanted))
+		}
+		ways = append([]delivery.Route{ways[i]}, slices.Delete(ways, i, i+1)...)
 	}
 	if len(ways) == 0 {
 		if known == nil {
