@@ -137,8 +137,10 @@ func (t *wayTest) port25(ctx context.Context) {
 		t.add(what, nil, "not tried: the domain "+own+" has no mail server to try it with", "")
 		return
 	}
+	own25 := false
 	for _, ip := range found {
-		if ip.IsLoopback() {
+		if ownAddress(ip) {
+			own25 = true
 			continue
 		}
 		if err = greeting(ctx, "tcp", netip.AddrPortFrom(ip, 25).String(), "220"); err == nil {
@@ -146,7 +148,20 @@ func (t *wayTest) port25(ctx context.Context) {
 			return
 		}
 	}
+	if own25 && err == nil {
+		t.add(what, nil, "not tried: the mail server of "+own+" is this machine", "")
+		return
+	}
 	t.add(what, err, "", remedy)
+}
+
+// ownAddress: a connection to ourselves says nothing about the way outside.
+func ownAddress(ip netip.Addr) bool {
+	all, err := net.InterfaceAddrs()
+	return err == nil && slices.ContainsFunc(all, func(a net.Addr) bool {
+		prefix, err := netip.ParsePrefix(a.String())
+		return err == nil && prefix.Addr().Unmap() == ip
+	})
 }
 
 func (t *wayTest) lmtp(ctx context.Context) {
