@@ -193,9 +193,35 @@ func (p *Postfix) writeConfig() error {
 		master += address + " inet n - n - - smtpd\n  -o syslog_name=postfix/mx\n  -o smtpd_sasl_auth_enable=no\n"
 	}
 	return errors.Join(
-		os.WriteFile(filepath.Join(p.Dir, "main.cf"), []byte(main), 0o644),
+		os.WriteFile(filepath.Join(p.Dir, "main.cf"), []byte(lastOfEach(main)), 0o644),
 		os.WriteFile(filepath.Join(p.Dir, "master.cf"), []byte(master), 0o644),
 	)
+}
+
+// lastOfEach leaves out what a later line sets again. Every program of Postfix warns of
+// such lines, through a socket that holds ten warnings until somebody reads them: the
+// master was seen waiting for itself.
+func lastOfEach(main string) string {
+	var lines []string
+	for line := range strings.Lines(main) {
+		if n := len(lines); n > 0 && strings.HasPrefix(line, " ") { // goes on
+			lines[n-1] += line
+			continue
+		}
+		lines = append(lines, line)
+	}
+	seen := map[string]bool{}
+	for i := len(lines) - 1; i >= 0; i-- {
+		name, _, found := strings.Cut(lines[i], "=")
+		if name = strings.TrimSpace(name); !found {
+			continue
+		}
+		if seen[name] {
+			lines[i] = ""
+		}
+		seen[name] = true
+	}
+	return strings.Join(lines, "")
 }
 
 func (p *Postfix) saslConf() string {

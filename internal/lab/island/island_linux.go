@@ -56,6 +56,10 @@ func Settle(t *testing.T, source string) *Island {
 	t.Helper()
 	run(t, "ip", "link", "set", "lo", "up")
 	i := &Island{Source: source}
+	// A new namespace begins with 10: too few for the log of a Postfix that starts.
+	if err := os.WriteFile("/proc/sys/net/unix/max_dgram_qlen", []byte("512"), 0); err != nil {
+		t.Fatal(err)
+	}
 	run(t, "ip", "addr", "add", source+"/32", "dev", "lo")
 	var err error
 	if i.DNS, err = startDNS("127.0.0.53:53"); err != nil {
