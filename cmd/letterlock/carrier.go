@@ -91,7 +91,8 @@ func (p *program) route(manager *account.Manager, name string) (delivery.Route, 
 			return delivery.Route{}, fmt.Errorf("%w: %w", delivery.ErrRoute,
 				cli.Faultf(cli.Config, "sign in with a right that can, or take way out of its section", "the right of %s cannot send by way = \"%s\"", name, wanted))
 		}
-		ways = append([]delivery.Route{ways[i]}, slices.Delete(ways, i, i+1)...)
+		first := ways[i]
+		ways = slices.Insert(slices.Delete(ways, i, i+1), 0, first)
 	}
 	if len(ways) == 0 {
 		if known == nil {
