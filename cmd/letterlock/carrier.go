@@ -63,15 +63,32 @@ func (p *program) route(manager *account.Manager, name string) (delivery.Route, 
 	if err != nil {
 		return delivery.Route{}, err
 	}
-	roots, err := readRoots(m.caFile)
+	a := conf.Accounts[name]
+	gmail := firstOf(conf.Providers[a.Provider].Preset, a.Provider) == "google"
+	ways, err := rightsWays(m, gmail, a.Way == "gmail", func(purpose provider.Purpose) delivery.TokenSource { return tokenSource{manager, name, purpose} })
+	if err == nil && a.Way != "" {
+		ways, err = startingWith(delivery.Way(a.Way), ways, name)
+	}
 	if err != nil {
 		return delivery.Route{}, fmt.Errorf("%w: %w", delivery.ErrRoute, err)
+	}
+	for i := len(ways) - 1; i > 0; i-- {
+		ways[i-1].Fallback = &ways[i]
+	}
+	return ways[0], nil
+}
+
+// rightsWays are the ways that a right has at its provider. Gmail's API is taken where
+// there is no other, or where it is asked for.
+func rightsWays(m mailAccount, gmail, asked bool, tokens func(provider.Purpose) delivery.TokenSource) ([]delivery.Route, error) {
+	roots, err := readRoots(m.caFile)
+	if err != nil {
+		return nil, err
 	}
 	var config *tls.Config
 	if roots != nil {
 		config = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	}
-	tokens := func(purpose provider.Purpose) delivery.TokenSource { return tokenSource{manager, name, purpose} }
 	var ways []delivery.Route
 	server, known := m.server(upstream.SMTP)
 	_, smtp := m.provider.ResourceFor(provider.SMTP, m.right)
@@ -82,28 +99,26 @@ func (p *program) route(manager *account.Manager, name string) (delivery.Route, 
 	if _, graph := m.provider.ResourceFor(provider.Graph, m.right); graph {
 		ways = append(ways, delivery.Route{Way: delivery.Graph, Mailbox: otherMailbox(m), Tokens: tokens(provider.Graph), TLS: config})
 	}
-	if _, send := m.provider.ResourceFor(provider.Send, m.right); send && firstOf(conf.Providers[conf.Accounts[name].Provider].Preset, conf.Accounts[name].Provider) == "google" && (len(ways) == 0 || conf.Accounts[name].Way == "gmail") {
+	if _, send := m.provider.ResourceFor(provider.Send, m.right); send && gmail && (asked || len(ways) == 0) {
 		ways = append(ways, delivery.Route{Way: delivery.Gmail, Tokens: tokens(provider.Send), TLS: config})
 	}
-	if wanted := delivery.Way(conf.Accounts[name].Way); wanted != "" {
-		i := slices.IndexFunc(ways, func(r delivery.Route) bool { return r.Way == wanted })
-		if i < 0 {
-			return delivery.Route{}, fmt.Errorf("%w: %w", delivery.ErrRoute,
-				cli.Faultf(cli.Config, "sign in with a right that can, or take way out of its section", "the right of %s cannot send by way = \"%s\"", name, wanted))
-		}
-		first := ways[i]
-		ways = slices.Insert(slices.Delete(ways, i, i+1), 0, first)
+	if len(ways) == 0 && known == nil {
+		known = cli.Faultf(cli.Config, "sign in with a right that can", "the right of %s cannot send", m.name)
 	}
 	if len(ways) == 0 {
-		if known == nil {
-			known = cli.Faultf(cli.Config, "sign in with a right that can", "the right of %s cannot send", name)
-		}
-		return delivery.Route{}, fmt.Errorf("%w: %w", delivery.ErrRoute, known)
+		return nil, known
 	}
-	for i := len(ways) - 1; i > 0; i-- {
-		ways[i-1].Fallback = &ways[i]
+	return ways, nil
+}
+
+// startingWith puts the way that is asked for first.
+func startingWith(wanted delivery.Way, ways []delivery.Route, name string) ([]delivery.Route, error) {
+	i := slices.IndexFunc(ways, func(r delivery.Route) bool { return r.Way == wanted })
+	if i < 0 {
+		return nil, cli.Faultf(cli.Config, "sign in with a right that can, or take way out of its section", "the right of %s cannot send by way = \"%s\"", name, wanted)
 	}
-	return ways[0], nil
+	first := ways[i]
+	return slices.Insert(slices.Delete(ways, i, i+1), 0, first), nil
 }
 
 // otherMailbox is the mailbox when it is not the token owner's own.
