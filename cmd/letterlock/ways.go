@@ -134,19 +134,14 @@ type signer struct {
 func (p *program) signer(name string, a config.Account) (signer, error) {
 	s := signer{folder: a.DKIMKeys, must: a.DKIMKeys != ""}
 	if !s.must {
-		var err error
-		if s.folder, err = p.dkimFolder(); err != nil {
+		paths, err := p.where()
+		if err != nil {
 			return s, err
 		}
+		s.folder = filepath.Join(paths.State, "dkim") // where letterlock dkim keeps them
 	}
 	_, s.own, _ = strings.Cut(wayOf(name, a).Address, "@")
 	return s, nil
-}
-
-// dkimFolder is where letterlock dkim keeps its keys.
-func (p *program) dkimFolder() (string, error) {
-	paths, err := p.where()
-	return filepath.Join(paths.State, "dkim"), err
 }
 
 // sign is delivery's Route.Sign.
