@@ -150,8 +150,12 @@ func (p *program) notSignedIn(name string, err error) error {
 	if confErr != nil {
 		return confErr
 	}
-	if _, ok := conf.Accounts[name]; !ok {
+	a, ok := conf.Accounts[name]
+	switch {
+	case !ok:
 		return p.unknownAccount(name)
+	case !a.Granted():
+		return noToken(name, a)
 	}
 	return &cli.Fault{Code: cli.NoPerm, What: fmt.Sprintf("%s is not signed in", name), Hint: p.loginLine(name), Err: err}
 }
