@@ -7,10 +7,7 @@
 package main
 
 import (
-	"context"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
@@ -18,7 +15,6 @@ import (
 
 func main() {
 	cli.Harden()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	p := &program{
 		args:    os.Args,
 		term:    cli.Attach(os.Stdin, os.Stdout, os.Stderr, os.Getenv),
@@ -26,7 +22,5 @@ func main() {
 		environ: os.Environ(),
 		now:     time.Now,
 	}
-	code := p.run(ctx)
-	stop()
-	os.Exit(int(code))
+	os.Exit(int(p.run(&interrupts{})))
 }
