@@ -8,12 +8,14 @@ package main
 
 import (
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
 )
 
 func main() {
+	runtime.MemProfileRate = 0 // nobody reads one, and its first sample costs start-up time
 	cli.Harden()
 	p := &program{
 		args:    os.Args,
