@@ -120,10 +120,13 @@ func poll(ctx context.Context, done func() bool) error {
 // synced runs the command once under strace and says what it and its helpers synced
 // before it returned.
 func synced(ctx context.Context, w *world, c *contender) (string, error) {
+	if err := c.once(ctx, w.message, false); err != nil { // makes the folders of the queue
+		return "", err
+	}
 	trace := filepath.Join(w.work, "trace")
 	traced := *c
 	traced.argv = append([]string{"strace", "-f", "-y", "-o", trace, "-e", "trace=fsync,fdatasync,syncfs,sync"}, c.argv...)
-	if err := traced.once(ctx, w.message, true); err != nil {
+	if err := traced.once(ctx, w.message, false); err != nil {
 		return "", err
 	}
 	text, err := os.ReadFile(trace)

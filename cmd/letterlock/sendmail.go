@@ -130,7 +130,7 @@ func (p *program) queued(o sendmail.Options, id queue.ID) {
 // the message is safe, and a caller that heard of one would send it twice.
 func (p *program) afterQueueing(ctx context.Context, o sendmail.Options, ids ...queue.ID) error {
 	switch {
-	case o.QueueOnly:
+	case o.QueueOnly, !o.Verbose && p.attended():
 		return nil
 	case !o.Verbose:
 		if err := p.startDrain(); err != nil {
