@@ -3,9 +3,10 @@
 // machine hurts all alike; ratios count, not milliseconds. bench/send starts it in a
 // mount namespace of its own, where the peers find their folders.
 //
+//	drain     a queue to a server with STARTTLS and AUTH: rate, connections, memory
+//	          (first, because Postfix's queue is empty then)
 //	enqueue   until sendmail returns 0, and what was synced by then
 //	direct    one message to a server with STARTTLS and a token, seen through
-//	drain     a queue to a server with STARTTLS and AUTH: rate, connections, memory
 //	scale     the cost of an entry when there are many
 package main
 
@@ -61,7 +62,7 @@ func run(ctx context.Context, o options) error {
 	for _, part := range []struct {
 		name string
 		do   func(context.Context, *world) error
-	}{{"enqueue", enqueue}, {"direct", direct}, {"drain", drain}, {"scale", scale}} {
+	}{{"drain", drain}, {"enqueue", enqueue}, {"direct", direct}, {"scale", scale}} {
 		if o.only != "" && !slices.Contains(strings.Split(o.only, ","), part.name) {
 			continue
 		}

@@ -211,8 +211,7 @@ func (w *world) startPostfix(ctx context.Context) error {
 	if err := os.WriteFile(passwords, []byte(fmt.Sprintf("[localhost]:%s %s:%s\n", w.port(), user, password)), 0o600); err != nil {
 		return err
 	}
-	var err error
-	w.postfix, err = lab.StartPostfix(ctx, lab.PostfixOptions{CA: w.ca, Main: fmt.Sprintf(`
+	options := lab.PostfixOptions{CA: w.ca, Main: fmt.Sprintf(`
 relayhost = [localhost]:%s
 smtp_tls_security_level = verify
 smtp_tls_CAfile = %s
@@ -225,7 +224,17 @@ smtp_host_lookup = native
 queue_run_delay = 300s
 minimal_backoff_time = 300s
 maximal_backoff_time = 4000s
-`, w.port(), w.ca.File, passwords)})
+`, w.port(), w.ca.File, passwords)}
+	// Its log daemon loses the line that says that it has started now and then.
+	var err error
+	for range 5 {
+		bounded, cancel := context.WithTimeout(ctx, 15*time.Second)
+		w.postfix, err = lab.StartPostfix(bounded, options)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			break
+		}
+	}
 	return err
 }
 
