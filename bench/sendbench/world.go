@@ -211,42 +211,33 @@ func (w *world) startPostfix(ctx context.Context) error {
 	if err := os.WriteFile(passwords, []byte(fmt.Sprintf("[localhost]:%s %s:%s\n", w.port(), user, password)), 0o600); err != nil {
 		return err
 	}
-	options := lab.PostfixOptions{CA: w.ca, Main: fmt.Sprintf(`
-relayhost = [localhost]:%s
-smtp_tls_security_level = verify
-smtp_tls_CAfile = %s
+	options := lab.PostfixOptions{CA: w.ca, Relay: "localhost:" + w.port(), Main: fmt.Sprintf(`smtp_tls_CAfile = %s
 smtp_tls_verify_cert_match = hostname
 smtp_sasl_auth_enable = yes
 smtp_sasl_password_maps = texthash:%s
 smtp_sasl_security_options = noanonymous
-default_transport = smtp
-smtp_host_lookup = native
-queue_run_delay = 300s
-minimal_backoff_time = 300s
-maximal_backoff_time = 4000s
-`, w.port(), w.ca.File, passwords)}
-	// Its log daemon loses the line that says that it has started now and then.
+`, w.ca.File, passwords)}
 	var err error
-	for range 5 {
-		bounded, cancel := context.WithTimeout(ctx, 15*time.Second)
-		w.postfix, err = lab.StartPostfix(bounded, options)
-		cancel()
-		if err == nil || ctx.Err() != nil {
-			break
-		}
+	if w.postfix, err = lab.StartPostfix(ctx, options); err != nil {
+		return err
 	}
-	return err
+	// Replaced in the file and not written again at its end: Postfix would warn of each
+	// at every start of a process, and its log socket holds ten lines.
+	return w.setPostfix(ctx, "smtp_tls_security_level=verify", "queue_run_delay=300s", "minimal_backoff_time=300s", "maximal_backoff_time=4000s")
 }
 
 func (w *world) postfixEnv() []string { return append(plainEnv(), "MAIL_CONFIG="+w.postfix.Dir) }
 
 // deferPostfix lets Postfix keep its mail, or send it from now on.
 func (w *world) deferPostfix(ctx context.Context, keep bool) error {
-	setting := "defer_transports="
 	if keep {
-		setting += "smtp"
+		return w.setPostfix(ctx, "defer_transports=smtp")
 	}
-	for _, argv := range [][]string{{"postconf", "-e", setting}, {"postfix", "reload"}} {
+	return w.setPostfix(ctx, "defer_transports=")
+}
+
+func (w *world) setPostfix(ctx context.Context, settings ...string) error {
+	for _, argv := range [][]string{append([]string{"postconf", "-e"}, settings...), {"postfix", "reload"}} {
 		cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 		cmd.Env = w.postfixEnv()
 		if out, err := cmd.CombinedOutput(); err != nil {
