@@ -43,7 +43,8 @@ func drain(ctx context.Context, w *world) error {
 		for _, d := range field {
 			if round < d.rounds {
 				if err := d.once(ctx, w); err != nil {
-					return fmt.Errorf("%s: %w", d.name, err)
+					log := w.postfix.Log()
+					return fmt.Errorf("%s: %w; Postfix logged last: %q", d.name, err, log[max(0, len(log)-10):])
 				}
 			}
 		}

@@ -82,10 +82,12 @@ const (
 )
 
 // mood draws what happens at a stage.
-func (s *moodyServer) mood(mayRefuse bool) int {
+func (s *moodyServer) mood(mayRefuse bool) int { return s.moodOf(12, mayRefuse) }
+
+func (s *moodyServer) moodOf(percent int, mayRefuse bool) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.faults || s.chance.IntN(100) < 88 {
+	if !s.faults || s.chance.IntN(100) >= percent {
 		return well
 	}
 	switch m := []int{later, never, half, cut, silence}[s.chance.IntN(5)]; {
@@ -211,7 +213,7 @@ func (s *moodyServer) data(conn net.Conn, in *bufio.Reader, to string) bool {
 			break
 		}
 	}
-	m := s.mood(true)
+	m := s.moodOf(40, true)                  // here a mistake of the client's costs most
 	if m == well || m > never && s.heads() { // the answer may get lost, the message not
 		s.note(to, true)
 	}
