@@ -57,7 +57,11 @@ func drain(ctx context.Context, w *world) error {
 	fmt.Printf("%-24s %9s %14s %14s %12s %8s %12s\n", "queue", "messages", "best msg/s", "median msg/s", "connections", "at once", "peak PSS MB")
 	for _, d := range field {
 		slices.Sort(d.rates)
-		fmt.Printf("%-24s %9d %14.0f %14.0f %12d %8d %12.1f\n", d.name, d.count, d.rates[len(d.rates)-1], d.rates[len(d.rates)/2], d.connections, d.mostOpen, float64(d.memory)/1024)
+		memory := "-" // its processes leave their parent
+		if d.memory > 0 {
+			memory = fmt.Sprintf("%.1f", float64(d.memory)/1024)
+		}
+		fmt.Printf("%-24s %9d %14.0f %14.0f %12d %8d %12s\n", d.name, d.count, d.rates[len(d.rates)-1], d.rates[len(d.rates)/2], d.connections, d.mostOpen, memory)
 	}
 	own, peer := field[0].rates, field[1].rates
 	fmt.Printf("letterlock: %.2fx postfix by medians, %.2fx by the best (goal 1.3)\n", own[len(own)/2]/peer[len(peer)/2], own[len(own)-1]/peer[len(peer)-1])

@@ -216,10 +216,18 @@ smtp_tls_verify_cert_match = hostname
 smtp_sasl_auth_enable = yes
 smtp_sasl_password_maps = texthash:%s
 smtp_sasl_security_options = noanonymous
+smtp_sasl_mechanism_filter = plain
+smtp_tls_connection_reuse = yes
 `, w.ca.File, passwords)}
 	var err error
 	if w.postfix, err = lab.StartPostfix(ctx, options); err != nil {
 		return err
+	}
+	// With its own means to use a TLS connection again, which the lab does not need.
+	service := exec.CommandContext(ctx, "postconf", "-Me", "tlsproxy/unix=tlsproxy unix - - n - 0 tlsproxy")
+	service.Env = w.postfixEnv()
+	if out, err := service.CombinedOutput(); err != nil {
+		return fmt.Errorf("give postfix a tlsproxy: %w: %s", err, out)
 	}
 	// Replaced in the file and not written again at its end: Postfix would warn of each
 	// at every start of a process, and its log socket holds ten lines.
