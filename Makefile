@@ -61,6 +61,7 @@ fuzz:
 bench: build
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 	bench/token
+	bench/send
 
 live: build
 	@test -n '$(ACCOUNT)' || { echo 'make live ACCOUNT=you@example.org: the account to sign in with'; exit 64; }

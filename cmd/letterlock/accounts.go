@@ -22,7 +22,8 @@ type accountState struct {
 	Login       string     `json:"login"`
 	Mailbox     string     `json:"mailbox"`
 	Provider    string     `json:"provider"`
-	State       string     `json:"state"` // "signed in", "not signed in", "key locked", "damaged" ...
+	Way         string     `json:"way,omitempty"` // as configured
+	State       string     `json:"state"`         // "signed in", "not signed in", "key locked", "damaged" ...
 	Right       string     `json:"right"`
 	CanReadMail bool       `json:"can_read_mail"`
 	Scopes      []string   `json:"scopes,omitempty"`
@@ -44,7 +45,8 @@ func (p *program) accountsCommand() *cobra.Command {
 		Short: "list accounts, what each may do, and until when",
 		Long: `List every account: its provider, whether its right can read mail, what protects its
 grant on disk, until when its access token is valid, how old the sign-in is, and when
-the provider will probably want the next one.`,
+the provider will probably want the next one. Accounts whose mail leaves without a
+sign-in (way = "direct", "lmtp" or "maildir") are listed with that way.`,
 		Example: `  letterlock accounts
   letterlock accounts --json | jq -r '.[] | select(.can_read_mail) | .account'`,
 		Args: exactly(0),
@@ -68,7 +70,7 @@ func (p *program) listAccounts(ctx context.Context, asJSON bool) error {
 	}
 	var rows [][]string
 	for _, s := range states {
-		rows = append(rows, []string{s.Account, s.Provider, s.State, yesNo(s.CanReadMail), s.Key, until(s.TokenUntil, p.now()), age(s.SignedIn, p.now()), s.Forecast})
+		rows = append(rows, []string{s.Account, firstOf(s.Provider, s.Way), s.State, yesNo(s.CanReadMail), s.Key, until(s.TokenUntil, p.now()), age(s.SignedIn, p.now()), s.Forecast})
 	}
 	if err := cli.Table(p.term.Out, []string{"ACCOUNT", "PROVIDER", "STATE", "READS MAIL", "KEY", "TOKEN", "SIGNED IN", "NEXT SIGN-IN"}, rows); err != nil {
 		return err
@@ -109,6 +111,15 @@ func (p *program) accountStates(ctx context.Context) ([]accountState, error) {
 
 func (p *program) accountState(ctx context.Context, manager *account.Manager, name string) accountState {
 	s := accountState{Account: name, Login: name, State: "not signed in"}
+	if conf, err := p.config(); err == nil {
+		if a, ok := conf.Accounts[name]; ok {
+			s.Way = a.Way
+			if !a.Granted() {
+				s.Login, s.Mailbox, s.Right, s.State = "", wayOf(name, a).Address, string(provider.SendOnly), "no sign-in needed"
+				return s
+			}
+		}
+	}
 	m, err := p.account(name)
 	if err == nil {
 		s.Login, s.Mailbox, s.Provider, s.Right, s.RevokePage = m.login, m.mailbox, m.provider.Name, string(m.right), m.provider.RevokePage

@@ -3,10 +3,23 @@
 package main
 
 import (
+	"os"
 	"os/exec"
 	"syscall"
 )
 
-// detach gives the process a session of its own, so that the end of the caller's
-// terminal or job does not end it.
-func detach(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} }
+// startDetached starts a process in a session of its own, so that the end of the
+// caller's terminal or job does not end it. Nobody will wait for it; package os would
+// first try out how processes are waited for, which costs a process more.
+func startDetached(cmd *exec.Cmd) error {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	fd := null.Fd()
+	_, err = syscall.ForkExec(cmd.Path, cmd.Args, &syscall.ProcAttr{
+		Dir: cmd.Dir, Env: cmd.Environ(), Files: []uintptr{fd, fd, fd}, Sys: &syscall.SysProcAttr{Setsid: true},
+	})
+	return err
+}

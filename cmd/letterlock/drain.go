@@ -36,11 +36,16 @@ func (p *program) startDrain() error {
 		cmd.Args = append(cmd.Args, "--system")
 	}
 	cmd.Dir = filepath.VolumeName(binary) + string(filepath.Separator)
-	detach(cmd)
-	if err := cmd.Start(); err != nil {
+	if err := startDetached(cmd); err != nil {
 		return fmt.Errorf("start sending: %w", err)
 	}
-	return cmd.Process.Release()
+	return nil
+}
+
+// attended says whether a process that drains the queue has heard of what we put.
+func (p *program) attended() bool {
+	q, err := p.openQueue()
+	return err == nil && q.Attended()
 }
 
 // drainNow sends what is due before the eyes of the caller. When another process is at

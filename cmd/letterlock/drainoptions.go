@@ -25,7 +25,7 @@ func (p *program) drainOptions(notifier *agent.Notifier) (queue.DrainOptions, er
 		Parallel: conf.Queue.Parallel, PerDestination: conf.Queue.PerDestination,
 		OnUnknown: queue.Ask,
 		Reporter:  queue.Reporter{Host: hostName()},
-		Log:       p.log(),
+		Log:       p.log(), Destination: p.destination,
 	}
 	if conf.Queue.OnUnknown == "resend" || conf.Queue.OnUnknown == "" && p.system {
 		o.OnUnknown = queue.Resend
@@ -37,7 +37,7 @@ func (p *program) drainOptions(notifier *agent.Notifier) (queue.DrainOptions, er
 	if notifier == nil {
 		notifier = p.notifier(conf.Notify.Command)
 	}
-	o.Bouncer = &agent.Bounces{Folder: filepath.Join(paths.State, "reports"), Host: hostName(), Notifier: notifier, Now: p.now}
+	o.Bouncer = p.bouncer(conf.Queue.Reports, &agent.Bounces{Folder: filepath.Join(paths.State, "reports"), Host: hostName(), Notifier: notifier, Now: p.now})
 	return o, nil
 }
 

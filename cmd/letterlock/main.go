@@ -7,18 +7,16 @@
 package main
 
 import (
-	"context"
 	"os"
-	"os/signal"
-	"syscall"
+	"runtime"
 	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
 )
 
 func main() {
+	runtime.MemProfileRate = 0 // nobody reads one, and its first sample costs start-up time
 	cli.Harden()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	p := &program{
 		args:    os.Args,
 		term:    cli.Attach(os.Stdin, os.Stdout, os.Stderr, os.Getenv),
@@ -26,7 +24,5 @@ func main() {
 		environ: os.Environ(),
 		now:     time.Now,
 	}
-	code := p.run(ctx)
-	stop()
-	os.Exit(int(code))
+	os.Exit(int(p.run(&interrupts{})))
 }

@@ -95,7 +95,7 @@ func rootAddresses(conf *config.Config) ([]string, error) {
 }
 
 func wayOf(name string, a config.Account) sendmail.Way {
-	w := sendmail.Way{Account: name, Address: a.Mailbox, Senders: a.Senders, Policy: sendmail.Policy(a.Sender), SendOnly: a.Right == string(provider.SendOnly)}
+	w := sendmail.Way{Account: name, Address: a.Mailbox, Senders: a.Senders, Policy: sendmail.Policy(a.Sender), SendOnly: a.Right == string(provider.SendOnly) || !a.Granted()}
 	if w.Address == "" {
 		w.Address = a.Login
 	}

@@ -142,7 +142,7 @@ func (p *program) afterQueueing(ctx context.Context, o sendmail.Options, ids ...
 	case p.over != nil:
 		p.over.after(o)
 		return nil
-	case o.QueueOnly:
+	case o.QueueOnly, !o.Verbose && p.attended():
 		return nil
 	case !o.Verbose:
 		if err := p.startDrain(); err != nil {

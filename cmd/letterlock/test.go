@@ -39,6 +39,10 @@ func (p *program) testCommand() *cobra.Command {
 offer, open the mailbox, and compare the token's owner with it. For each failure the
 likely cause and what to do are printed.
 
+An account whose mail leaves without a sign-in is tried as far as that goes without
+sending: name and address of this machine, keys, a mail server's port 25, the local
+mail server or folder.
+
 With --token-stdin a token from elsewhere is read from standard input and tried on the
 servers given as flags; ACCOUNT is then the user to log in as.`,
 		Example: `  letterlock test you@example.org
@@ -70,6 +74,11 @@ servers given as flags; ACCOUNT is then the user to log in as.`,
 func (p *program) test(ctx context.Context, name string, o testOptions) error {
 	if _, err := o.servers.serverSettings(); err != nil {
 		return err
+	}
+	if conf, err := p.config(); err == nil && !o.tokenStdin {
+		if a, ok := conf.Accounts[name]; ok && !a.Granted() {
+			return p.testWay(ctx, name, a, o)
+		}
 	}
 	plan, err := p.plan(ctx, name, o)
 	if err != nil {

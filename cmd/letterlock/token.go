@@ -30,6 +30,9 @@ type tokenOptions struct {
 	show        bool
 }
 
+// tokenValidity is how long a token is good for at least, unless somebody says else.
+const tokenValidity = 5 * time.Minute
+
 func (p *program) tokenCommand() *cobra.Command {
 	var o tokenOptions
 	c := &cobra.Command{
@@ -52,7 +55,7 @@ The token is a secret. It is written to pipes and files, and to a terminal only 
 		},
 	}
 	f := c.Flags()
-	f.DurationVar(&o.minValidity, "min-validity", 5*time.Minute, "the token must be valid for at least that long")
+	f.DurationVar(&o.minValidity, "min-validity", tokenValidity, "the token must be valid for at least that long")
 	f.StringVar(&o.purpose, "for", "", "what the token is for: imap, pop3, smtp, send, graph (default: what the account signed in for first)")
 	f.BoolVar(&o.asJSON, "json", false, "print an object with the token, its expiry and the login")
 	f.BoolVar(&o.netrc, "netrc", false, "print netrc lines for the account's servers")
@@ -150,8 +153,12 @@ func (p *program) notSignedIn(name string, err error) error {
 	if confErr != nil {
 		return confErr
 	}
-	if _, ok := conf.Accounts[name]; !ok {
+	a, ok := conf.Accounts[name]
+	switch {
+	case !ok:
 		return p.unknownAccount(name)
+	case !a.Granted():
+		return noToken(name, a)
 	}
 	return &cli.Fault{Code: cli.NoPerm, What: fmt.Sprintf("%s is not signed in", name), Hint: p.loginLine(name), Err: err}
 }

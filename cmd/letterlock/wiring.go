@@ -138,6 +138,9 @@ func (p *program) account(name string) (mailAccount, error) {
 	if !ok {
 		return mailAccount{}, p.unknownAccount(name)
 	}
+	if !a.Granted() {
+		return mailAccount{}, noToken(name, a)
+	}
 	prov, err := p.providerOf(a.Provider)
 	if err != nil {
 		return mailAccount{}, err

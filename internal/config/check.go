@@ -2,6 +2,8 @@ package config
 
 import (
 	"fmt"
+	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -180,11 +182,50 @@ func (d *decoder) checkProvider(path []string, p *Provider) {
 }
 
 func (d *decoder) checkAccount(path []string, a *Account) {
-	if a.Login == "" && !strings.Contains(path[1], "@") {
+	if !a.Granted() && a.Login == "" && !strings.Contains(path[1], "@") && !strings.Contains(a.Mailbox, "@") && !slices.ContainsFunc(a.Senders, isAddress) {
+		d.fault(path, "nothing%s is an address to send as: set mailbox", inSection(path))
+	}
+	if a.Granted() && a.Login == "" && !strings.Contains(path[1], "@") {
 		d.fault(path, "login is missing%s, and its name is no address", inSection(path))
 	}
 	d.checkServers(path, a.Servers)
+	d.checkWay(path, a)
 }
+
+// checkWay compares what stands in a section with the way out that it names: a key that
+// the way has no use for was written for another one.
+func (d *decoder) checkWay(path []string, a *Account) {
+	direct, granted := a.Way == "direct", a.Granted()
+	const signIn = "a way without a sign-in"
+	for _, key := range []struct {
+		name  string
+		there bool
+		fits  bool
+		what  string
+	}{
+		{"provider", a.Provider != "", granted, signIn}, {"right", a.Right != "", granted, signIn}, {"key", a.Key != "", granted, signIn},
+		{"flow", a.Flow != "", granted, signIn}, {"token_file", a.TokenFile != "", granted, signIn}, {"imap", !a.IMAP.IsZero(), granted, signIn},
+		{"pop3", !a.POP3.IsZero(), granted, signIn}, {"smtp", !a.SMTP.IsZero(), granted, signIn},
+		{"hello", a.Hello != "", direct, "another way"}, {"local_domains", a.LocalDomains != nil, direct, "another way"},
+		{"dkim_keys", a.DKIMKeys != "", direct, "another way"}, {"mta_sts", a.NoMTASTS, direct, "another way"}, {"private_networks", a.Private, direct, "another way"},
+		{"lmtp", a.LMTP != "", direct || a.Way == "lmtp", "another way"}, {"maildir", a.Maildir != "", direct || a.Way == "maildir", "another way"},
+	} {
+		if key.there && !key.fits {
+			d.fault(append(path, key.name), "%s%s means nothing: the account takes %s", key.name, inSection(path), key.what)
+		}
+	}
+	switch {
+	case a.Way == "lmtp" && a.LMTP == "", a.Way == "maildir" && a.Maildir == "":
+		d.fault(append(path, "way"), "%s is missing%s, and way = \"%s\" needs it", a.Way, inSection(path), a.Way)
+	case direct && a.LMTP != "" && a.Maildir != "":
+		d.fault(append(path, "maildir"), "lmtp and maildir%s exclude each other", inSection(path))
+	case direct && len(a.LocalDomains) > 0 && a.LMTP == "" && a.Maildir == "":
+		d.fault(append(path, "local_domains"), "local_domains%s needs lmtp or maildir, where their mail goes", inSection(path))
+	}
+}
+
+// isAddress: "@example.org" is a whole domain.
+func isAddress(sender string) bool { return strings.Index(sender, "@") > 0 }
 
 func (d *decoder) checkServers(path []string, s Servers) {
 	for _, one := range []struct {
@@ -217,6 +258,11 @@ func (d *decoder) checkReferences(c *Config) {
 	if name := c.Queue.Account; name != "" {
 		if _, ok := c.Accounts[name]; !ok {
 			d.fault([]string{"queue", "account"}, "account in [queue]: there is no [account.%s]", quoteKey(name))
+		}
+	}
+	if name := c.Queue.Reports; name != "" && !filepath.IsAbs(name) {
+		if way := c.Accounts[name].Way; way != "lmtp" && way != "maildir" {
+			d.fault([]string{"queue", "reports"}, "reports in [queue]: %q is neither an absolute path nor an account with way = \"lmtp\" or \"maildir\"", name)
 		}
 	}
 	for name, account := range c.Accounts {

@@ -57,6 +57,8 @@ type Queue struct {
 	UserRecipients int
 	UserEntries    int
 	UserSize       int // MiB
+	// Reports is where failure reports go: a Maildir, or an lmtp or maildir account.
+	Reports string
 }
 
 // Notify is the [notify] section: whom to tell what a person must do.
@@ -114,6 +116,21 @@ type Account struct {
 	CAFile    string
 	TokenFile string // mutt_oauth2.py's file that this account has taken the place of
 	Servers
+
+	Way          string // one of Ways; empty: the narrowest that the right has
+	Hello        string
+	LocalDomains []string
+	LMTP         string
+	Maildir      string
+	DKIMKeys     string
+	NoMTASTS     bool
+	Private      bool
+}
+
+// Granted reports whether mail leaves by a right that somebody signed in for. The other
+// ways need no sign-in.
+func (a Account) Granted() bool {
+	return a.Way != "direct" && a.Way != "lmtp" && a.Way != "maildir"
 }
 
 // A Key is one [key.NAME] section.

@@ -127,7 +127,7 @@ func TestLoadRefusesLooseModes(t *testing.T) {
 }
 
 func TestSampleIsAcceptedOnceUncommented(t *testing.T) {
-	var lines []string
+	var lines, ways []string
 	for line := range strings.Lines(Sample()) {
 		if strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "# ") {
 			line = line[1:]
@@ -136,10 +136,60 @@ func TestSampleIsAcceptedOnceUncommented(t *testing.T) {
 		if strings.HasPrefix(line, "client_secret_file") || strings.Contains(line, `= "..."`) {
 			continue
 		}
+		key, _, _ := strings.Cut(line, " ")
+		if lookup(wayFields(), key) != nil {
+			ways = append(ways, line)
+			continue
+		}
 		lines = append(lines, line)
 	}
 	if _, err := Parse("sample", []byte(strings.Join(lines, ""))); err != nil && !strings.Contains(err.Error(), `login`) {
 		t.Errorf("%v", err)
+	}
+	// Ways without a sign-in exclude the keys of one, and lmtp excludes maildir.
+	for _, without := range []string{"lmtp", "maildir"} {
+		text := "[account.example]\nmailbox = \"you@example.org\"\n"
+		for _, line := range ways {
+			if !strings.HasPrefix(line, without) {
+				text += line
+			}
+		}
+		c, err := Parse("sample", []byte(text))
+		if err != nil || c.Accounts["example"].Hello != "mail.example.org" || c.Accounts["example"].Granted() || c.Accounts["example"].LMTP+c.Accounts["example"].Maildir == "" {
+			t.Errorf("%+v, %v", c, err)
+		}
+	}
+}
+
+func TestWays(t *testing.T) {
+	for text, want := range map[string]string{
+		`way = "direct"`: "", `way = "graph"` + "\nprovider = \"microsoft\"": "", `way = "post"`: "must be one of submission, gmail, graph, direct, lmtp, maildir",
+		`way = "lmtp"`: `f:2: lmtp is missing in [account."a@b"], and way = "lmtp" needs it`, `way = "maildir"`: "maildir is missing",
+		"way = \"lmtp\"\nlmtp = \"/run/x\"": "", "way = \"lmtp\"\nlmtp = \"127.0.0.1:24\"": "", "way = \"lmtp\"\nlmtp = \"mx.test:24\"": "LMTP has no encryption",
+		"way = \"lmtp\"\nlmtp = \"127.0.0.1\"": "LMTP has no encryption", "way = \"maildir\"\nmaildir = \"/home/{local}/Maildir\"": "",
+		"way = \"maildir\"\nmaildir = \"/home/{user}/Maildir\"": "nothing else", "way = \"maildir\"\nmaildir = \"Maildir\"": "absolute path",
+		"way = \"direct\"\nlocal_domains = [\"b\"]":                        "needs lmtp or maildir",
+		"way = \"direct\"\nlmtp = \"/x\"\nmaildir = \"/y\"":                "exclude each other",
+		"way = \"direct\"\nlocal_domains = [\"b\", \"c.\"]\nlmtp = \"/x\"": "must be a host or domain name",
+		"way = \"direct\"\nprovider = \"google\"":                          "provider in [account.\"a@b\"] means nothing",
+		"way = \"direct\"\nright = \"send-only\"":                          "means nothing",
+		"way = \"direct\"\nsmtp = \"mail.b\"":                              "means nothing",
+		"hello = \"mx.b\"":                                                 "f:2: hello in [account.\"a@b\"] means nothing: the account takes another way",
+		"mta_sts = false":                                                  "means nothing", "private_networks = true": "means nothing",
+		"way = \"direct\"\nmta_sts = \"no\"":                                           "must be true or false",
+		"way = \"lmtp\"\nlmtp = \"/run/x\"\nmaildir = \"/y\"":                          "means nothing",
+		"way = \"direct\"\nhello = \"mx.b\"\nmta_sts = false\nprivate_networks = true": "",
+	} {
+		_, err := Parse("f", []byte("[account.\"a@b\"]\n"+text+"\n"))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s\n%v, want %q", text, err, want)
+		}
+	}
+	if _, err := Parse("f", []byte("[account.out]\nway = \"direct\"\nsenders = [\"@example.org\"]\n")); err == nil || !strings.Contains(err.Error(), "set mailbox") {
+		t.Error(err)
+	}
+	if _, err := Parse("f", []byte("[account.out]\nway = \"direct\"\nsenders = [\"@example.org\", \"root@example.org\"]\n")); err != nil {
+		t.Error(err)
 	}
 }
 

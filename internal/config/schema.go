@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -233,7 +234,70 @@ func accountFields() []field[Account] {
 		{"ca_file", "as in [provider.NAME], for this account only", "", text(func(v *a) *string { return &v.CAFile }, filled)},
 		{"token_file", "the file of mutt_oauth2.py that this account has taken the place of", "", text(func(v *a) *string { return &v.TokenFile }, filled)},
 	}
-	return append(fields, serverFields(func(v *a) *Servers { return &v.Servers })...)
+	fields = append(fields, serverFields(func(v *a) *Servers { return &v.Servers })...)
+	return append(fields, wayFields()...)
+}
+
+// wayFields are an account's way out. The last six are for ways without a sign-in.
+func wayFields() []field[Account] {
+	type a = Account
+	return []field[a]{
+		{"way", "how its mail leaves: submission, gmail or graph, by the right that was signed in for; direct, to the recipients' own mail servers; lmtp or maildir, for mail that stays on this machine. The last three need no sign-in. Default: the narrowest way that the right has", `"direct"`, text(func(v *a) *string { return &v.Way }, oneOf("submission", "gmail", "graph", "direct", "lmtp", "maildir"))},
+		{"hello", "direct: the name this machine gives to others. It should be in DNS, and its address should lead back to it; default: this machine's name", `"mail.example.org"`, text(func(v *a) *string { return &v.Hello }, hostname)},
+		{"local_domains", "direct: domains whose mail stays here and goes to lmtp or maildir, as that to names without a domain does", `["example.org"]`, list(func(v *a) *[]string { return &v.LocalDomains }, hostname)},
+		{"lmtp", "lmtp, direct: the LMTP server of this machine, a path or a loopback HOST:PORT", `"/run/dovecot/lmtp"`, text(func(v *a) *string { return &v.LMTP }, socket)},
+		{"maildir", "maildir, direct: where a recipient's Maildir is, with {local} and {domain} for the parts of the address. What stands up to the last of them must be there already: an address without it has no mailbox. Without either, all mail goes into one", `"/home/{local}/Maildir"`, text(func(v *a) *string { return &v.Maildir }, pattern)},
+		{"dkim_keys", "direct: the folder of DKIM keys; default: that of letterlock dkim. Mail from a domain that has keys is signed; with the folder named here, nothing leaves unsigned", `"/etc/letterlock/dkim"`, text(func(v *a) *string { return &v.DKIMKeys }, absolute)},
+		{"mta_sts", "direct: heed the recipients' MTA-STS policies (RFC 8461); default: true", `true`, flag(func(v *a, on bool) { v.NoMTASTS = !on })},
+		{"private_networks", "direct: let mail servers have addresses in private networks; default: false, because a stranger's DNS names them", `false`, flag(func(v *a, on bool) { v.Private = on })},
+	}
+}
+
+func flag[T any](place func(*T, bool)) func(*T, any) string {
+	return func(t *T, value any) string {
+		on, ok := value.(bool)
+		if !ok {
+			return "must be true or false"
+		}
+		place(t, on)
+		return ""
+	}
+}
+
+func hostname(s string) string {
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || strings.ContainsFunc(label, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '-' }) {
+			return "must be a host or domain name"
+		}
+	}
+	return ""
+}
+
+func absolute(s string) string {
+	if !filepath.IsAbs(s) {
+		return "must be an absolute path"
+	}
+	return ""
+}
+
+// socket is an absolute path, or a port of this machine: LMTP has no TLS.
+func socket(s string) string {
+	if filepath.IsAbs(s) {
+		return ""
+	}
+	host, port, fault := ParseHostPort(s)
+	if fault != "" || port == 0 || !IsLoopback(host) {
+		return "must be an absolute path, or HOST:PORT of this machine (LMTP has no encryption)"
+	}
+	return ""
+}
+
+func pattern(s string) string {
+	rest := strings.NewReplacer("{local}", "", "{domain}", "").Replace(s)
+	if strings.ContainsAny(rest, "{}") {
+		return "may have {local} and {domain} in braces, and nothing else"
+	}
+	return absolute(s)
 }
 
 func serverFields[T any](in func(*T) *Servers) []field[T] {
@@ -275,6 +339,7 @@ func queueFields() []field[Queue] {
 		{"give_up", "how long to try before the sender hears that a message failed; default: \"5d\"", `"5d"`, duration(func(v *q) *time.Duration { return &v.GiveUp }, time.Hour, 30*24*time.Hour)},
 		{"parallel", "how many messages are sent at a time; default: 20", `20`, number(func(v *q) *int { return &v.Parallel }, 1, 200)},
 		{"per_destination", "how many of them to one server; default: 5", `5`, number(func(v *q) *int { return &v.PerDestination }, 1, 100)},
+		{"reports", "where delivery reports go: the absolute path of a Maildir, or the NAME of an account with way = \"lmtp\" or \"maildir\", which puts them into the sender's own mailbox; default: the Maildir reports beside the queue", `"/home/you/Maildir"`, text(func(v *q) *string { return &v.Reports }, filled)},
 		{"max_size", "the largest message, in MiB; default: 100", `100`, number(func(v *q) *int { return &v.MaxSize }, 1, 4096)},
 		{"user_messages", "with --system: how many messages one user may hand over in an hour; what is more waits in the user's own queue; default: 1000", `1000`, number(func(v *q) *int { return &v.UserMessages }, 1, 1_000_000)},
 		{"user_recipients", "with --system: how many recipients one message of a user may have; default: 1000", `1000`, number(func(v *q) *int { return &v.UserRecipients }, 1, 20_000)},

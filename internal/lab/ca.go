@@ -101,14 +101,19 @@ func (ca *CA) Server(names ...string) (*tls.Config, error) {
 
 // Issue makes a server certificate for localhost, 127.0.0.1, ::1 and names.
 func (ca *CA) Issue(names ...string) (*Cert, error) {
-	return ca.issue(append([]string{"localhost", "127.0.0.1", "::1"}, names...))
+	return ca.issue(append([]string{"localhost", "127.0.0.1", "::1"}, names...), time.Time{})
 }
 
 // IssueOnly makes a certificate for exactly these names: the wrong one, for
 // tests that must see it refused.
-func (ca *CA) IssueOnly(names ...string) (*Cert, error) { return ca.issue(names) }
+func (ca *CA) IssueOnly(names ...string) (*Cert, error) { return ca.issue(names, time.Time{}) }
 
-func (ca *CA) issue(names []string) (*Cert, error) {
+// IssueExpired makes one that was good until a minute ago.
+func (ca *CA) IssueExpired(names ...string) (*Cert, error) {
+	return ca.issue(names, time.Now().Add(-time.Minute))
+}
+
+func (ca *CA) issue(names []string, until time.Time) (*Cert, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -117,6 +122,7 @@ func (ca *CA) issue(names []string) (*Cert, error) {
 		Subject:     pkix.Name{CommonName: names[0]},
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		NotAfter:    until,
 	}
 	for _, name := range names {
 		if ip := net.ParseIP(name); ip != nil {
@@ -165,7 +171,9 @@ func sign(template, parent *x509.Certificate, key, signer *ecdsa.PrivateKey) ([]
 	}
 	template.SerialNumber = serial
 	template.NotBefore = time.Now().Add(-time.Hour)
-	template.NotAfter = time.Now().Add(7 * 24 * time.Hour)
+	if template.NotAfter.IsZero() {
+		template.NotAfter = time.Now().Add(7 * 24 * time.Hour)
+	}
 	return x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
 }
 

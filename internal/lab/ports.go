@@ -1,12 +1,14 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // freePorts returns n loopback ports nothing listens on. They lie below the
@@ -53,3 +55,20 @@ func startRetry[T any](start func() (T, error)) (T, error) {
 func bindConflict(line string) bool { return strings.Contains(line, "Address already in use") }
 
 func loopback(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
+
+// waitPort waits until a process listens on a loopback port.
+func waitPort(ctx context.Context, port int, p *Process) error {
+	for {
+		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp4", loopback(port))
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-p.Done():
+			return fmt.Errorf("%s ended: %s", p.Name, p.tail(8))
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %s: %w: %s", p.Name, ctx.Err(), p.tail(8))
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}

@@ -32,6 +32,11 @@ type PostfixOptions struct {
 	// Relay takes mail for every other domain, such as Sink.Addr. Empty: such
 	// mail bounces.
 	Relay string
+	// Listen are more addresses to take mail at, as port SMTP does: "8.20.1.1:25",
+	// "[2600::25]:25". The server then knows of all interfaces and of IPv6.
+	Listen []string
+	// Cert takes the place of a certificate of CA for mail.try.test.
+	Cert *Cert
 	// Main is appended to main.cf.
 	Main string
 }
@@ -169,19 +174,54 @@ func (p *Postfix) makeQueue() error {
 }
 
 func (p *Postfix) writeConfig() error {
-	cert, err := p.options.CA.Issue("smtp.try.test", "mail.try.test", "mx.try.test")
-	if err != nil {
-		return err
+	cert := p.options.Cert
+	if cert == nil {
+		var err error
+		if cert, err = p.options.CA.Issue("smtp.try.test", "mail.try.test", "mx.try.test"); err != nil {
+			return err
+		}
 	}
 	main := strings.NewReplacer("@dir@", p.Dir, "@cert@", cert.CertFile, "@key@", cert.KeyFile).Replace(postfixMain) +
 		p.saslConf() + p.deliveryConf() + p.options.Main + "\n"
 	master := strings.NewReplacer(
 		"@submission@", loopback(p.Submission), "@submissions@", loopback(p.Subs), "@smtp@", loopback(p.SMTP),
 	).Replace(postfixMaster)
+	for i, address := range p.options.Listen {
+		if i == 0 {
+			main += "inet_interfaces = all\ninet_protocols = all\n"
+		}
+		master += address + " inet n - n - - smtpd\n  -o syslog_name=postfix/mx\n  -o smtpd_sasl_auth_enable=no\n"
+	}
 	return errors.Join(
-		os.WriteFile(filepath.Join(p.Dir, "main.cf"), []byte(main), 0o644),
+		os.WriteFile(filepath.Join(p.Dir, "main.cf"), []byte(lastOfEach(main)), 0o644),
 		os.WriteFile(filepath.Join(p.Dir, "master.cf"), []byte(master), 0o644),
 	)
+}
+
+// lastOfEach leaves out what a later line sets again. Every program of Postfix warns of
+// such lines, through a socket that holds ten warnings until somebody reads them: the
+// master was seen waiting for itself.
+func lastOfEach(main string) string {
+	var lines []string
+	for line := range strings.Lines(main) {
+		if n := len(lines); n > 0 && strings.HasPrefix(line, " ") { // goes on
+			lines[n-1] += line
+			continue
+		}
+		lines = append(lines, line)
+	}
+	seen := map[string]bool{}
+	for i := len(lines) - 1; i >= 0; i-- {
+		name, _, found := strings.Cut(lines[i], "=")
+		if name = strings.TrimSpace(name); !found {
+			continue
+		}
+		if seen[name] {
+			lines[i] = ""
+		}
+		seen[name] = true
+	}
+	return strings.Join(lines, "")
 }
 
 func (p *Postfix) saslConf() string {

@@ -91,20 +91,29 @@ func (c *Carrier) viaAPI(ctx context.Context, r Route, a api, j *job) {
 			reply: fmt.Sprintf("the message has %d octets, the API takes %d", len(raw), a.limit)})
 		return
 	}
-	j.settle(c.post(ctx, r, a, raw))
+	j.settle(c.post(ctx, r, a, j, raw))
 }
 
 // post sends, and once more with a renewed token when the first was refused: 401 says
 // that nothing was done.
-func (c *Carrier) post(ctx context.Context, r Route, a api, raw []byte) answer {
+func (c *Carrier) post(ctx context.Context, r Route, a api, j *job, raw []byte) answer {
 	l := &login{tokens: r.Tokens}
 	given, f := l.given(ctx, a.name, secret.String{})
 	if f != nil {
 		return f.answer
 	}
+	open := j.open()
+	if err := j.journal.commit(open); err != nil {
+		return deferred("4.3.0", err.Error(), a.name, err).answer
+	}
 	got, again := c.postOnce(ctx, a, given, raw)
 	if !again {
 		return got
+	}
+	j.settle(got)
+	j.journal.takeBack(open)
+	for _, to := range open {
+		to.answer = nil
 	}
 	renewed, f := l.given(ctx, a.name, given)
 	if f != nil {
@@ -112,6 +121,9 @@ func (c *Carrier) post(ctx context.Context, r Route, a api, raw []byte) answer {
 	}
 	if renewed.Equal(given) {
 		return got
+	}
+	if err := j.journal.commit(open); err != nil {
+		return deferred("4.3.0", err.Error(), a.name, err).answer
 	}
 	got, _ = c.postOnce(ctx, a, renewed, raw)
 	return got

@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -130,6 +131,8 @@ func (s *session) converse(mechanism string, e *exchange) *failure {
 			s.putHidden(e.answer(strings.Join(r.lines, "")))
 		case r.code == 235:
 			return nil
+		case r.is(4) && s.peer.login.tokens != nil && judged(e.challenge):
+			return s.refusedSignIn(mechanism, r, e)
 		case r.is(4):
 			f := deferred("4.7.0", "AUTH "+mechanism+": "+r.String(), s.peer.name, nil)
 			if r.status != "" {
@@ -145,9 +148,27 @@ func (s *session) converse(mechanism string, e *exchange) *failure {
 	}
 }
 
+// judged reports whether the challenge is the verdict on a token (RFC 7628 section
+// 3.2.2, and XOAUTH2's HTTP status). Servers built on go-smtp end a refusal with 454,
+// which by itself is an outage; Postfix says 454, without such a verdict, when the
+// service that checks tokens is away. Renewing tokens would not bring that back.
+func judged(challenge string) bool {
+	var verdict struct {
+		Status string `json:"status"`
+	}
+	if json.Unmarshal([]byte(challenge), &verdict) != nil {
+		return false
+	}
+	switch strings.ToLower(verdict.Status) {
+	case "400", "401", "403", "invalid_token", "invalid_request", "insufficient_scope":
+		return true
+	}
+	return false
+}
+
 func (s *session) refusedSignIn(mechanism string, r reply, e *exchange) *failure {
 	status := r.status
-	if status == "" {
+	if status == "" || status[0] != '5' {
 		status = "5.7.8" // RFC 4954 section 6
 	}
 	text := "AUTH " + mechanism + ": " + r.String()

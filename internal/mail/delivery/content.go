@@ -17,9 +17,10 @@ type content struct {
 	source io.ReadSeeker // what the queue has
 	// prepared, when not nil, is written in the place of source.
 	prepared io.WriterTo
-	fixed    bool  // signed: it must not be changed any more
-	size     int64 // with every line end as CRLF, without the dots that SMTP adds
-	eight    bool  // has octets over 127
+	fixed    bool                 // signed: it must not be changed any more
+	form     message.Capabilities // of prepared, when fixed
+	size     int64                // with every line end as CRLF, without the dots that SMTP adds
+	eight    bool                 // has octets over 127
 }
 
 func (m *content) measure() error {
@@ -55,25 +56,54 @@ func (m *content) fit(can message.Capabilities) (fitted *content, utf8 bool, err
 // signed is the message in the form that every server takes, so that the signature
 // holds everywhere, with the fields before it that sign makes of exactly these bytes.
 func (m *content) signed(sign func(io.Reader) ([]byte, error)) (*content, error) {
-	out, _, err := m.fit(message.Capabilities{})
+	form := message.Capabilities{}
+	out, _, err := m.fit(form)
 	if errors.Is(err, message.ErrNeedsUTF8) {
-		out, _, err = m.fit(message.Capabilities{EightBit: true, UTF8: true})
+		form = message.Capabilities{EightBit: true, UTF8: true}
+		out, _, err = m.fit(form)
 	}
 	if err != nil {
 		return nil, err
 	}
 	from, to := io.Pipe()
+	written := make(chan struct{})
+	unsigned := out
 	go func() {
+		defer close(written)
 		wire := newWireWriter(to, false)
-		to.CloseWithError(errors.Join(out.copyTo(wire), wire.finish()))
+		to.CloseWithError(errors.Join(unsigned.copyTo(wire), wire.finish()))
 	}()
 	fields, err := sign(from)
 	from.Close() // ends the writer, should sign have read too little
+	<-written
 	if err != nil {
 		return nil, err
 	}
-	out = &content{prefix: fields, source: out.source, prepared: out.prepared, fixed: true}
+	out = &content{prefix: fields, source: out.source, prepared: out.prepared, fixed: true, form: form}
 	return out, out.measure()
+}
+
+// view is the same content for another goroutine: with a place of its own to read from.
+// It is nil when the source has but one.
+func (m *content) view() (*content, error) {
+	at, ok := m.source.(io.ReaderAt)
+	if !ok {
+		return nil, nil
+	}
+	size, err := m.source.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, err
+	}
+	other := *m
+	other.source = io.NewSectionReader(at, 0, size)
+	if m.prepared != nil {
+		p, err := message.Prepare(other.source, m.form)
+		if err != nil {
+			return nil, err
+		}
+		other.prepared = p
+	}
+	return &other, nil
 }
 
 // copyTo writes the whole message as it is kept.

@@ -64,7 +64,7 @@ const (
 	Submission Way = "submission" // Server, User, and Tokens or Password
 	Gmail      Way = "gmail"      // Tokens
 	Graph      Way = "graph"      // Tokens, Mailbox when it is not the token's owner
-	Direct     Way = "direct"     // Local for the domains of one's own
+	Direct     Way = "direct"     // Hello; Local for the domains of one's own
 	LMTP       Way = "lmtp"       // Socket
 	Maildir    Way = "maildir"    // Folder
 )
@@ -102,9 +102,14 @@ type Route struct {
 	// Folder gives a recipient's Maildir, or an error that wraps ErrNoMailbox.
 	Folder func(recipient string) (string, error)
 
+	// Hello is this route's EHLO name instead of that of the Options. At an MX it should
+	// resolve to the address that we come from.
+	Hello string
 	// Local takes what is addressed to LocalDomains or has no domain at all (Direct).
 	Local        *Route
 	LocalDomains []string
+	Policies     Policies // Direct; nil: MTA-STS is not asked for
+	AllowPrivate bool     // Direct: let MX point into private networks
 	// Sign returns header fields to put before the message, such as a DKIM signature of
 	// exactly the bytes that it is given (Direct).
 	Sign func(message io.Reader) ([]byte, error)
@@ -124,10 +129,8 @@ type Options struct {
 	Messages    int           // on one connection; 0 means 100
 	Idle        time.Duration // until an unused connection is closed; 0 means 15 s
 
-	Resolver     Resolver // Direct; nil: the system's
-	Policies     Policies // Direct; nil: MTA-STS is not asked for
-	AllowPrivate bool     // Direct: let MX point into private networks
-	Port         int      // Direct; 0 means 25
+	Resolver Resolver // Direct; nil: the system's
+	Port     int      // Direct; 0 means 25
 
 	HTTP *http.Client // Gmail, Graph; nil: one of our own
 	// Network opens connections; nil: directly.
@@ -214,8 +217,16 @@ func (c *Carrier) Close() error {
 
 // Carry implements queue.Carrier. message is read from its beginning, more than once. It
 // has CRLF line ends, as package message gives it; other ones become CRLF on the wire,
-// but such a message is not rewritten for a server that takes 7 bits only.
+// but such a message is not rewritten for a server that takes 7 bits only. Domains of
+// one message are served side by side when it is an io.ReaderAt too.
 func (c *Carrier) Carry(ctx context.Context, envelope queue.Envelope, message io.ReadSeeker) ([]queue.Outcome, error) {
+	return c.CarryJournal(ctx, envelope, message, nil)
+}
+
+// CarryJournal implements queue.JournalCarrier: nothing is committed before the moment
+// from which a server may have the message, and what is known of one destination is on
+// disk while others are still talked to.
+func (c *Carrier) CarryJournal(ctx context.Context, envelope queue.Envelope, message io.ReadSeeker, journal queue.Journal) ([]queue.Outcome, error) {
 	if c.options.Routes == nil {
 		return nil, fmt.Errorf("account %q: %w", envelope.Account, ErrRoute)
 	}
@@ -227,6 +238,7 @@ func (c *Carrier) Carry(ctx context.Context, envelope queue.Envelope, message io
 	if err != nil {
 		return nil, err
 	}
+	j.journal = &journaling{to: journal, now: c.options.Now, log: c.options.Log}
 	if err := c.carry(ctx, route, j); err != nil {
 		return nil, err
 	}
@@ -260,6 +272,10 @@ func (c *Carrier) carry(ctx context.Context, route Route, j *job) error {
 	left := j.closedWay()
 	if len(left.to) == 0 {
 		return nil
+	}
+	j.journal.takeBack(left.to)
+	for _, to := range left.to {
+		to.answer = nil
 	}
 	c.options.Log.Info("way closed, taking the other one", "account", j.envelope.Account, "way", route.Way, "other", route.Fallback.Way)
 	return c.carry(ctx, *route.Fallback, left)

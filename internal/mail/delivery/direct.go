@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/letterlock-mail/letterlock/internal/mail/mtasts"
 	"github.com/letterlock-mail/letterlock/internal/mail/queue"
@@ -28,6 +30,7 @@ const (
 	maxHosts    = 10 // mail exchangers looked at
 	maxTargets  = 6  // addresses connected to
 	maxSessions = 2  // servers that were talked to and deferred
+	maxParallel = 8  // domains of one message at a time
 )
 
 // direct takes mail to the mail exchangers of each recipient's domain (RFC 5321 section
@@ -51,12 +54,11 @@ func (c *Carrier) direct(ctx context.Context, r Route, j *job) error {
 			groups[name] = append(groups[name], to)
 		}
 	}
-	if err := c.local(ctx, r, j.only(local)); err != nil {
+	home := j.only(local)
+	if err := c.local(ctx, r, home); err != nil || len(domains) == 0 {
 		return err
 	}
-	if len(domains) == 0 {
-		return nil
-	}
+	j.journal.record(home.to)
 	outgoing := j.message
 	if r.Sign != nil {
 		signed, err := j.message.signed(r.Sign)
@@ -65,11 +67,45 @@ func (c *Carrier) direct(ctx context.Context, r Route, j *job) error {
 		}
 		outgoing = signed
 	}
-	for _, domain := range domains {
-		part := j.only(groups[domain])
-		part.message = outgoing
-		c.toDomain(ctx, r, domain, part)
+	parts := make([]*job, len(domains))
+	for i, domain := range domains {
+		parts[i] = j.only(groups[domain])
+		parts[i].message = outgoing
 	}
+	return c.toDomains(ctx, r, domains, parts)
+}
+
+// toDomains serves the domains of one message side by side, so that one whose servers
+// hang does not keep the others waiting. What became of a domain is recorded while
+// others are under way.
+func (c *Carrier) toDomains(ctx context.Context, r Route, domains []string, parts []*job) error {
+	parallel := maxParallel
+	for i := range parts[1:] {
+		view, err := parts[i].message.view()
+		if err != nil {
+			return err
+		}
+		if view == nil {
+			parallel = 1
+			break
+		}
+		parts[i].message = view
+	}
+	slots := make(chan struct{}, parallel)
+	var left atomic.Int64
+	left.Store(int64(len(parts)))
+	var running sync.WaitGroup
+	for i, part := range parts {
+		slots <- struct{}{}
+		running.Go(func() {
+			defer func() { <-slots }()
+			c.toDomain(ctx, r, domains[i], part)
+			if left.Add(-1) > 0 { // the last one's outcomes are recorded by whoever called
+				part.journal.record(part.to)
+			}
+		})
+	}
+	running.Wait()
 	return nil
 }
 
@@ -93,24 +129,28 @@ type target struct {
 // toDomain tries the domain's servers in order. A recipient is done when a server said
 // yes or no, or may have said yes; one that was deferred goes on to the next.
 func (c *Carrier) toDomain(ctx context.Context, r Route, domain string, j *job) {
-	policy, targets, f := c.targets(ctx, domain)
+	policy, targets, f := c.targets(ctx, r, domain)
 	if f != nil {
 		j.settle(f.answer)
 		return
 	}
 	last := map[*addressee]*answer{}
 	sessions := 0
-	for _, at := range targets {
+	for i, at := range targets {
 		if sessions == maxSessions || len(j.open()) == 0 || ctx.Err() != nil {
 			break
 		}
 		if c.toTarget(ctx, r, policy, at, j) {
 			sessions++
 		}
-		for _, to := range j.to {
-			if to.answer != nil && to.answer.retry && to.answer.verdict == queue.Deferred {
-				last[to], to.answer = to.answer, nil
-			}
+		again := slices.DeleteFunc(slices.Clone(j.to), func(to *addressee) bool {
+			return to.answer == nil || !to.answer.retry || to.answer.verdict != queue.Deferred
+		})
+		if i < len(targets)-1 {
+			j.journal.takeBack(again)
+		}
+		for _, to := range again {
+			last[to], to.answer = to.answer, nil
 		}
 	}
 	for _, to := range j.open() {
@@ -119,15 +159,15 @@ func (c *Carrier) toDomain(ctx context.Context, r Route, domain string, j *job) 
 }
 
 // targets finds where the domain's mail goes, in the order to try.
-func (c *Carrier) targets(ctx context.Context, domain string) (*mtasts.Policy, []target, *failure) {
+func (c *Carrier) targets(ctx context.Context, r Route, domain string) (*mtasts.Policy, []target, *failure) {
 	if ip, ok := literal(domain); ok {
-		targets, f := c.permitted([]target{{host: domain, ip: ip}})
+		targets, f := c.permitted(r, []target{{host: domain, ip: ip}})
 		return nil, targets, f
 	}
 	var policy *mtasts.Policy
-	if c.options.Policies != nil {
+	if r.Policies != nil {
 		var err error
-		if policy, err = c.options.Policies.Policy(ctx, domain); err != nil {
+		if policy, err = r.Policies.Policy(ctx, domain); err != nil {
 			// RFC 8461 section 3.3: without a policy that could be had, deliver as if
 			// there were none. The log is for who wonders.
 			c.options.Log.Warn("MTA-STS policy not to be had", "domain", domain, "error", err.Error())
@@ -143,7 +183,7 @@ func (c *Carrier) targets(ctx context.Context, domain string) (*mtasts.Policy, [
 			return nil, nil, deferred("4.7.0", "the domain's MTA-STS policy names none of its mail exchangers", domain, nil)
 		}
 	}
-	targets, f := c.addresses(ctx, domain, hosts)
+	targets, f := c.addresses(ctx, r, domain, hosts)
 	return policy, targets, f
 }
 
@@ -176,7 +216,7 @@ func (c *Carrier) exchangers(ctx context.Context, domain string) ([]string, *fai
 	return hosts, nil
 }
 
-func (c *Carrier) addresses(ctx context.Context, domain string, hosts []string) ([]target, *failure) {
+func (c *Carrier) addresses(ctx context.Context, r Route, domain string, hosts []string) ([]target, *failure) {
 	var targets []target
 	var failed error
 	for _, host := range hosts {
@@ -190,7 +230,7 @@ func (c *Carrier) addresses(ctx context.Context, domain string, hosts []string) 
 	}
 	switch {
 	case len(targets) > 0:
-		return c.permitted(targets)
+		return c.permitted(r, targets)
 	case failed != nil:
 		return nil, deferred("4.4.3", "look up the servers of "+domain+": "+failed.Error(), domain, failed)
 	}
@@ -198,9 +238,9 @@ func (c *Carrier) addresses(ctx context.Context, domain string, hosts []string) 
 }
 
 // permitted leaves out private addresses.
-func (c *Carrier) permitted(targets []target) ([]target, *failure) {
+func (c *Carrier) permitted(r Route, targets []target) ([]target, *failure) {
 	name := targets[0].host
-	if !c.options.AllowPrivate {
+	if !r.AllowPrivate {
 		targets = slices.DeleteFunc(targets, func(t target) bool { return isPrivate(t.ip) })
 	}
 	if len(targets) == 0 {
@@ -216,10 +256,10 @@ func refusedDomain(status, server, text string) *failure {
 // toTarget delivers to one address, and reports whether a server was there.
 func (c *Carrier) toTarget(ctx context.Context, r Route, policy *mtasts.Policy, at target, j *job) bool {
 	p := peer{
-		network: "tcp", address: net.JoinHostPort(at.ip.String(), strconv.Itoa(c.options.Port)), name: at.host, port: c.options.Port,
+		network: "tcp", address: net.JoinHostPort(at.ip.String(), strconv.Itoa(c.options.Port)), name: at.host, port: c.options.Port, hello: c.hello(r),
 		security: provider.STARTTLS, config: c.tlsConfig(r.TLS, at.host),
 	}
-	key := "mx\x00" + at.host + "\x00" + p.address
+	key := strings.Join([]string{"mx", j.envelope.Account, at.host, p.address}, "\x00")
 	if policy.Enforced() {
 		// RFC 8461 section 4.2: TLS, and a certificate for the MX host's name.
 		c.through(ctx, key+"\x00sts", p, j)

@@ -80,11 +80,11 @@ func (p policies) Policy(_ context.Context, domain string) (*mtasts.Policy, erro
 
 func (w *world) carrier(t *testing.T, r Route, p Policies, change func(*Options)) *Carrier {
 	r.Way = Direct
+	if p != nil {
+		r.Policies = p
+	}
 	return carrier(t, r, func(o *Options) {
 		o.Resolver, o.Network, o.Hello = w, w.dial, "out.try.test"
-		if p != nil {
-			o.Policies = p
-		}
 		if change != nil {
 			change(o)
 		}

@@ -13,12 +13,14 @@ type job struct {
 	envelope queue.Envelope
 	message  *content
 	to       []*addressee
+	journal  *journaling
 }
 
 // An addressee is a recipient and its verdict.
 type addressee struct {
 	queue.Recipient
-	answer *answer // nil: still open
+	answer    *answer // nil: still open
+	committed bool    // the journal says that a server may have the message
 }
 
 // An answer is a verdict before it becomes an outcome.
@@ -65,7 +67,7 @@ func (j *job) open() []*addressee {
 
 // only is the same job for some of the recipients.
 func (j *job) only(to []*addressee) *job {
-	return &job{envelope: j.envelope, message: j.message, to: to}
+	return &job{envelope: j.envelope, message: j.message, to: to, journal: j.journal}
 }
 
 // settle gives every open recipient the same answer.
@@ -75,12 +77,11 @@ func (j *job) settle(a answer) {
 	}
 }
 
-// closedWay opens again those whom the way could not take at all.
+// closedWay is the job for those whom the way could not take at all.
 func (j *job) closedWay() *job {
 	var left []*addressee
 	for _, a := range j.to {
 		if a.answer != nil && a.answer.closed {
-			a.answer = nil
 			left = append(left, a)
 		}
 	}
@@ -96,12 +97,16 @@ func (j *job) outcomes(at time.Time) []queue.Outcome {
 		if known == nil {
 			known = &answer{verdict: queue.Deferred, status: "4.3.0", reply: "not tried"}
 		}
-		out = append(out, queue.Outcome{
-			Recipient: a.Address, Verdict: known.verdict, Status: known.status,
-			Reply: cli.Line(known.reply), Server: cli.Line(known.server), At: at, Reports: known.reports,
-		})
+		out = append(out, known.outcome(a.Address, at))
 	}
 	return out
+}
+
+func (a *answer) outcome(recipient string, at time.Time) queue.Outcome {
+	return queue.Outcome{
+		Recipient: recipient, Verdict: a.verdict, Status: a.status,
+		Reply: cli.Line(a.reply), Server: cli.Line(a.server), At: at, Reports: a.reports,
+	}
 }
 
 // replyAnswer is the answer that a complete reply of the server stands for.

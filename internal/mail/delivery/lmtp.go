@@ -27,7 +27,7 @@ func checkSocket(socket string) error {
 // lmtp delivers to a mailbox server of this machine (RFC 2033): like SMTP, but with
 // one verdict per recipient after the message.
 func (c *Carrier) lmtp(ctx context.Context, r Route, j *job) error {
-	p := peer{network: "tcp", address: r.Socket, name: r.Socket, lmtp: true, security: provider.Plain}
+	p := peer{network: "tcp", address: r.Socket, name: r.Socket, hello: c.hello(r), lmtp: true, security: provider.Plain}
 	if filepath.IsAbs(r.Socket) {
 		p.network = "unix"
 	}

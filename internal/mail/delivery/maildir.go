@@ -16,9 +16,13 @@ import (
 // maildir delivers into folders: tmp, sync, rename into new, sync of the folder. The
 // rename is the delivery, and it is said only when it would survive a power cut.
 func (c *Carrier) maildir(r Route, j *job) error {
-	for _, to := range j.open() {
+	open := j.open()
+	for i, to := range open {
 		a := c.store(r, j, to)
 		to.answer = &a
+		if i < len(open)-1 {
+			j.journal.record(open[i : i+1])
+		}
 	}
 	return nil
 }
@@ -58,6 +62,9 @@ func (c *Carrier) writeMaildir(folder string, j *job, to *addressee) error {
 		return err
 	}
 	err = errors.Join(writeStored(file, j, to), file.Sync(), file.Close())
+	if err == nil {
+		err = j.journal.commit([]*addressee{to})
+	}
 	if err == nil {
 		err = os.Rename(temporary, filepath.Join(folder, "new", name))
 	}

@@ -23,6 +23,7 @@ type peer struct {
 	address string // to connect to
 	name    string // to show, and to check the certificate against
 	port    int
+	hello   string
 	lmtp    bool
 	// security: opportunistic is STARTTLS when offered, without a look at the
 	// certificate (RFC 7435), and plain text when not.
@@ -167,13 +168,13 @@ func (s *session) hello() *failure {
 	if s.peer.lmtp {
 		verb = "LHLO "
 	}
-	r, err := s.command(s.limits.Command, verb+s.carrier.options.Hello)
+	r, err := s.command(s.limits.Command, verb+s.peer.hello)
 	if err != nil {
 		return s.lost("EHLO", err)
 	}
 	if r.is(5) && (s.peer.security == opportunistic || s.peer.security == plainMX) {
 		s.can = extensions{}
-		if r, err = s.command(s.limits.Command, "HELO "+s.carrier.options.Hello); err != nil {
+		if r, err = s.command(s.limits.Command, "HELO "+s.peer.hello); err != nil {
 			return s.lost("HELO", err)
 		}
 		if r.code == 250 {

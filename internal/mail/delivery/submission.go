@@ -46,7 +46,7 @@ func (r Route) signsIn() bool { return r.Tokens != nil || !r.Password.IsZero() }
 func (c *Carrier) submit(ctx context.Context, r Route, j *job) error {
 	host, port := r.Server.Host, strconv.Itoa(r.Server.Port)
 	p := peer{
-		network: "tcp", address: net.JoinHostPort(host, port), name: host, port: r.Server.Port,
+		network: "tcp", address: net.JoinHostPort(host, port), name: host, port: r.Server.Port, hello: c.hello(r),
 		security: r.Server.Security, config: c.tlsConfig(r.TLS, host),
 	}
 	if r.signsIn() {
@@ -58,6 +58,13 @@ func (c *Carrier) submit(ctx context.Context, r Route, j *job) error {
 	key := strings.Join([]string{"submission", j.envelope.Account, r.User, p.address, string(p.security)}, "\x00")
 	c.through(ctx, key, p, j)
 	return nil
+}
+
+func (c *Carrier) hello(r Route) string {
+	if r.Hello != "" {
+		return r.Hello
+	}
+	return c.options.Hello
 }
 
 // tlsConfig returns given with the floor put in: TLS 1.2 and the host's name. With no

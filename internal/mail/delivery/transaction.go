@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -272,7 +273,13 @@ func (t *transaction) fail(stage string, r reply, err error) {
 func (t *transaction) data() {
 	t.begun = true
 	t.trace("C: ", fmt.Sprintf("(message, %d octets)", t.message.size))
-	if err := t.sendMessage(); err != nil {
+	var unkept *unkeptError
+	if err := t.sendMessage(); errors.As(err, &unkept) {
+		// Closed without the final dot: the server has no message.
+		t.end = deferred("4.3.0", unkept.Error(), t.peer.name, err)
+		t.drop()
+		return
+	} else if err != nil {
 		// The final dot did not leave whole, so the server has no message. The
 		// connection is closed as it is: a dot, or QUIT, would end half a message.
 		t.broken = true
@@ -290,14 +297,17 @@ func (t *transaction) data() {
 	t.settleTaken(t.verdict())
 }
 
-// sendMessage writes message and dot. On nil all of it is with the system; on an error
-// the dot is not.
+// sendMessage writes message and dot, and between them into the journal that the dot is
+// about to come. On nil all of it is with the system; on an error the dot is not.
 func (t *transaction) sendMessage() error {
 	wire := newWireWriter(t.out, true)
 	if err := t.message.copyTo(wire); err != nil {
 		return err
 	}
 	if err := wire.finish(); err != nil {
+		return err
+	}
+	if err := t.job.journal.commit(t.taken); err != nil {
 		return err
 	}
 	if _, err := t.out.WriteString(".\r\n"); err != nil {

@@ -41,6 +41,23 @@ func syncFolder(path string) error {
 // wake tells a running drainer of an entry. Nobody listens: nothing lost, the next
 // drainer reads the folder.
 func (q *Queue) wake(id ID) {
+	q.toDrainer(func(pipe int) {
+		// Shorter than PIPE_BUF, so it arrives whole.
+		_, _ = syscall.Write(pipe, []byte(string(id)+"\n"))
+	})
+}
+
+// Attended says whether a process drains the queue right now that will see every
+// entry put before: it hears of it, or looks through the folder once more when it has
+// let go of the lock, which it does after it has closed the pipe.
+func (q *Queue) Attended() bool {
+	attended := false
+	q.toDrainer(func(int) { attended = true })
+	return attended
+}
+
+// toDrainer opens the pipe for writing, which fails when nobody reads.
+func (q *Queue) toDrainer(do func(pipe int)) {
 	// Not through os.File: a write to a full pipe would wait there, and a full pipe
 	// must not stop a Put.
 	pipe, err := syscall.Open(filepath.Join(q.folder, "wake"), syscall.O_WRONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0)
@@ -52,8 +69,7 @@ func (q *Queue) wake(id ID) {
 	if err := syscall.Fstat(pipe, &info); err != nil || info.Mode&syscall.S_IFMT != syscall.S_IFIFO {
 		return
 	}
-	// Shorter than PIPE_BUF, so it arrives whole.
-	_, _ = syscall.Write(pipe, []byte(string(id)+"\n"))
+	do(pipe)
 }
 
 // listen opens the pipe. Reading and writing, so that it has no end of file.

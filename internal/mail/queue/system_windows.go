@@ -25,4 +25,7 @@ func syncFolder(string) error { return nil }
 
 func (q *Queue) wake(ID) {}
 
+// Attended cannot be known here: a second drainer finds the lock taken.
+func (q *Queue) Attended() bool { return false }
+
 func (q *Queue) listen() (*os.File, error) { return nil, nil }
