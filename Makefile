@@ -5,10 +5,10 @@
 # make live    the same story with a real account: make live ACCOUNT=you@gmail.com
 
 GO       ?= go
-VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unreleased)
-LDFLAGS  := -s -w -X main.version=$(VERSION)
+LDFLAGS  := -s -w
 PREFIX   ?= /usr/local
 BINARY   := $(PREFIX)/bin/letterlock
+DAEMON   := $(PREFIX)/sbin/letterlockd
 FUZZTIME ?= 30s
 TRY      ?=
 
@@ -17,7 +17,7 @@ export CGO_ENABLED ?= 0
 .PHONY: build try quick check test lab-install cross race lab long fuzz bench live generate install uninstall install-sendmail uninstall-sendmail clean
 
 build:
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/letterlock
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/letterlock ./cmd/letterlockd
 
 try: build
 	$(GO) build -trimpath -o bin/try ./cmd/try
@@ -43,6 +43,7 @@ lab-install:
 
 cross:
 	for system in darwin windows freebsd; do GOOS=$$system $(GO) build -o /dev/null ./cmd/letterlock || exit 1; done
+	GOOS=freebsd $(GO) build -o /dev/null ./cmd/letterlockd
 
 race:
 	CGO_ENABLED=1 $(GO) test -race ./...
@@ -68,6 +69,7 @@ live: build
 
 generate: build
 	bin/letterlock gen-docs docs
+	bin/letterlockd gen-docs docs
 
 # The names that programs call: below PREFIX, and where Debian's policy wants them.
 NAMES    := $(addprefix $(PREFIX)/,sbin/sendmail lib/sendmail bin/mailq bin/newaliases bin/mailx bin/mail bin/mutt_oauth2.py)
@@ -78,18 +80,20 @@ UNITS    := $(DESTDIR)$(PREFIX)/lib/systemd
 install: build
 	dist/names check $(BINARY) '$(DESTDIR)' $(NAMES)
 	install -D -m 0755 bin/letterlock $(DESTDIR)$(BINARY)
+	install -D -m 0755 bin/letterlockd $(DESTDIR)$(DAEMON)
 	dist/names install $(BINARY) '$(DESTDIR)' $(NAMES)
-	for page in docs/man/*.[15]; do install -D -m 0644 $$page $(SHARE)/man/man$${page##*.}/$${page##*/} || exit 1; done
-	install -D -m 0644 docs/completion/letterlock.bash $(SHARE)/bash-completion/completions/letterlock
-	install -D -m 0644 docs/completion/_letterlock $(SHARE)/zsh/site-functions/_letterlock
-	install -D -m 0644 docs/completion/letterlock.fish $(SHARE)/fish/vendor_completions.d/letterlock.fish
+	for page in docs/man/*.[158]; do install -D -m 0644 $$page $(SHARE)/man/man$${page##*.}/$${page##*/} || exit 1; done
+	for name in letterlock letterlockd; do \
+		install -D -m 0644 docs/completion/$$name.bash $(SHARE)/bash-completion/completions/$$name && \
+		install -D -m 0644 docs/completion/_$$name $(SHARE)/zsh/site-functions/_$$name && \
+		install -D -m 0644 docs/completion/$$name.fish $(SHARE)/fish/vendor_completions.d/$$name.fish || exit 1; done
 	cd dist/systemd && for unit in */*; do install -D -m 0644 $$unit $(abspath $(UNITS))/$$unit || exit 1; done
 
 uninstall:
 	dist/names uninstall $(BINARY) '$(DESTDIR)' $(NAMES)
-	rm -f $(DESTDIR)$(BINARY)
-	for page in docs/man/*.[15]; do rm -f $(SHARE)/man/man$${page##*.}/$${page##*/}; done
-	rm -f $(SHARE)/bash-completion/completions/letterlock $(SHARE)/zsh/site-functions/_letterlock $(SHARE)/fish/vendor_completions.d/letterlock.fish
+	rm -f $(DESTDIR)$(BINARY) $(DESTDIR)$(DAEMON)
+	for page in docs/man/*.[158]; do rm -f $(SHARE)/man/man$${page##*.}/$${page##*/}; done
+	for name in letterlock letterlockd; do rm -f $(SHARE)/bash-completion/completions/$$name $(SHARE)/zsh/site-functions/_$$name $(SHARE)/fish/vendor_completions.d/$$name.fish; done
 	cd dist/systemd && for unit in */*; do rm -f $(abspath $(UNITS))/$$unit; done
 
 # In place of the system's sendmail and mail. It replaces no file of a package: it

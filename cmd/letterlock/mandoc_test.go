@@ -9,7 +9,7 @@ import (
 )
 
 func TestManualsPassLint(t *testing.T) {
-	pages, err := filepath.Glob("../../docs/man/*.[15]")
+	pages, err := filepath.Glob("../../docs/man/*.[158]")
 	if err != nil || len(pages) == 0 {
 		t.Fatalf("no manual pages: %v", err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
 	"github.com/letterlock-mail/letterlock/internal/client/tokenstore"
+	"github.com/letterlock-mail/letterlock/internal/command"
 	"github.com/letterlock-mail/letterlock/internal/config"
 )
 
@@ -37,12 +38,12 @@ type program struct {
 // run does what the arguments say and reports faults to the person.
 func (p *program) run(ctx context.Context) cli.Code {
 	name := p.calledAs()
-	out := &output{w: p.term.Out}
+	out := &cli.Output{W: p.term.Out}
 	p.term.Out = out
 	err := p.runAs(ctx, name)
-	if out.err != nil && !hasFault(err) {
+	if out.Err != nil && !hasFault(err) {
 		// Whatever was printed with no look at the error, cobra's help too.
-		err = cli.Wrap(cli.CannotWrite, fmt.Errorf("write to standard output: %w", out.err), "make room, or send the output elsewhere; nothing else went wrong")
+		err = cli.Wrap(cli.CannotWrite, fmt.Errorf("write to standard output: %w", out.Err), "make room, or send the output elsewhere; nothing else went wrong")
 	}
 	if err == nil {
 		return cli.OK
@@ -114,7 +115,7 @@ func (p *program) runCommand(ctx context.Context, args []string) error {
 // root builds the command tree. When the first argument names a command, only that
 // one is built: `letterlock token` is started by every cron job and mail check.
 func (p *program) root(args []string) *cobra.Command {
-	root := &cobra.Command{
+	root := command.Root(&cobra.Command{
 		Use:   "letterlock",
 		Short: "sign in to mail once, then hand every program a fresh token",
 		Long: `Letterlock signs you in to your mail provider once, in a browser, and keeps what
@@ -124,15 +125,11 @@ from it, and none of them holds your password.`,
   letterlock login you@gmail.com        # once: sign in
   letterlock test you@gmail.com         # does it work, and if not, why
   letterlock setup mutt you@gmail.com   # what to put into .muttrc`,
-		SilenceErrors: true, SilenceUsage: true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
-	}
+	})
 	flags := root.PersistentFlags()
 	flags.BoolVar(&p.system, "system", false, "work on /etc/letterlock and /var/lib/letterlock, as user letterlock")
 	flags.BoolVarP(&p.verbose, "verbose", "v", false, "tell on standard error what is done; secrets stay hidden")
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return cli.Wrap(cli.Usage, err, "see "+c.CommandPath()+" --help")
-	})
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return p.becomeSystem() }
 	builders := p.commands()
 	if len(args) > 0 {
@@ -147,23 +144,7 @@ from it, and none of them holds your password.`,
 		root.AddCommand(b.build())
 	}
 	root.AddCommand(topics()...)
-	root.Args = func(c *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return nil
-		}
-		return unknownCommand(c, args[0])
-	}
-	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	return root
-}
-
-func unknownCommand(c *cobra.Command, name string) error {
-	hint := "letterlock --help lists the commands"
-	c.SuggestionsMinimumDistance = 2
-	if near := c.SuggestionsFor(name); len(near) > 0 {
-		hint = "did you mean letterlock " + near[0] + "?"
-	}
-	return cli.Faultf(cli.Usage, hint, "there is no command %q", cli.Line(name))
 }
 
 // A builder makes one command.
@@ -194,23 +175,12 @@ func (p *program) commands() []builder {
 		{"setup", p.setupCommand},
 		{"report", p.reportCommand},
 		{"gen-docs", p.genDocsCommand},
-		{"version", p.versionCommand},
+		{"version", func() *cobra.Command { return command.Version("letterlock") }},
 	}
 }
 
 // exactly wants n arguments and says which when they are not there.
-func exactly(n int) cobra.PositionalArgs {
-	return func(c *cobra.Command, args []string) error {
-		switch {
-		case len(args) < n:
-			words := strings.Fields(c.Use)
-			return cli.Faultf(cli.Usage, "see "+c.CommandPath()+" --help", "%s needs %s", c.CommandPath(), strings.Join(words[1:n+1], " "))
-		case len(args) > n:
-			return cli.Faultf(cli.Usage, "see "+c.CommandPath()+" --help", "%s takes no argument %q", c.CommandPath(), cli.Line(args[n]))
-		}
-		return nil
-	}
-}
+func exactly(n int) cobra.PositionalArgs { return command.Exactly(n) }
 
 // config reads the configuration once.
 func (p *program) config() (*config.Config, error) {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/letterlock-mail/letterlock/internal/client/login"
+	"github.com/letterlock-mail/letterlock/internal/command"
 	"github.com/letterlock-mail/letterlock/internal/config"
 )
 
@@ -20,7 +21,7 @@ import (
 // numbers, and names of known providers. Addresses, account names, client ids, hosts
 // and paths stay out.
 type report struct {
-	Version       versionInfo     `json:"version"`
+	Version       command.Build   `json:"version"`
 	Surroundings  map[string]bool `json:"surroundings"`
 	Configuration string          `json:"configuration"`
 	FaultLines    []int           `json:"fault_lines,omitempty"`
@@ -94,7 +95,7 @@ func (p *program) report(ctx context.Context, asJSON bool) error {
 func (p *program) collect(ctx context.Context) report {
 	around := login.Look(p.desktop())
 	r := report{
-		Version: ownVersion(),
+		Version: command.OwnBuild(),
 		Surroundings: map[string]bool{"ssh": around.SSH, "display": around.Display, "browser set": around.BrowserSet, "container": around.Container,
 			"terminal": p.term.Interactive, "home set": p.getenv("HOME") != "", "session bus": p.getenv("DBUS_SESSION_BUS_ADDRESS") != "",
 			"runtime folder": p.getenv("XDG_RUNTIME_DIR") != "", "proxy set": p.getenv("HTTPS_PROXY") != "" || p.getenv("https_proxy") != "", "system": p.system},

@@ -36,9 +36,14 @@ func docs[T any](fields []field[T]) []KeyDoc {
 }
 
 // Sample is an annotated configuration file in which everything is commented out.
-func Sample() string {
+func Sample() string { return sample(Describe()) }
+
+// DaemonSample is the same for letterlockd.
+func DaemonSample() string { return sample(DescribeDaemon()) }
+
+func sample(sections []Section) string {
 	var b strings.Builder
-	for _, section := range Describe() {
+	for _, section := range sections {
 		fmt.Fprintf(&b, "# %s\n", section.Doc)
 		if section.Name != "" {
 			fmt.Fprintf(&b, "#%s\n", strings.Replace(section.Name, "NAME", "example", 1))

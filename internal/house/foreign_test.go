@@ -20,11 +20,14 @@ type mouth struct {
 // line here, a target beside the parser, and a corpus kept under testdata/fuzz.
 func mouths() []mouth {
 	return []mouth{
+		{"cmd/letterlockd", "parseNewcomers", "FuzzNewcomers"},
 		{"internal/cli", "Line", "FuzzLine"},
 		{"internal/cli", "lineWriter.Write", "FuzzLine"},
 		{"internal/cli", "readRaw", "FuzzRawLine"},
 		{"internal/config", "Parse", "FuzzParseAndEdit"},
 		{"internal/config", "Edit", "FuzzParseAndEdit"},
+		{"internal/config", "ParseDaemon", "FuzzParseDaemon"},
+		{"internal/server/identity", "CanonicalAddress", "FuzzCanonicalAddress"},
 		{"internal/oauth", "ParseIssuer", "FuzzIssuer"},
 		{"internal/oauth", "parseMetadata", "FuzzMetadata"},
 		{"internal/oauth", "parseKeys", "FuzzKeys"},
@@ -87,11 +90,32 @@ func mouths() []mouth {
 		{"internal/mail/queue", "parseRecords", "FuzzFile"},
 		{"internal/mail/queue", "DSN", "FuzzDSN"},
 
+		{"internal/server/database", "readBackup", "FuzzReadBackup"},
 		{"internal/server/authserver", "parseParams", "FuzzParams"},
 		{"internal/server/authserver", "matchRedirect", "FuzzRedirect"},
 		{"internal/server/authserver", "normalUserCode", "FuzzUserCode"},
 		{"internal/server/authserver", "Server.openClientID", "FuzzClientID"},
 		{"internal/server/authserver", "checkRedirectURI", "FuzzRegistration"},
+		{"internal/server/credential", "CanonicalUser", "FuzzCanonicalUser"},
+		{"internal/server/credential", "parseAppPassword", "FuzzAppPassword"},
+		{"internal/server/credential", "parsePHC", "FuzzPHC"},
+		{"internal/server/mailauth", "readLine", "FuzzLine"},
+		{"internal/server/mailauth", "parseLine", "FuzzLine"},
+		{"internal/server/mailauth", "parseAuth", "FuzzLine"},
+		{"internal/server/mailauth", "unescape", "FuzzLine"},
+		{"internal/server/mailauth", "conn.talk", "FuzzConnection"},
+		{"internal/server/mailauth", "parseForm", "FuzzForm"},
+		{"internal/server/mailauth", "remote", "FuzzForm"},
+		{"internal/server/mailauth", "parsePolicy", "FuzzPolicy"},
+		{"internal/server/mailauth", "parseDoveadm", "FuzzDoveadm"},
+		{"internal/server/senders", "readNetstring", "FuzzNetstring"},
+		{"internal/server/senders", "Socketmap.reply", "FuzzNetstring"},
+		{"internal/server/senders", "parseMailboxes", "FuzzMailboxes"},
+		{"internal/server/senders", "loginOf", "FuzzMilter"},
+		{"internal/server/senders", "session.MailFrom", "FuzzMilter"},
+		{"internal/server/senders", "session.Header", "FuzzMilter"},
+		{"internal/server/senders", "Canonical", "FuzzCanonical"},
+		{"internal/server/throttle", "ParseList", "FuzzList"},
 		{"internal/server/web", "LocalPath", "FuzzLocalPath"},
 	}
 }
@@ -99,8 +123,9 @@ func mouths() []mouth {
 // deaf are rooms that use a decoder and hear nobody else with it, each with the reason.
 func deaf() map[string]string {
 	return map[string]string{
-		"cmd/letterlock": "hands over what it reads: a token as one line to package oauth's rules, a message to package provider",
-		"cmd/try":        "talks to itself on loopback",
+		"cmd/letterlock":   "hands over what it reads: a token as one line to package oauth's rules, a message to package provider",
+		"cmd/try":          "talks to itself on loopback",
+		"internal/command": "writes JSON and reads none",
 	}
 }
 

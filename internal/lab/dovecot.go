@@ -19,7 +19,9 @@ type DovecotOptions struct {
 	CA *CA
 	// Introspection is the address of the endpoint that judges tokens (RFC
 	// 7662); it is asked as DovecotClient with ClientSecret unless ClientID is
-	// set. Required.
+	// set. Required. "-": no tokens at all; only passdbs in Extra are asked.
+	// Dovecot 2.3.19 needs that beside a passdb of PostgreSQL: with both, its auth
+	// process ends in a failed assertion (http_client_context_close) at each start.
 	Introspection string
 	ClientID      string
 	ClientSecret  string

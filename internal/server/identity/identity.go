@@ -20,6 +20,11 @@ var (
 	ErrExists   = errors.New("exists already")
 	ErrRevoked  = errors.New("revoked")
 	ErrDecided  = errors.New("decided already")
+	// ErrInvalid: the noun breaks a rule of its own, such as an address in upper case.
+	ErrInvalid = errors.New("invalid")
+	// ErrUnavailable: the store could not be asked, or its answer did not arrive. It says
+	// nothing about the noun: callers answer "later", never "no".
+	ErrUnavailable = errors.New("unavailable")
 )
 
 // A Digest is the SHA-256 of a secret of 256 random bits. A slow hash would protect

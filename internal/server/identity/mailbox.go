@@ -145,12 +145,24 @@ type Session struct {
 // An Event is one line of the audit trail, which is only ever appended to. It holds no
 // secret: Detail is words and names.
 type Event struct {
+	ID     string // of the store's making; with At it says where a page of events ends
 	At     time.Time
 	Kind   string // "signin.ok", "signin.refused", "credential.made", "person.disabled", …
 	Person PersonID
 	Actor  string // who did it: a person, "system", "shell:UID"
 	From   netip.Addr
 	Detail string
+}
+
+// An EventFilter says which events a page shows, newest first.
+type EventFilter struct {
+	Person PersonID // empty: everybody's
+	Kind   string   // beginning of the kind, "signin."; empty: all
+	// Before and BeforeID are At and ID of the last event of the page before; zero: the
+	// newest. Several events can share one instant, so the time alone would lose some.
+	Before   time.Time
+	BeforeID string
+	Limit    int // at most; 0: 100
 }
 
 // A Ban is an entry of the deny or allow list that an administrator made.

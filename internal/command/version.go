@@ -1,6 +1,7 @@
-package main
+package command
 
 import (
+	"encoding/json"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -8,16 +9,17 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// A versionInfo is what a binary knows about itself.
-type versionInfo struct {
+// A Build is what a binary knows about itself.
+type Build struct {
 	Version  string `json:"version"`
 	Revision string `json:"revision,omitempty"`
 	Go       string `json:"go"`
 	Platform string `json:"platform"`
 }
 
-func ownVersion() versionInfo {
-	v := versionInfo{Version: "unknown", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+// OwnBuild reads it.
+func OwnBuild() Build {
+	v := Build{Version: "unknown", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return v
@@ -34,19 +36,22 @@ func ownVersion() versionInfo {
 	return v
 }
 
-func (p *program) versionCommand() *cobra.Command {
+// Version is the command that prints it.
+func Version(program string) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:     "version",
 		Short:   "print the version",
-		Example: "  letterlock version --json",
-		Args:    exactly(0),
-		RunE: func(*cobra.Command, []string) error {
-			v := ownVersion()
+		Example: "  " + program + " version --json",
+		Args:    Exactly(0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			v := OwnBuild()
 			if asJSON {
-				return p.printJSON(v)
+				encoder := json.NewEncoder(c.OutOrStdout())
+				encoder.SetIndent("", "  ")
+				return encoder.Encode(v)
 			}
-			_, err := fmt.Fprintf(p.term.Out, "letterlock %s (%s, %s)\n", v.Version, v.Go, v.Platform)
+			_, err := fmt.Fprintf(c.OutOrStdout(), "%s %s (%s, %s)\n", program, v.Version, v.Go, v.Platform)
 			return err
 		},
 	}

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/letterlock-mail/letterlock/internal/config"
+	"github.com/letterlock-mail/letterlock/internal/server/mailauth"
+	"github.com/letterlock-mail/letterlock/internal/server/throttle"
+)
+
+// throttle wires the counting of wrong secrets.
+func (l *plan) throttle() (*throttle.Throttle, error) {
+	o := throttle.Options{Store: l.db, Log: l.log, Now: l.now}
+	for _, path := range l.conf.Throttle.Deny {
+		o.Sources = append(o.Sources, throttle.Source{Name: path, File: path})
+	}
+	t := throttle.New(o)
+	if len(l.conf.Throttle.Allow) > 0 {
+		list, err := allowList(l.conf)
+		if err != nil {
+			return nil, err
+		}
+		t.SetList(list)
+	}
+	l.add("throttle", t.Run)
+	return t, nil
+}
+
+func allowList(conf *config.Daemon) (*throttle.List, error) {
+	var text strings.Builder
+	for _, network := range conf.Throttle.Allow {
+		fmt.Fprintln(&text, network)
+	}
+	list, err := throttle.ParseList("allow in [throttle]", strings.NewReader(text.String()))
+	if err != nil {
+		return nil, err
+	}
+	list.Allow = true
+	return list, nil
+}
+
+// A scale lets mailauth ask throttle: each of the two rooms has its own words.
+type scale struct{ t *throttle.Throttle }
+
+// Ask implements mailauth.Throttle.
+func (s scale) Ask(ctx context.Context, a mailauth.Attempt) mailauth.Advice {
+	d := s.t.Ask(ctx, attempt(a))
+	return mailauth.Advice{Refuse: d.Refuse, Wait: d.Wait}
+}
+
+// Tell implements mailauth.Throttle.
+func (s scale) Tell(ctx context.Context, a mailauth.Attempt, success bool) {
+	s.t.Tell(ctx, attempt(a), success)
+}
+
+func attempt(a mailauth.Attempt) throttle.Attempt {
+	return throttle.Attempt{Remote: a.Remote, Account: a.Account, Protocol: a.Protocol, Fingerprint: a.Fingerprint}
+}

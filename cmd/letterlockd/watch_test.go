@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/letterlock-mail/letterlock/internal/server/identity"
+)
+
+// A fakeTrail is a database of events.
+type fakeTrail struct {
+	generation int64
+	events     []identity.Event // newest first
+	err        error
+	asked      int
+}
+
+func (f *fakeTrail) Generation(context.Context) (int64, error) { return f.generation, f.err }
+
+func (f *fakeTrail) Events(_ context.Context, filter identity.EventFilter) ([]identity.Event, error) {
+	f.asked++
+	from := 0
+	if filter.BeforeID != "" {
+		from = slices.IndexFunc(f.events, func(e identity.Event) bool { return e.ID == filter.BeforeID }) + 1
+	}
+	return f.events[from:min(len(f.events), from+filter.Limit)], f.err
+}
+
+func (f *fakeTrail) Person(_ context.Context, id identity.PersonID) (identity.Person, error) {
+	return identity.Person{ID: id, Address: string(id) + "@try.test"}, nil
+}
+
+func (f *fakeTrail) AddressesOf(context.Context, identity.PersonID) ([]identity.Address, error) {
+	return []identity.Address{{Address: "team@try.test"}}, nil
+}
+
+func TestWatch(t *testing.T) {
+	now := time.Now()
+	store := &fakeTrail{generation: 1, events: []identity.Event{
+		{ID: "2", At: now.Add(-10 * time.Minute), Kind: "credential.revoked", Person: "ann"},
+		{ID: "1", At: now.Add(-2 * time.Hour), Kind: "person.disabled", Person: "old"},
+	}}
+	var revoked []string
+	changes := 0
+	w := &watch{store: store, changed: func() { changes++ }, revoke: func(names ...string) { revoked = append(revoked, names...) },
+		now: func() time.Time { return now }, log: slog.New(slog.DiscardHandler)}
+	look := func() {
+		t.Helper()
+		if err := w.look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look()
+	if want := []string{"ann@try.test", "team@try.test"}; !slices.Equal(revoked, want) || changes != 1 {
+		t.Errorf("at the start %v was revoked, %d changes; want %v: the last hour", revoked, changes, want)
+	}
+	revoked = nil
+	now = now.Add(time.Minute)
+	look()
+	if len(revoked) != 0 || changes != 1 || store.asked != 1 {
+		t.Errorf("nothing had changed: %v, %d changes, the trail was read %d times", revoked, changes, store.asked)
+	}
+	store.generation++
+	store.events = append([]identity.Event{
+		{ID: "5", At: now, Kind: "person.removed", Detail: "bob@try.test"},
+		{ID: "4", At: now, Kind: "credential.made", Person: "cora"},
+		{ID: "3", At: now, Kind: "address.removed", Detail: "info@try.test: x"},
+	}, store.events...)
+	look()
+	if want := []string{"bob@try.test", "info@try.test"}; !slices.Equal(revoked, want) || changes != 2 {
+		t.Errorf("%v was revoked, %d changes; want %v", revoked, changes, want)
+	}
+}
+
+// While the database is away nothing is taken as seen.
+func TestWatchOutage(t *testing.T) {
+	now := time.Now()
+	store := &fakeTrail{err: errors.New("away"), events: []identity.Event{{ID: "1", At: now, Kind: "grant.revoked", Person: "ann"}}}
+	var revoked []string
+	w := &watch{store: store, changed: func() {}, revoke: func(names ...string) { revoked = append(revoked, names...) },
+		now: func() time.Time { return now }, log: slog.New(slog.DiscardHandler)}
+	if err := w.look(t.Context()); err == nil {
+		t.Error("an outage went unnoticed")
+	}
+	store.err = nil
+	if err := w.look(t.Context()); err != nil || len(revoked) == 0 {
+		t.Errorf("what happened before the outage was lost: %v, %v", revoked, err)
+	}
+}
+
+// Many events at once are read page by page.
+func TestWatchPages(t *testing.T) {
+	now := time.Now()
+	store := &fakeTrail{generation: 7}
+	for i := range 450 {
+		store.events = append(store.events, identity.Event{ID: time.Duration(i).String(), At: now.Add(-time.Duration(i) * time.Second), Kind: "person.removed", Detail: "x@try.test"})
+	}
+	count := 0
+	w := &watch{store: store, changed: func() {}, revoke: func(...string) { count++ }, now: func() time.Time { return now }, log: slog.New(slog.DiscardHandler)}
+	if err := w.look(t.Context()); err != nil || count != 450 {
+		t.Errorf("%d of 450, %v", count, err)
+	}
+}

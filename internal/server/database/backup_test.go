@@ -1,0 +1,157 @@
+package database_test
+
+import (
+	"bytes"
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/letterlock-mail/letterlock/internal/server/database"
+	"github.com/letterlock-mail/letterlock/internal/server/identity"
+)
+
+// fill puts something into every table that a backup holds.
+func fill(t *testing.T, db *database.DB) {
+	t.Helper()
+	ctx := t.Context()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(db.AddPerson(ctx, person("ann")))
+	must(db.AddPerson(ctx, person("bob")))
+	must(db.Bind(ctx, identity.Binding{Issuer: "https://op.test", Subject: "1", Person: "ann", Bound: at(1), Checked: at(2)}))
+	must(db.PutAddress(ctx, identity.Address{Address: "sales@example.org", Targets: []string{"ann@example.org"},
+		Owners: []identity.Owner{{Person: "ann", Roles: []identity.Role{identity.RoleSend}}}}))
+	limited := credential("1", "ann", "scanner")
+	limited.Senders = []string{"ann@example.org"}
+	must(db.AddCredential(ctx, limited))
+	must(db.AddEvent(ctx, identity.Event{At: at(3), Kind: "x", Detail: "<&> \"quoted\" \\ ü\u2028"}))
+	must(db.PutBan(ctx, identity.Ban{Network: network("192.0.2.0/24"), Made: at(1)}))
+	must(db.PutOnce(ctx, identity.DigestOf("o"), "invitation", []byte{0, 255}, at(9000)))
+	must(db.PutOnce(ctx, identity.DigestOf("o"), "totp", nil, at(9000)))
+	must(db.AddCode(ctx, grant("g"), identity.Code{Digest: identity.DigestOf("code"), Grant: "g", Expires: at(9)}))
+	must(db.Issue(ctx, identity.AccessToken{Digest: identity.DigestOf("a"), Grant: "g", Expires: at(9)},
+		identity.RefreshToken{Digest: identity.DigestOf("r"), Grant: "g", Expires: at(9)}))
+	must(db.RevokeGrant(ctx, "g", at(4), "test"))
+}
+
+func backup(t *testing.T, db *database.DB) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	if err := db.Backup(t.Context(), &out); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// body is a backup without the lines that name its time and engine.
+func body(t *testing.T, backup []byte) string {
+	t.Helper()
+	lines := strings.Split(strings.TrimSpace(string(backup)), "\n")
+	return strings.Join(lines[1:len(lines)-1], "\n")
+}
+
+func restored(t *testing.T, from, to *database.DB) {
+	t.Helper()
+	fill(t, from)
+	saved := backup(t, from)
+	before := generation(t, from)
+	if err := to.Restore(t.Context(), bytes.NewReader(saved)); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(body(t, saved), body(t, backup(t, to))); diff != "" {
+		t.Errorf("the restored database differs (-saved +restored):\n%s", diff)
+	}
+	if after := generation(t, to); after <= before {
+		t.Errorf("generation %d after the restore, %d before: caches would not notice", after, before)
+	}
+	if _, _, err := to.CredentialBySelector(t.Context(), "sel1"); err != nil {
+		t.Error(err)
+	}
+	if found, err := to.Grant(t.Context(), "g"); err != nil || found.Reason != "test" {
+		t.Errorf("grant %+v, %v: want it revoked", found, err)
+	}
+	if err := to.Restore(t.Context(), bytes.NewReader(saved)); !errors.Is(err, database.ErrNotEmpty) {
+		t.Errorf("a second restore: %v, want ErrNotEmpty", err)
+	}
+}
+
+func TestBackup(t *testing.T) { restored(t, openLite(t), openLite(t)) }
+
+// A backup is taken to be read by others than its owner: the note must be true.
+func TestBackupHoldsVerifiersOnly(t *testing.T) {
+	db := openLite(t)
+	fill(t, db)
+	saved := string(backup(t, db))
+	if !strings.Contains(saved, "verifiers only") || !strings.Contains(saved, "master key is not in it") {
+		t.Error("the backup does not say what it holds")
+	}
+	for _, table := range []string{"session", "code", "access_token"} {
+		if strings.Contains(saved, `"table":"`+table+`"`) {
+			t.Errorf("table %s is in the backup", table)
+		}
+	}
+}
+
+func TestDamagedBackupIsRefused(t *testing.T) {
+	full := openLite(t)
+	fill(t, full)
+	good := backup(t, full)
+	lines := strings.SplitAfter(string(good), "\n")
+	for name, bad := range map[string]string{
+		"empty":           "",
+		"another file":    "-- PostgreSQL database dump\n",
+		"cut":             string(good[:len(good)/2]),
+		"without its end": strings.Join(lines[:len(lines)-2], ""),
+		"a row less":      strings.Replace(string(good), lines[2], "", 1),
+		"a row twice":     strings.Replace(string(good), lines[2], lines[2]+lines[2], 1),
+		"a letter":        strings.Replace(string(good), "bob@example.org", "bib@example.org", 1),
+		"an admin":        strings.Replace(string(good), "false", "true", 1),
+		"another format":  strings.Replace(string(good), `"format":1`, `"format":2`, 1),
+		"a table more":    strings.Replace(string(good), `"table":"ban"`, `"table":"generation"`, 1),
+		"a null":          strings.Replace(string(good), "false", "null", 1),
+		"more behind":     string(good) + "[]\n",
+	} {
+		db := openLite(t)
+		if err := db.Restore(t.Context(), strings.NewReader(bad)); err == nil || errors.Is(err, database.ErrUnavailable) {
+			t.Errorf("%s: %v, want it refused", name, err)
+		}
+		if people, err := db.People(t.Context(), "", 9); err != nil || len(people) != 0 {
+			t.Errorf("%s left %d people, %v", name, len(people), err)
+		}
+		if err := db.Restore(t.Context(), bytes.NewReader(good)); err != nil {
+			t.Errorf("a good backup after %s: %v", name, err)
+		}
+	}
+}
+
+func TestBackupWhileInUse(t *testing.T) {
+	db := open(t, filepath.Join(t.TempDir(), "a.db"), patient())
+	fill(t, db)
+	var out bytes.Buffer
+	writes := 0
+	// Each write of the backup is a moment in its middle: people come and go meanwhile.
+	err := db.Backup(t.Context(), writerFunc(func(p []byte) (int, error) {
+		writes++
+		if err := db.DeletePerson(t.Context(), "bob"); err != nil && !errors.Is(err, identity.ErrNotFound) {
+			t.Error(err)
+		}
+		return out.Write(p)
+	}))
+	if err != nil || writes == 0 || !strings.Contains(out.String(), "bob@example.org") {
+		t.Errorf("backup: %v after %d writes", err, writes)
+	}
+	if err := openLite(t).Restore(t.Context(), &out); err != nil {
+		t.Error(err)
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }

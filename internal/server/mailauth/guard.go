@@ -1,0 +1,76 @@
+package mailauth
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/letterlock-mail/letterlock/internal/server/credential"
+)
+
+// Guard returns a Door behind a throttle: it asks the throttle before each check and
+// tells it how the check ended. A check that could not be made tells nothing.
+func Guard(door Door, throttle Throttle) Door {
+	g := &guard{door: door, throttle: throttle}
+	// Read ends the process where the system has no randomness, and returns no error.
+	_, _ = rand.Read(g.key[:])
+	return g
+}
+
+type guard struct {
+	door     Door
+	throttle Throttle
+	key      [32]byte // of fingerprints; of this process, never written
+}
+
+// maxHold bounds a delay before a check: Postfix wants its answer within ten seconds,
+// and the check itself needs some of them.
+const maxHold = 3 * time.Second
+
+func (g *guard) Password(ctx context.Context, p credential.Presented) (credential.Verdict, error) {
+	return g.pass(ctx, p, g.door.Password)
+}
+
+func (g *guard) Token(ctx context.Context, p credential.Presented) (credential.Verdict, error) {
+	return g.pass(ctx, p, g.door.Token)
+}
+
+func (g *guard) pass(ctx context.Context, p credential.Presented, check func(context.Context, credential.Presented) (credential.Verdict, error)) (credential.Verdict, error) {
+	attempt := Attempt{
+		Remote: p.Remote, Account: strings.ToLower(p.User), Protocol: p.Protocol, Fingerprint: g.fingerprint(p),
+	}
+	advice := g.throttle.Ask(ctx, attempt)
+	if advice.Refuse {
+		return credential.Verdict{}, &credential.Refused{Reason: "too many attempts"}
+	}
+	if advice.Wait > 0 {
+		select {
+		case <-time.After(min(advice.Wait, maxHold)):
+		case <-ctx.Done():
+			return credential.Verdict{}, ctx.Err()
+		}
+	}
+	verdict, err := check(ctx, p)
+	refused, no := errors.AsType[*credential.Refused](err)
+	switch {
+	case err == nil:
+		g.throttle.Tell(ctx, attempt, true)
+	case no && !refused.Proven: // a right secret that may not do this is no guess
+		g.throttle.Tell(ctx, attempt, false)
+	}
+	return verdict, err
+}
+
+// fingerprint lets the throttle see that the same wrong secret comes again.
+func (g *guard) fingerprint(p credential.Presented) string {
+	mac := hmac.New(sha256.New, g.key[:])
+	mac.Write([]byte(p.User))
+	mac.Write([]byte{0})
+	mac.Write([]byte(p.Secret.Reveal()))
+	return hex.EncodeToString(mac.Sum(nil)[:16])
+}

@@ -1,0 +1,112 @@
+package recipe
+
+import (
+	"fmt"
+	"net"
+	"strings"
+)
+
+// Dovecot are the facts about one Dovecot.
+type Dovecot struct {
+	Version string // "2.3.19.1"
+	Dir     string // of its configuration, "/etc/dovecot"
+	// Listen is the address of letterlockd's endpoints for Dovecot.
+	Listen string
+	Secret string // what Dovecot shows there
+	// Doveadm is the loopback address at which this Dovecot takes orders of revocation,
+	// and DoveadmKey what letterlockd shows there; empty: it takes none.
+	Doveadm, DoveadmKey string
+	// Discovery is told to clients whose token was refused; empty: nothing is.
+	Discovery string
+}
+
+// A File is one file of configuration.
+type File struct {
+	Name string // below Dir
+	Text string
+	// Private: it holds a secret, and only root may read it.
+	Private bool
+}
+
+// Files are what is put beside the files that are there. Ours are asked first: an app
+// password that went to PAM, Kerberos or LDAP first would count there as a wrong one,
+// and lock the person out. Whatever is no secret of ours goes on to those.
+func (d Dovecot) Files() []File {
+	files := []File{
+		{Name: "conf.d/05-letterlock.conf", Text: strings.ReplaceAll(dovecotPassdbs, "@dir@", d.Dir)},
+		{Name: "conf.d/95-letterlock.conf", Text: dovecotMechanisms + d.orders()},
+		// letterlockd itself looks at the protocol; one of these scopes is enough here.
+		{Name: "letterlock-token.conf.ext", Text: d.endpoint("introspection_url", "introspect", "introspection_mode = post\nscope = imap pop3 smtp sieve\n"), Private: true},
+		{Name: "letterlock-password.conf.ext", Text: d.endpoint("grant_url", "password", "use_grant_password = yes\n# Who signs in by an alias gets the mailbox of the person.\npass_attrs = user=%{oauth2:mailbox}\n"), Private: true},
+	}
+	if d.Doveadm != "" {
+		files = append(files, File{Name: "letterlock-doveadm.conf.ext", Text: "doveadm_api_key = " + d.DoveadmKey + "\n", Private: true})
+	}
+	return files
+}
+
+// orders opens the door for revocations. The key stands in a file that only root can
+// read; doveadm and dovecot-lda, which users run, read the configuration without it.
+func (d Dovecot) orders() string {
+	host, port, err := net.SplitHostPort(d.Doveadm)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf(`
+# A revocation empties the authentication cache and ends the person's sessions.
+!include_try %s/letterlock-doveadm.conf.ext
+service doveadm {
+  inet_listener http {
+    address = %s
+    port = %s
+  }
+}
+`, d.Dir, host, port)
+}
+
+const dovecotPassdbs = `# Letterlock. This file and the other *-letterlock.conf are all there is: without them, and
+# after a reload, everything is as it was.
+
+# ann+phone@example.org is the login name of one app password.
+auth_username_chars = abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567890.-_@+
+
+# Dovecot before 2.3.21 crashes when an empty password reaches an oauth2 passdb.
+passdb {
+  driver = static
+  args = password={PLAIN}
+  mechanisms = plain login
+  result_success = return-fail
+  result_failure = continue
+}
+passdb {
+  driver = oauth2
+  mechanisms = xoauth2 oauthbearer
+  args = @dir@/letterlock-token.conf.ext
+  result_failure = return-fail
+}
+passdb {
+  driver = oauth2
+  mechanisms = plain login
+  args = @dir@/letterlock-password.conf.ext
+}
+`
+
+const dovecotMechanisms = `# Letterlock: tokens beside what is there. This stands late, because conf.d/10-auth.conf
+# sets the list anew.
+auth_mechanisms = $auth_mechanisms xoauth2 oauthbearer
+`
+
+func (d Dovecot) endpoint(setting, path, more string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s = http://%s/dovecot/%s\n%s", setting, d.Listen, path, more)
+	fmt.Fprintf(&b, "client_id = dovecot\nclient_secret = %s\n", d.Secret)
+	// The defaults of 2.3 said aloud. Without them an answer that lacks "active" is a yes.
+	b.WriteString("username_attribute = username\nactive_attribute = active\nactive_value = true\n")
+	// Ten slow answers would hold up everybody, and the address that throttling goes by
+	// comes in a header.
+	b.WriteString("timeout_msecs = 9000\nmax_parallel_connections = 100\nsend_auth_headers = yes\n")
+	if d.Discovery != "" {
+		fmt.Fprintf(&b, "openid_configuration_url = %s\n", d.Discovery)
+	}
+	return b.String()
+}
