@@ -26,9 +26,9 @@ func databaseFields() []field[Database] {
 func postfixFields() []field[Postfix] {
 	type p = Postfix
 	return []field[p]{
-		{"sasl", "socket that Postfix's smtpd_sasl_path names: a Unix socket below its queue folder, or HOST:PORT on loopback", `"/var/spool/postfix/private/letterlock-sasl"`, text(func(v *p) *string { return &v.SASL }, socket)},
-		{"senders", "socketmap for smtpd_sender_login_maps, recipient and alias maps", `"/var/spool/postfix/private/letterlock-senders"`, text(func(v *p) *string { return &v.Senders }, socket)},
-		{"milter", "milter that holds the From header and the limits of app passwords to their owner", `"/var/spool/postfix/private/letterlock-milter"`, text(func(v *p) *string { return &v.Milter }, socket)},
+		{"sasl", "socket that Postfix's smtpd_sasl_path names: a Unix socket below its queue folder, or HOST:PORT on loopback", `"/var/spool/postfix/private/letterlock-sasl"`, text(func(v *p) *string { return &v.SASL }, daemonSocket)},
+		{"senders", "socketmap for smtpd_sender_login_maps, recipient and alias maps", `"/var/spool/postfix/private/letterlock-senders"`, text(func(v *p) *string { return &v.Senders }, daemonSocket)},
+		{"milter", "milter that holds the From header and the limits of app passwords to their owner", `"/var/spool/postfix/private/letterlock-milter"`, text(func(v *p) *string { return &v.Milter }, daemonSocket)},
 		{"without_tls", "answer sessions that are not encrypted: for tests on loopback; default: false", `false`, boolean(func(v *p) *bool { return &v.Plaintext })},
 	}
 }
@@ -150,13 +150,6 @@ func databaseURL(s string) string {
 	return ""
 }
 
-func absolute(s string) string {
-	if !filepath.IsAbs(s) {
-		return "must be an absolute path"
-	}
-	return ""
-}
-
 func hostPort(s string) string {
 	if _, port, err := net.SplitHostPort(s); err != nil || port == "" {
 		return "must be HOST:PORT"
@@ -164,8 +157,8 @@ func hostPort(s string) string {
 	return ""
 }
 
-// socket is a Unix socket, or a port that only this machine can reach.
-func socket(s string) string {
+// daemonSocket is a Unix socket, or a port that only this machine can reach.
+func daemonSocket(s string) string {
 	if filepath.IsAbs(s) {
 		if len(s) > 100 {
 			return "is too long for a Unix socket"
