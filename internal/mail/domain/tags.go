@@ -197,7 +197,7 @@ func ParseTLSRPT(text string) (reports []string, ok bool, err error) {
 	for _, uri := range reports {
 		u, err := url.Parse(uri)
 		if err != nil || u.Scheme != "mailto" && u.Scheme != "https" {
-			return nil, true, fmt.Errorf("%w: rua=%s is neither mailto: nor https:", ErrRecord, shorten(uri))
+			return nil, true, fmt.Errorf("%w: rua=%s has neither of the schemes mailto and https", ErrRecord, shorten(uri))
 		}
 	}
 	if len(reports) == 0 {

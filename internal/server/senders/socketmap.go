@@ -55,7 +55,7 @@ const (
 func (s *Socketmap) Serve(ctx context.Context, listener net.Listener) error {
 	return serve(ctx, listener, func(conn net.Conn) {
 		err := s.talk(ctx, conn)
-		if err != nil && ctx.Err() == nil && !errors.Is(err, io.EOF) {
+		if ctx.Err() == nil && !errors.Is(err, io.EOF) {
 			s.o.Log.Warn("socketmap connection ended", "error", err)
 		}
 	})
