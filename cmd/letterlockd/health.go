@@ -2,21 +2,27 @@ package main
 
 import (
 	"context"
-	"net/http"
+	"errors"
 )
 
-// health adds /healthz: 200 while the database answers, else 503 with one word.
+// health adds /metrics and /healthz.
 func (l *plan) health(ctx context.Context) error {
 	if l.conf.Metrics.Listen == "" {
 		return nil
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
-		if _, err := l.db.Generation(r.Context()); err != nil {
-			http.Error(w, "database", http.StatusServiceUnavailable)
-			return
+	l.meter.Watch("revocations_waiting", "Sessions whose end a Dovecot has not confirmed.", func() float64 {
+		waiting := 0
+		for _, node := range l.pushed.State() {
+			waiting += len(node.Waiting)
 		}
-		_, _ = w.Write([]byte("ok\n"))
+		return float64(waiting)
 	})
-	return l.listen(ctx, "metrics", l.conf.Metrics.Listen, serveHTTP(mux))
+	handler := l.meter.Handler(func(ctx context.Context) error {
+		if _, err := l.db.Generation(ctx); err != nil {
+			// What is wrong with it stands in the log.
+			return errors.New("the database does not answer")
+		}
+		return nil
+	})
+	return l.listen(ctx, "metrics", l.conf.Metrics.Listen, serveHTTP(handler))
 }

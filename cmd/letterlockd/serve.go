@@ -20,6 +20,7 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/server/database"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 	"github.com/letterlock-mail/letterlock/internal/server/mailauth"
+	"github.com/letterlock-mail/letterlock/internal/server/meter"
 	"github.com/letterlock-mail/letterlock/internal/server/senders"
 )
 
@@ -53,6 +54,8 @@ type plan struct {
 	conf     *config.Daemon
 	db       *database.DB
 	door     mailauth.Door
+	meter    *meter.Meter
+	pushed   *mailauth.Push
 	sockets  *daemon.Sockets
 	log      *slog.Logger
 	now      func() time.Time
@@ -72,7 +75,7 @@ func (p *program) serve(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return cli.Wrap(cli.Config, err, "look at the .socket units")
 	}
-	l := &plan{conf: conf, db: db, sockets: sockets, log: log, now: p.now}
+	l := &plan{conf: conf, db: db, meter: meter.New(p.now), sockets: sockets, log: log, now: p.now}
 	if err := l.make(ctx, p); err != nil {
 		return err
 	}
@@ -99,6 +102,7 @@ func (l *plan) make(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
+	l.pushed = push
 	if len(l.conf.Doveadm) > 0 {
 		l.add("revocation", push.Run)
 	}
@@ -108,7 +112,7 @@ func (l *plan) make(ctx context.Context, p *program) error {
 	if err != nil {
 		return cli.Wrap(cli.Config, err, "correct [throttle] in "+l.conf.Path)
 	}
-	l.door = &trail{door: mailauth.Guard(inner, scale{scales}), log: l.log}
+	l.door = l.meter.Door(&trail{door: mailauth.Guard(inner, scale{scales}), log: l.log})
 	if err := l.postfix(ctx, p); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/user"
@@ -38,6 +39,7 @@ type site struct {
 	dovecot *lab.Dovecot
 	postfix *lab.Postfix
 	process *lab.Process
+	metrics string // address
 }
 
 func startSite(t *testing.T) *site {
@@ -51,7 +53,8 @@ func startSite(t *testing.T) *site {
 	if out, err := exec.Command("go", "build", "-o", s.binary, ".").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	ports := freePorts(t, 2)
+	ports := freePorts(t, 3)
+	s.metrics = fmt.Sprintf("127.0.0.1:%d", ports[2])
 	s.conf = filepath.Join(s.folder, "letterlockd.toml")
 	s.write("dovecot.secret", "dove-secret\n", 0o600)
 	s.write("doveadm.key", "order-key\n", 0o600)
@@ -95,7 +98,7 @@ func (s *site) socketFolder() string {
 func (s *site) configure(sockets string, dovecot, doveadm int) {
 	s.t.Helper()
 	text := fmt.Sprintf("domains = [\"try.test\"]\n[database]\nurl = \"sqlite:%[1]s/letterlockd.db\"\n[dovecot]\nlisten = \"127.0.0.1:%[2]d\"\nsecret_file = \"%[1]s/dovecot.secret\"\n"+
-		"[doveadm.here]\nurl = \"http://127.0.0.1:%[3]d/doveadm/v1\"\nkey_file = \"%[1]s/doveadm.key\"\n", s.folder, dovecot, doveadm)
+		"[metrics]\nlisten = \""+s.metrics+"\"\n[doveadm.here]\nurl = \"http://127.0.0.1:%[3]d/doveadm/v1\"\nkey_file = \"%[1]s/doveadm.key\"\n", s.folder, dovecot, doveadm)
 	if sockets != "" {
 		text += fmt.Sprintf("[postfix]\nsasl = \"%[1]s/sasl\"\nsenders = \"%[1]s/senders\"\nmilter = \"%[1]s/milter\"\n", sockets)
 	}
@@ -321,6 +324,8 @@ func TestPrintedConfiguration(t *testing.T) {
 		s.want("IMAP: "+c.what, got, c.want)
 	}
 
+	s.counted(`kind="password",protocol="smtp",reason="",result="ok"`, `kind="password",protocol="imap",reason="not for this protocol",result="refused"`)
+
 	s.shell(undo)
 	if after := s.services(); after != before {
 		t.Errorf("the way back leads elsewhere:\n%s\nbefore:\n%s", after, before)
@@ -328,6 +333,27 @@ func TestPrintedConfiguration(t *testing.T) {
 	for _, word := range []string{laptop, reader, scanner, "dove-secret", "order-key"} {
 		if strings.Contains(strings.Join(s.process.Log(), "\n"), word) {
 			t.Errorf("a secret stands in the log")
+		}
+	}
+}
+
+// counted looks whether /metrics has seen such sign-ins, and /healthz is content.
+func (s *site) counted(labels ...string) {
+	s.t.Helper()
+	for path, wants := range map[string][]string{"metrics": labels, "healthz": {"ok"}} {
+		resp, err := http.Get("http://" + s.metrics + "/" + path)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusOK {
+			s.t.Errorf("/%s: %d, %v", path, resp.StatusCode, err)
+		}
+		for _, want := range wants {
+			if !strings.Contains(string(text), want) {
+				s.t.Errorf("/%s lacks %s", path, want)
+			}
 		}
 	}
 }
