@@ -28,7 +28,7 @@ type RoomOptions struct {
 // daemons too. The network is the machine's, so that the lab's servers answer.
 //
 // /tmp, /run, /root, /home and /dev are its own and begin empty; there are no
-// cron jobs but those the test makes.
+// cron jobs but those the test makes. This project's folder is at /src, to be read.
 type Room struct {
 	base    string
 	pid     int
@@ -43,13 +43,16 @@ func StartRoom(ctx context.Context, o RoomOptions) (*Room, error) {
 	if o.Host == "" {
 		o.Host = "box.try.test"
 	}
+	source, err := moduleRoot()
+	if err != nil {
+		return nil, fmt.Errorf("start room: %w", err)
+	}
 	args := []string{"--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--uts", "--ipc", "bash", "-c", roomScript, "room", o.Host}
 	r := &Room{}
-	var err error
 	if r.base, err = newFolder("room"); err != nil {
 		return nil, err
 	}
-	args = append(args, r.base)
+	args = append(args, r.base, source)
 	for _, name := range o.Unpacked {
 		dir, err := unpackedFolder(name)
 		if err != nil {
@@ -85,13 +88,15 @@ func RunRoom(t TB, o RoomOptions) *Room {
 // At the end it waits, and reaps what daemons leave behind.
 const roomScript = `set -e
 while read -r key value _; do [ "$key" != NSpid: ] || pid=$value; done </proc/self/status
-hostname "$1"; base=$2; shift 2
+hostname "$1"; base=$2; source=$3; shift 3
 mount -t tmpfs -o mode=0755 room "$base"
 mkdir "$base/upper" "$base/work" "$base/root"
 mount -t overlay -o "lowerdir=/,upperdir=$base/upper,workdir=$base/work" room "$base/root"
 cd "$base/root"
 # A package's /sbin goes to where the link /sbin leads.
 for tree; do tar -C "$tree" -c . | tar -x --keep-directory-symlink --no-overwrite-dir; done
+# Where it lies outside may be below /tmp, or on another disk.
+mkdir -p src; mount --bind "$source" src; mount -o remount,bind,ro src
 mount -t proc proc proc
 for dir in tmp var/tmp; do mount -t tmpfs -o mode=1777 room $dir; done
 for dir in run home; do mount -t tmpfs -o mode=0755 room $dir; done
