@@ -149,7 +149,7 @@ func (p *program) agentStatus(ctx context.Context, asJSON bool) error {
 	answer, err := agent.Ask(ctx, path, "status")
 	switch {
 	case err != nil:
-		return noAgentFault(err)
+		return p.noAgentFault(err)
 	case asJSON:
 		return p.printJSON(answer)
 	}

@@ -133,18 +133,19 @@ func (p *program) wantAgent(ctx context.Context) error {
 		return err
 	}
 	if _, err := agent.Ask(ctx, path, "ping"); err != nil {
-		return noAgentFault(err)
+		return p.noAgentFault(err)
 	}
 	return nil
 }
 
-func noAgentFault(err error) error {
+func (p *program) noAgentFault(err error) error {
 	switch {
 	case errors.Is(err, agent.ErrVersion):
 		return cli.Wrap(cli.Config, err, "")
 	case errors.Is(err, os.ErrPermission):
 		return cli.Wrap(cli.NoPerm, err, "it is another user's")
 	}
+	p.log().Debug("ask the agent", "error", err)
 	return cli.Faultf(cli.Unavailable, "letterlock agent starts one", "no agent is running")
 }
 

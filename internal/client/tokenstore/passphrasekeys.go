@@ -142,7 +142,7 @@ func (k *PassphraseKeys) unlock(ctx context.Context) (*age.X25519Identity, error
 		return nil, err
 	}
 	if k.ask == nil {
-		return nil, &LockedError{What: "nobody is there to type the passphrase of the key, and no agent holds it",
+		return nil, &LockedError{What: "no agent holds the key, and nobody is there to type its passphrase",
 			How: "in a terminal: letterlock agent unlock (with the agent running), then try again"}
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, personLimit, errSilent)
