@@ -216,7 +216,7 @@ func follow(address string) string {
 
 func environ(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"HOME", "PATH", "TMPDIR", "WORK", "XDG_RUNTIME_DIR"} {
+	for _, name := range []string{"HOME", "PATH", "TMPDIR", "WORK", "XDG_RUNTIME_DIR", "CREDENTIALS_DIRECTORY"} {
 		env = append(env, name+"="+ts.Getenv(name))
 	}
 	return env
