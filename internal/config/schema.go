@@ -303,7 +303,7 @@ func queueFields() []field[Queue] {
 
 func notifyFields() []field[Notify] {
 	return []field[Notify]{
-		{"command", "run by the agent when a person is needed, as an array (no shell); it gets the event (sign-in, failed), the account and one line of text as further arguments, never a secret", `["notify-send", "--app-name=letterlock"]`, list(func(v *Notify) *[]string { return &v.Command })},
+		{"command", "run by the agent when a person is needed, as an array (no shell); it gets the event (sign-in, failed, unknown, locked), the account and one line of text as further arguments, never a secret", `["notify-send", "--app-name=letterlock"]`, list(func(v *Notify) *[]string { return &v.Command })},
 	}
 }
 
