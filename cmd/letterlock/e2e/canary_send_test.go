@@ -49,7 +49,10 @@ func (h *hunt) sending() {
 	h.everyQueue()
 	h.office.rude.Store(false)
 	// The issuer does, at the refresh that sending needs.
-	for _, rude := range someRudenesses() {
+	for n, rude := range someRudenesses() {
+		if !thorough && n%3 != 0 {
+			continue // each is met by other commands above
+		}
 		h.signedIn(0)
 		h.works("", "token you@example.org", "access token") // the one of the sign-in
 		h.issuer.set(rude.at("token"))
