@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 
 	"filippo.io/age"
@@ -67,6 +68,8 @@ func (k *PassphraseKeys) Recipient() (age.Recipient, error) {
 
 // Held says whether the keyholder has the identity.
 func (k *PassphraseKeys) Held(ctx context.Context) (bool, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	recipient, err := k.folder.recipient(k.public)
 	if err != nil {
 		return false, err
@@ -116,6 +119,9 @@ func (k *PassphraseKeys) held(ctx context.Context, recipient string) *age.X25519
 	}
 	text, err := k.holder.Key(ctx, recipient)
 	defer clear(text)
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
+		k.holder = nil // it is stuck: waiting once is enough for one process
+	}
 	if err != nil || text == nil {
 		return nil
 	}

@@ -148,6 +148,33 @@ func TestPassphraseIsHeld(t *testing.T) {
 	}
 }
 
+// An agent that is stuck is waited for once in the life of a process.
+func TestStuckKeyholder(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "keys")
+	keys, _ := typed(folder, nil, goodPassphrase, goodPassphrase)
+	if err := keys.Create(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	stuck := &stuckHolder{}
+	alone := NewPassphrase(folder, "passphrase", stuck, nil)
+	for range 3 {
+		if _, err := alone.Identity(t.Context()); !errors.Is(err, ErrLocked) {
+			t.Errorf("%v, want ErrLocked", err)
+		}
+	}
+	if stuck.asked != 1 {
+		t.Errorf("asked %d times", stuck.asked)
+	}
+}
+
+type stuckHolder struct{ asked int }
+
+func (s *stuckHolder) Key(context.Context, string) ([]byte, error) {
+	s.asked++
+	return nil, context.DeadlineExceeded
+}
+func (s *stuckHolder) Hold(context.Context, []byte) error { return context.DeadlineExceeded }
+
 // A liar holds whatever it likes.
 type liar string
 
