@@ -28,6 +28,7 @@ type accountState struct {
 	CanReadMail bool       `json:"can_read_mail"`
 	Scopes      []string   `json:"scopes,omitempty"`
 	Key         string     `json:"key,omitempty"`
+	Protection  string     `json:"protection,omitempty"` // of the grant on disk, in words
 	TokenUntil  *time.Time `json:"access_token_until,omitempty"`
 	SignedIn    *time.Time `json:"signed_in,omitempty"`
 	Renewed     *time.Time `json:"last_renewed,omitempty"`
@@ -44,9 +45,10 @@ func (p *program) accountsCommand() *cobra.Command {
 		Use:   "accounts",
 		Short: "list accounts, what each may do, and until when",
 		Long: `List every account: its provider, whether its right can read mail, what protects its
-grant on disk, until when its access token is valid, how old the sign-in is, and when
-the provider will probably want the next one. Accounts whose mail leaves without a
-sign-in (way = "direct", "lmtp" or "maildir") are listed with that way.`,
+grant on disk (letterlock help keys; in words with --json), until when its access token
+is valid, how old the sign-in is, and when the provider will probably want the next
+one. Accounts whose mail leaves without a sign-in (way = "direct", "lmtp" or "maildir")
+are listed with that way.`,
 		Example: `  letterlock accounts
   letterlock accounts --json | jq -r '.[] | select(.can_read_mail) | .account'`,
 		Args: exactly(0),
@@ -128,7 +130,7 @@ func (p *program) accountState(ctx context.Context, manager *account.Manager, na
 		s.Problem = err.Error()
 	}
 	if keys, err := p.keysOf(name); err == nil {
-		s.Key = keys.Source()
+		s.Key, s.Protection = keys.Source(), protection(keys.Source())
 	}
 	grant, err := manager.Grant(ctx, name)
 	if err != nil {
@@ -141,6 +143,27 @@ func (p *program) accountState(ctx context.Context, manager *account.Manager, na
 		s.Problem = "the answer to a refresh begun at " + mark.Began.Local().Format(time.DateTime) + " was never stored"
 	}
 	return s
+}
+
+// protection is what opens a grant on disk, in words.
+func protection(source string) string {
+	switch source {
+	case "file":
+		return "a key in plain text beside it: whoever reads this disk can use the grant"
+	case "keyring":
+		return "a key in the desktop's keyring"
+	case "gpg":
+		return "a key encrypted by gpg"
+	case "passphrase":
+		return "a key encrypted by your passphrase, which the agent holds once it was typed"
+	case "systemd":
+		return "a key that is a systemd credential of the units that load it"
+	case "command":
+		return "a key that a command of yours prints"
+	case "pipe":
+		return "a key encrypted by a command of yours"
+	}
+	return ""
 }
 
 func stateOf(err error, problem string) (state, why string) {

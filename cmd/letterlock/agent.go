@@ -2,15 +2,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
 	"github.com/letterlock-mail/letterlock/internal/client/agent"
 	"github.com/letterlock-mail/letterlock/internal/client/intake"
+	"github.com/letterlock-mail/letterlock/internal/client/tokenstore"
 	"github.com/letterlock-mail/letterlock/internal/mail/queue"
 )
 
@@ -21,7 +20,8 @@ func (p *program) agentCommand() *cobra.Command {
 		Short: "send queued mail and renew tokens, as a service",
 		Long: `Stay in the foreground: send mail as soon as it is queued and again by the schedule, renew
 every account's token before it ends, and run the command of [notify] when a person is
-needed. Everything works without it too; sendmail then starts sending by itself, and a
+needed. It holds the keys that letterlock agent unlock gives it (key source passphrase),
+in memory alone. Everything works without it too; sendmail then starts sending by itself, and a
 timer must try again later.
 
 With --system it also takes mail from everybody on this machine, on a socket that needs
@@ -54,10 +54,12 @@ system the former and letterlock-submit.socket.`,
 	}
 	c.Flags().BoolVar(&status, "status", false, "ask the running agent what it knows")
 	c.Flags().BoolVar(&asJSON, "json", false, "with --status: print an object")
+	c.AddCommand(p.unlockCommand(), p.lockCommand())
 	return c
 }
 
 func (p *program) agent(ctx context.Context) error {
+	p.typed.agent, p.locked = &tokenstore.Held{}, &lockedAccounts{}
 	conf, err := p.config()
 	if err != nil {
 		return err
@@ -103,6 +105,7 @@ func (p *program) agent(ctx context.Context) error {
 	listener := listeners[agentName]
 	a := agent.New(agent.Options{
 		Drains: drains, Services: services, Accounts: manager, Listener: listener, Notifier: notifier, Now: p.now, Log: p.log(),
+		Keys: p.typed.agent, Unlocked: func(ctx context.Context) { p.resume(ctx, q) },
 		Ready: func() {
 			p.term.Sayf("letterlock: the agent listens on %s", listener.Addr())
 			if err := agent.TellManager(p.getenv, "READY=1"); err != nil {
@@ -130,6 +133,10 @@ func (p *program) noticed(ctx context.Context, notifier *agent.Notifier, e queue
 			notifier.Tell(ctx, agent.SignIn, e.Account, "mail waits for a sign-in: "+p.loginLine(e.Account))
 		case queue.Unknown:
 			notifier.Tell(ctx, agent.Asked, e.Account, fmt.Sprintf("message %s to %s may have arrived: letterlock queue show %s", e.ID, cli.Line(o.Recipient), e.ID))
+		case queue.Deferred:
+			if err := p.locked.why(e.Account); err != nil {
+				notifier.Tell(ctx, agent.Locked, e.Account, lockedWords(err))
+			}
 		}
 	}
 }
@@ -141,16 +148,15 @@ func (p *program) agentStatus(ctx context.Context, asJSON bool) error {
 	}
 	answer, err := agent.Ask(ctx, path, "status")
 	switch {
-	case errors.Is(err, agent.ErrVersion):
-		return cli.Wrap(cli.Config, err, "")
-	case errors.Is(err, os.ErrPermission):
-		return cli.Wrap(cli.NoPerm, err, "it is another user's")
 	case err != nil:
-		return cli.Faultf(cli.Unavailable, "letterlock agent starts one", "no agent is running")
+		return p.noAgentFault(err)
 	case asJSON:
 		return p.printJSON(answer)
 	}
 	fmt.Fprintf(p.term.Out, "running since %s as process %d\n", answer.Started.Local().Format("2006-01-02 15:04"), answer.PID)
+	if answer.Keys > 0 {
+		fmt.Fprintf(p.term.Out, "holds %s\n", plural(answer.Keys, "unlocked key"))
+	}
 	var rows [][]string
 	for _, name := range sortedNames(answer.Accounts) {
 		s := answer.Accounts[name]

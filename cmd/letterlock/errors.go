@@ -94,7 +94,10 @@ func rejectedFault(rejected *account.Rejected, err error) *cli.Fault {
 }
 
 func storeFault(err error) *cli.Fault {
+	var locked *tokenstore.LockedError
 	switch {
+	case errors.As(err, &locked):
+		return cli.Wrap(cli.TempFail, err, locked.How)
 	case errors.Is(err, tokenstore.ErrLocked):
 		return cli.Wrap(cli.TempFail, err, "unlock the key (log in to the desktop, or let gpg ask once: letterlock accounts), then try again")
 	case errors.Is(err, tokenstore.ErrNoKey):

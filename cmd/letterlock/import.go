@@ -60,7 +60,7 @@ arguments and imports the file at its first use.`,
 	f.StringVar(&o.login.tenant, "tenant", "", "Microsoft: the tenant, when the file does not say")
 	f.StringVar(&o.login.clientID, "client-id", "", "the client id that the tokens belong to, when the file does not say")
 	f.StringVar(&o.login.secretFile, "client-secret-file", "", "file whose first line is that client's secret")
-	f.StringVar(&o.login.key, "key", "", "what protects the grant on disk: keyring, gpg, file, or a [key.NAME]")
+	f.StringVar(&o.login.key, "key", "", "what protects the grant on disk: keyring, gpg, passphrase, systemd, file, or a [key.NAME]")
 	f.StringVar(&o.decrypt, "decryption-pipe", "gpg --quiet --decrypt", "command that decrypts the file; no shell sees it")
 	return c
 }

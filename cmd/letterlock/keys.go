@@ -22,7 +22,7 @@ func (p *program) keysOf(name string) (tokenstore.Keys, error) {
 	if conf.Key != "" {
 		return p.keySource(conf.Key)
 	}
-	for _, source := range []string{"keyring", "gpg", "file"} {
+	for _, source := range []string{"keyring", "gpg", "passphrase", "systemd", "file"} {
 		keys, err := p.keySource(source)
 		if err != nil {
 			continue
@@ -32,6 +32,15 @@ func (p *program) keysOf(name string) (tokenstore.Keys, error) {
 		}
 	}
 	return p.keySource("file")
+}
+
+// watchedKeysOf is keysOf, of which the agent wants to know whether it was in vain.
+func (p *program) watchedKeysOf(name string) (tokenstore.Keys, error) {
+	keys, err := p.keysOf(name)
+	if err != nil || p.locked == nil {
+		return keys, err
+	}
+	return tokenstore.Watch(keys, func(err error) { p.locked.note(name, err) }), nil
 }
 
 // keySource opens a source by the name that configuration or --key gives it.
@@ -62,10 +71,16 @@ func openKeys(folder, name string, key config.Key, p *program) (tokenstore.Keys,
 		return tokenstore.NewKeyring(folder, p.surroundings()), nil
 	case "gpg":
 		return tokenstore.NewGPG(folder, key.Recipient, p.surroundings()), nil
+	case "passphrase":
+		return p.passphrase(folder, name), nil
+	case "systemd":
+		return tokenstore.NewSystemd(folder, name, key.Credential, key.Recipient, p.surroundings()), nil
+	case "command":
+		return tokenstore.NewCommand(folder, name, key.Command, key.Recipient, p.surroundings()), nil
 	case "pipe":
 		return tokenstore.NewPipe(folder, key.Encrypt, key.Decrypt, p.surroundings()), nil
 	}
-	return nil, cli.Faultf(cli.Config, "it is file, keyring, gpg, or the NAME of a [key.NAME] section", "there is no key source %q", cli.Line(name))
+	return nil, cli.Faultf(cli.Config, "it is keyring, gpg, passphrase, systemd, file, or the NAME of a [key.NAME] section", "there is no key source %q", cli.Line(name))
 }
 
 // chooseKeys picks where a new grant's key is kept, and what to tell about it.
@@ -115,7 +130,15 @@ func keyRemark(source string) string {
 	case "gpg":
 		return "its key is encrypted by gpg; timers and cron need a gpg-agent that holds the passphrase, or an account of their own with --key file"
 	case "file":
-		return "its key lies in a file beside it: whoever can read this disk can use the grant"
+		return "its key lies in a file beside it: whoever can read this disk can use the grant; --key passphrase makes it ask, once for the agent"
+	case "passphrase":
+		return "its key is encrypted by your passphrase: the agent asks for it once after each start (letterlock agent unlock); without an agent every command asks, and timers and cron cannot"
+	case "systemd":
+		return "its key is a systemd credential: only units that load it can use the grant"
+	case "command":
+		return "its key is what a command of yours prints; timers and cron need that command to work without you"
+	case "pipe":
+		return "its key is decrypted by a command of yours; timers and cron need that command to work without you"
 	}
 	return ""
 }

@@ -75,7 +75,7 @@ Without a client id for the provider, letterlock register is started.`,
 	f.BoolVar(&o.sendOnly, "send-only", false, "ask for a right that can send and cannot read mail")
 	f.BoolVar(&o.noBrowser, "no-browser", false, "print the address instead of opening a browser")
 	f.BoolVar(&o.noHint, "no-login-hint", false, "do not tell the provider which address is meant")
-	f.StringVar(&o.key, "key", "", "what protects the grant on disk: keyring, gpg, file, or a [key.NAME] of the configuration")
+	f.StringVar(&o.key, "key", "", "what protects the grant on disk: keyring, gpg, passphrase, systemd, file, or a [key.NAME] of the configuration")
 	f.StringVar(&o.mailbox, "mailbox", "", "the mailbox to open, when it is not the login's own (a shared mailbox)")
 	f.StringVar(&o.caFile, "ca-file", "", "PEM file of further certificate authorities for this account")
 	f.StringVar(&o.imap, "imap", "", "IMAP server, HOST or HOST:PORT")
@@ -85,7 +85,7 @@ Without a client id for the provider, letterlock register is started.`,
 	f.StringVar(&o.smtp, "smtp", "", "submission server")
 	f.StringVar(&o.smtpSecurity, "smtp-security", "", "as --imap-security")
 	completeWords(c, "flow", "browser", "device", "paste")
-	completeWords(c, "key", "keyring", "gpg", "file")
+	completeWords(c, "key", "keyring", "gpg", "passphrase", "systemd", "file")
 	completeWords(c, "provider", knownNames()...)
 	for _, name := range []string{"imap-security", "pop3-security", "smtp-security"} {
 		completeWords(c, name, "tls", "starttls", "plain")

@@ -218,10 +218,10 @@ func sendReadyCommand(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(errors.Join(err, file.Close()))
 }
 
-// until TEXT PROGRAM ARGS...: runs it until its output has TEXT, for ten seconds at
+// until TEXT PROGRAM ARGS...: runs it until its output has TEXT, for a minute at
 // most: for what another process writes.
 func untilCommand(ts *testscript.TestScript, neg bool, args []string) {
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		cmd := exec.Command(lookIn(ts, args[1]), args[2:]...)
 		cmd.Dir, cmd.Env = ts.Getenv("WORK"), environ(ts)

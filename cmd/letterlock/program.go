@@ -33,6 +33,8 @@ type program struct {
 	conf   *config.Config
 	around *tokenstore.Surroundings
 	over   *handOver // nil unless the message goes to the system
+	typed  passphrases
+	locked *lockedAccounts // of the agent; nil in all other processes
 }
 
 // run does what the arguments say and reports faults to the person.
@@ -170,6 +172,7 @@ func (p *program) commands() []builder {
 		{"agent", p.agentCommand},
 		{"dkim", p.dkimCommand},
 		{"dns", p.dnsCommand},
+		{"keygen", p.keygenCommand},
 		{"import", p.importCommand},
 		{"explain", p.explainCommand},
 		{"setup", p.setupCommand},

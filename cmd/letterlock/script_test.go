@@ -79,7 +79,7 @@ func runScripts(t *testing.T, folder string, change ...func(*testscript.Params))
 			env.Setenv("ISSUERHOST", strings.TrimPrefix(w.issuer.server.URL, "http://"))
 			env.Setenv("IMAP", w.mailbox.listener.Addr().String())
 			env.Setenv("SMTP", w.office.listener.Addr().String())
-			for _, name := range []string{"DISPLAY", "WAYLAND_DISPLAY", "SSH_CONNECTION", "SSH_TTY", "SSH_CLIENT", "BROWSER", "DBUS_SESSION_BUS_ADDRESS", "XDG_CONFIG_HOME", "XDG_STATE_HOME"} {
+			for _, name := range []string{"DISPLAY", "WAYLAND_DISPLAY", "SSH_CONNECTION", "SSH_TTY", "SSH_CLIENT", "BROWSER", "DBUS_SESSION_BUS_ADDRESS", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"} {
 				env.Setenv(name, "")
 			}
 			return nil
@@ -218,7 +218,7 @@ func follow(address string) string {
 
 func environ(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"HOME", "PATH", "TMPDIR", "WORK"} {
+	for _, name := range []string{"HOME", "PATH", "TMPDIR", "WORK", "XDG_RUNTIME_DIR", "CREDENTIALS_DIRECTORY"} {
 		env = append(env, name+"="+ts.Getenv(name))
 	}
 	return env

@@ -33,7 +33,7 @@ func (p *program) managerOf(open func(folder string) (*tokenstore.Store, error))
 	}
 	return &account.Manager{
 		Store:    account.OnDisk(store),
-		Keys:     p.keysOf,
+		Keys:     p.watchedKeysOf,
 		Exchange: lazyExchange{p},
 		Now:      p.now,
 		Log:      p.log(),

@@ -240,7 +240,7 @@ func (d *decoder) checkServers(path []string, s Servers) {
 
 func (d *decoder) checkKey(path []string, k *Key) {
 	if k.Source == "" {
-		if fault := oneOf("file", "keyring", "gpg", "pipe")(path[1]); fault != "" {
+		if fault := oneOf(keySources()...)(path[1]); fault != "" {
 			d.fault(path, "source is missing%s, and its name is none: %s", inSection(path), fault)
 			return
 		}
@@ -248,6 +248,13 @@ func (d *decoder) checkKey(path []string, k *Key) {
 	}
 	if k.Source == "pipe" && (len(k.Encrypt) == 0 || len(k.Decrypt) == 0) {
 		d.fault(path, "encrypt and decrypt are both needed%s", inSection(path))
+	}
+	if k.Source == "command" && len(k.Command) == 0 {
+		d.fault(path, "command is needed%s", inSection(path))
+	}
+	outside := k.Source == "systemd" || k.Source == "command"
+	if outside && k.Recipient != "" && !strings.HasPrefix(k.Recipient, "age1") {
+		d.fault(append(path, "recipient"), "recipient%s must be the public half of the key, age1...", inSection(path))
 	}
 }
 
@@ -277,11 +284,14 @@ func (d *decoder) checkKeyName(c *Config, path []string, what, name string) {
 		return
 	}
 	switch name {
-	case "file", "keyring", "gpg":
+	case "file", "keyring", "gpg", "passphrase", "systemd":
+		return
+	case "command":
+		d.fault(path, "%s = \"command\" needs a [key.command] section with command", what)
 		return
 	case "pipe":
 		d.fault(path, "%s = \"pipe\" needs a [key.pipe] section with encrypt and decrypt", what)
 		return
 	}
-	d.fault(path, "%s: there is no key source %q: use file, keyring, gpg, or describe it in [key.%s]", what, name, quoteKey(name))
+	d.fault(path, "%s: there is no key source %q: use keyring, gpg, passphrase, systemd, file, or describe it in [key.%s]", what, name, quoteKey(name))
 }

@@ -135,11 +135,13 @@ func (a Account) Granted() bool {
 
 // A Key is one [key.NAME] section.
 type Key struct {
-	Source    string // "file", "keyring", "gpg", "pipe"; empty: NAME
-	Recipient string
-	Path      string
-	Encrypt   []string
-	Decrypt   []string
+	Source     string // "file", "keyring", "gpg", "passphrase", "systemd", "command", "pipe"; empty: NAME
+	Recipient  string
+	Path       string
+	Credential string
+	Command    []string
+	Encrypt    []string
+	Decrypt    []string
 }
 
 // A Fault is one thing wrong with a configuration file.

@@ -78,7 +78,7 @@ a = 1
 		`f:5: unknown key "clientid" in [provider.google] (did you mean "client_id"?)`,
 		`f:6: login is missing in [account.nobody], and its name is no address`,
 		`f:8: imap in [account.nobody] has no usable port`,
-		`f:10: key in [account."a@b"]: there is no key source "vault": use file, keyring, gpg, or describe it in [key.vault]`,
+		`f:10: key in [account."a@b"]: there is no key source "vault": use keyring, gpg, passphrase, systemd, file, or describe it in [key.vault]`,
 		`f:12: imap_security in [account."a@b"]: plain text is for loopback hosts only, and mail.example.org is none`,
 		`f:13: senders in [account."a@b"] must be an array of strings, and an element must be a string`,
 		`f:14: right in [account."a@b"] must be one of full, send-only`,

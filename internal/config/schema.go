@@ -189,7 +189,7 @@ func IsLoopback(host string) bool {
 
 func topFields() []field[Config] {
 	return []field[Config]{
-		{"default_key", "key source of new grants: file, keyring, gpg, pipe, or the NAME of a [key.NAME] section; without it login takes keyring or gpg when usable", `"keyring"`,
+		{"default_key", "key source of new grants: keyring, gpg, passphrase, systemd, file, or the NAME of a [key.NAME] section; without it login takes keyring or gpg when usable", `"keyring"`,
 			text(func(c *Config) *string { return &c.Key }, filled)},
 	}
 }
@@ -317,15 +317,33 @@ func serverFields[T any](in func(*T) *Servers) []field[T] {
 	}
 }
 
+// keySources are what a [key.NAME] section can describe.
+func keySources() []string {
+	return []string{"file", "keyring", "gpg", "passphrase", "systemd", "command", "pipe"}
+}
+
 func keyFields() []field[Key] {
 	type k = Key
 	return []field[k]{
-		{"source", "file, keyring, gpg or pipe; default: NAME", `"gpg"`, text(func(v *k) *string { return &v.Source }, oneOf("file", "keyring", "gpg", "pipe"))},
-		{"recipient", "gpg: the key to encrypt to, a fingerprint or an address; default: gpg's own default key", `"you@example.org"`, text(func(v *k) *string { return &v.Recipient }, filled)},
+		{"source", "file, keyring, gpg, passphrase, systemd, command or pipe; default: NAME", `"gpg"`, text(func(v *k) *string { return &v.Source }, oneOf(keySources()...))},
+		{"recipient", "gpg: the key to encrypt to, a fingerprint or an address; default: gpg's own default key. systemd and command: the public half (age1...), when login cannot get at the key itself", `"you@example.org"`, text(func(v *k) *string { return &v.Recipient }, filled)},
 		{"path", "file: where the key is kept; default: beside the grants", "", text(func(v *k) *string { return &v.Path }, filled)},
+		{"credential", "systemd: the credential's name in LoadCredential= or LoadCredentialEncrypted=; default: \"letterlock-key\"", `"letterlock-key"`, text(func(v *k) *string { return &v.Credential }, credentialName)},
+		{"command", "command: prints the key on standard output, as an array (no shell)", `["pass", "show", "letterlock"]`, list(func(v *k) *[]string { return &v.Command })},
 		{"encrypt", "pipe: command that encrypts standard input to standard output, as an array (no shell)", `["pass-encrypt", "letterlock"]`, list(func(v *k) *[]string { return &v.Encrypt })},
 		{"decrypt", "pipe: command that decrypts it again", `["pass-decrypt", "letterlock"]`, list(func(v *k) *[]string { return &v.Decrypt })},
 	}
+}
+
+// credentialName is what systemd takes for one: a file name (systemd.exec(5)).
+func credentialName(name string) string {
+	plain := name != "" && name != "." && name != ".." && len(name) < 256 && !strings.ContainsFunc(name, func(r rune) bool {
+		return r <= ' ' || r > '~' || r == '/' || r == ':' || r == '%'
+	})
+	if !plain {
+		return "is no name of a credential: it must be a plain file name"
+	}
+	return ""
 }
 
 func queueFields() []field[Queue] {
@@ -350,7 +368,7 @@ func queueFields() []field[Queue] {
 
 func notifyFields() []field[Notify] {
 	return []field[Notify]{
-		{"command", "run by the agent when a person is needed, as an array (no shell); it gets the event (sign-in, failed), the account and one line of text as further arguments, never a secret", `["notify-send", "--app-name=letterlock"]`, list(func(v *Notify) *[]string { return &v.Command })},
+		{"command", "run by the agent when a person is needed, as an array (no shell); it gets the event (sign-in, failed, unknown, locked), the account and one line of text as further arguments, never a secret", `["notify-send", "--app-name=letterlock"]`, list(func(v *Notify) *[]string { return &v.Command })},
 	}
 }
 

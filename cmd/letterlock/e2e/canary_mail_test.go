@@ -22,6 +22,7 @@ import (
 type postOffice struct {
 	issuer           *issuer
 	rude             atomic.Bool
+	letters          atomic.Int32 // that submission has taken
 	imap, pop3, smtp string
 }
 
@@ -182,6 +183,16 @@ func (c *clerk) smtp() {
 				continue
 			}
 			c.say("235 2.7.0 in")
+		case "DATA":
+			c.say("354 go on")
+			for line := ""; line != ".\r\n"; {
+				var err error
+				if line, err = c.in.ReadString('\n'); err != nil {
+					return
+				}
+			}
+			c.office.letters.Add(1)
+			c.say("250 2.0.0 taken")
 		case "QUIT":
 			c.say("221 bye")
 			return

@@ -28,6 +28,8 @@ func TestCanary(t *testing.T) {
 	h.takingOver()
 	h.registeringOurselves()
 	h.crashing()
+	h.sending()
+	h.keepingElsewhere()
 	h.signingOut()
 	h.conclude()
 }
@@ -42,6 +44,8 @@ func belongings() map[string][]string {
 		"broken/config.toml":     {"configured secret"},
 		stateDir + "/unpiped":    {"age identity"},
 		"theirs/tokens.bad-json": {"refresh token"},
+		"unit/letterlock-key":    {"age identity"},
+		"store-key":              {"age identity"},
 	}
 }
 
@@ -64,7 +68,7 @@ func (h *hunt) conclude() {
 	}
 	h.t.Logf("%d runs, %d files, processes looked at: %v", h.runs, files, programs)
 	for _, kind := range []string{"access token", "refresh token", "authorization code", "PKCE verifier", "device code", "ID token", "client secret",
-		"typed secret", "registered secret", "registration token", "configured secret", "age identity"} {
+		"typed secret", "registered secret", "registration token", "configured secret", "age identity", "passphrase"} {
 		if h.cage.birds[kind] == nil {
 			h.t.Errorf("there was no %s to be found", kind)
 		}
@@ -74,7 +78,7 @@ func (h *hunt) conclude() {
 	}
 	// The helpers are gone too fast for every look: they tell how they were called.
 	notes, err := os.ReadFile(h.path("helpers"))
-	for _, mode := range []string{"browse", "encrypt", "decrypt"} {
+	for _, mode := range []string{"browse", "encrypt", "decrypt", "show", "note"} {
 		if err != nil || !strings.Contains(string(notes), "\n"+mode+"\n") && !strings.HasPrefix(string(notes), mode+"\n") {
 			h.t.Errorf("the helper %s was never called: %v", mode, err)
 		}

@@ -48,6 +48,13 @@ func help(mode string, args []string) int {
 		if _, writing := os.Stdout.Write(data); err != nil || writing != nil {
 			return 1
 		}
+	case "show": // NOTE FILE
+		data, err := os.ReadFile(args[1])
+		if err != nil {
+			return 1
+		}
+		_, _ = os.Stdout.Write(data)
+	case "note": // what a person is told
 	case "hang":
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		forever := make(chan os.Signal, 1)

@@ -231,3 +231,22 @@ func (h *home) token(name string, args ...string) string {
 	h.t.Helper()
 	return strings.TrimSpace(h.must("", "letterlock", append([]string{"token", name}, args...)...).stdout)
 }
+
+// noTerminal runs a command in a session without one: nobody is there.
+func noTerminal(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+}
+
+// alone runs letterlock where nobody is there, with exactly this environment.
+func (h *home) alone(env []string, args ...string) (result, time.Duration) {
+	h.t.Helper()
+	cmd := h.command(within(h.t), "letterlock", args...)
+	noTerminal(cmd)
+	cmd.Env = env
+	if env == nil {
+		cmd.Env = []string{}
+	}
+	began := time.Now()
+	r := h.finish(cmd, "")
+	return r, time.Since(began)
+}

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -122,25 +121,6 @@ func boxed(t *testing.T, b lockbox) (*home, *issuer) {
 		t.Fatalf("sign in: %v", r)
 	}
 	return h, i
-}
-
-// noTerminal runs a command in a session without one: nobody is there.
-func noTerminal(cmd *exec.Cmd) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-}
-
-// alone runs letterlock where nobody is there, with exactly this environment.
-func (h *home) alone(env []string, args ...string) (result, time.Duration) {
-	h.t.Helper()
-	cmd := h.command(within(h.t), "letterlock", args...)
-	noTerminal(cmd)
-	cmd.Env = env
-	if env == nil {
-		cmd.Env = []string{}
-	}
-	began := time.Now()
-	r := h.finish(cmd, "")
-	return r, time.Since(began)
 }
 
 // wantToken wants one line with a token that the issuer has made.

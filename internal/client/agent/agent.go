@@ -9,7 +9,9 @@
 //	    |    `-> Notifier: argv hook, no secrets
 //	    -> services (from main)                   the system's: intake, mail of anybody
 //
-// It owns no keys yet: what a key source asks for is asked when a token is due.
+// It holds the keys that a person has unlocked (key source passphrase), in memory alone:
+// after a restart they are locked again. It never asks a person itself: a command in a
+// terminal does, and hands over what it has unlocked.
 package agent
 
 import (
@@ -22,6 +24,7 @@ import (
 	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/client/account"
+	"github.com/letterlock-mail/letterlock/internal/client/tokenstore"
 )
 
 // An Accounts hands out tokens: *account.Manager.
@@ -39,6 +42,8 @@ type Options struct {
 	Accounts Accounts
 	Listener net.Listener // nil: nothing is served
 	Notifier *Notifier    // nil: nobody is told
+	Keys     *tokenstore.Held
+	Unlocked func(ctx context.Context) // called after a key was given: what waits for one can go on
 	Ahead    time.Duration
 	Now      func() time.Time
 	Log      *slog.Logger
@@ -51,6 +56,7 @@ type Agent struct {
 	mu      sync.Mutex
 	started time.Time
 	states  map[string]AccountState
+	wake    chan struct{} // a key was given
 }
 
 // An AccountState is what the agent last knew of an account.
@@ -58,6 +64,7 @@ type AccountState struct {
 	Until   time.Time `json:"until"` // of its access token
 	Problem string    `json:"problem,omitempty"`
 	SignIn  bool      `json:"sign_in,omitempty"`
+	Locked  bool      `json:"locked,omitempty"` // its key
 }
 
 // Bounds of the agent's patience. A minute is short beside every token's life, and
@@ -79,7 +86,7 @@ func New(o Options) *Agent {
 	if o.Ahead == 0 {
 		o.Ahead = defaultAhead
 	}
-	return &Agent{o: o, states: map[string]AccountState{}}
+	return &Agent{o: o, states: map[string]AccountState{}, wake: make(chan struct{}, 1)}
 }
 
 // Run works until ctx ends, and returns when everything it began is over. The error

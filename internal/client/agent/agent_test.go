@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/client/account"
+	"github.com/letterlock-mail/letterlock/internal/client/tokenstore"
 )
 
 // fakeAccounts hands out tokens of a given life and counts how often it was asked to.
@@ -242,8 +243,11 @@ func TestRudePeers(t *testing.T) {
 func FuzzAnswer(f *testing.F) {
 	f.Add([]byte(`{"version":1,"do":"status"}`))
 	f.Add([]byte(`{"version":2}`))
+	f.Add([]byte(`{"version":1,"do":"key","recipient":"age1x"}`))
+	f.Add([]byte(`{"version":1,"do":"hold","identity":"QUdFLVNFQ1JFVC1LRVktMQ=="}`))
+	f.Add([]byte(`{"version":1,"do":"lock"}`))
 	f.Fuzz(func(t *testing.T, line []byte) {
-		if a := New(Options{}).answer(line); a.Version != Version {
+		if a := New(Options{Keys: &tokenstore.Held{}}).answer(line); a.Version != Version {
 			t.Fatalf("%+v", a)
 		}
 	})

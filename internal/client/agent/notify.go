@@ -16,6 +16,7 @@ const (
 	SignIn Event = "sign-in" // an account needs a person
 	Failed Event = "failed"  // a message could not be delivered
 	Asked  Event = "unknown" // a message may have arrived: somebody must look
+	Locked Event = "locked"  // the key of an account's grant is locked: nothing is renewed or sent
 )
 
 // hookTime bounds a hook: a notification that hangs must not hold up the mail.
@@ -34,12 +35,19 @@ type Notifier struct {
 	Line    func(string) string // makes text from outside one printable line
 
 	mu   sync.Mutex
-	told map[string]time.Time
+	told map[need]time.Time
 }
 
-// Tell runs the hook. SignIn of one account is told once a day at most, until Settle.
+// A need is what a person is reminded of.
+type need struct {
+	event   Event
+	account string
+}
+
+// Tell runs the hook. SignIn and Locked of one account are told once a day at most,
+// until Settle.
 func (n *Notifier) Tell(ctx context.Context, event Event, account, text string) {
-	if n == nil || len(n.Command) == 0 || event == SignIn && !n.due(account) {
+	if n == nil || len(n.Command) == 0 || (event == SignIn || event == Locked) && !n.due(event, account) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, hookTime)
@@ -52,17 +60,17 @@ func (n *Notifier) Tell(ctx context.Context, event Event, account, text string) 
 	}
 }
 
-func (n *Notifier) due(account string) bool {
+func (n *Notifier) due(event Event, account string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	now := n.Now()
-	if last, ok := n.told[account]; ok && now.Sub(last) < repeat {
+	now, what := n.Now(), need{event, account}
+	if last, ok := n.told[what]; ok && now.Sub(last) < repeat {
 		return false
 	}
 	if n.told == nil {
-		n.told = map[string]time.Time{}
+		n.told = map[need]time.Time{}
 	}
-	n.told[account] = now
+	n.told[what] = now
 	return true
 }
 
@@ -73,5 +81,6 @@ func (n *Notifier) Settle(account string) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	delete(n.told, account)
+	delete(n.told, need{SignIn, account})
+	delete(n.told, need{Locked, account})
 }

@@ -26,10 +26,45 @@ func (a *Agent) renew(ctx context.Context) {
 				next[name] = now.Add(a.renewOne(ctx, name))
 			}
 		}
-		if !pause(ctx, tick) {
+		unlocked, going := a.rest(ctx)
+		if !going {
 			return
 		}
+		if unlocked {
+			if a.o.Unlocked != nil {
+				a.o.Unlocked(ctx)
+			}
+			for _, name := range a.lockedAccounts() {
+				delete(next, name)
+			}
+		}
 	}
+}
+
+// rest waits for the next look, or for a key.
+func (a *Agent) rest(ctx context.Context) (unlocked, going bool) {
+	timer := time.NewTimer(tick)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return false, true
+	case <-a.wake:
+		return true, true
+	case <-ctx.Done():
+		return false, false
+	}
+}
+
+func (a *Agent) lockedAccounts() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var names []string
+	for name, s := range a.states {
+		if s.Locked {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // renewOne asks for a token that lives beyond Ahead, and says when to ask again. Most
@@ -55,10 +90,24 @@ func (a *Agent) renewOne(ctx context.Context, name string) time.Duration {
 		return time.Hour // by then somebody may have signed in; login is seen at once by whoever asks
 	case errors.Is(err, tokenstore.ErrNotFound):
 		return 10 * tick
+	case errors.Is(err, tokenstore.ErrLocked):
+		a.setState(name, AccountState{Problem: err.Error(), Locked: true})
+		a.o.Log.Warn("the key is locked", "account", name, "error", err)
+		a.o.Notifier.Tell(ctx, Locked, name, "its key is locked: nothing is renewed or sent: "+howToUnlock(err))
+		return 5 * tick // by then somebody may have unlocked a keyring; a key given to us wakes us
 	}
 	a.setState(name, AccountState{Problem: err.Error()})
 	a.o.Log.Warn("renew a token", "account", name, "error", err)
 	return 5 * tick
+}
+
+// howToUnlock is the key source's advice.
+func howToUnlock(err error) string {
+	var locked *tokenstore.LockedError
+	if errors.As(err, &locked) {
+		return locked.How
+	}
+	return err.Error()
 }
 
 func (a *Agent) setState(name string, s AccountState) {

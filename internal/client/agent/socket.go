@@ -29,8 +29,20 @@ const (
 // A Request is one line from a client.
 type Request struct {
 	Version int    `json:"version"`
-	Do      string `json:"do"` // "ping", "status"
+	Do      string `json:"do"`
+
+	Recipient string `json:"recipient,omitempty"` // doKey: whose private half
+	Identity  []byte `json:"identity,omitempty"`  // doHold
 }
+
+// What a request can ask for.
+const (
+	doPing   = "ping"
+	doStatus = "status"
+	doKey    = "key"
+	doHold   = "hold"
+	doLock   = "lock"
+)
 
 // An Answer is one line back.
 type Answer struct {
@@ -39,6 +51,8 @@ type Answer struct {
 	PID      int                     `json:"pid,omitempty"`
 	Started  *time.Time              `json:"started,omitempty"`
 	Accounts map[string]AccountState `json:"accounts,omitempty"`
+	Keys     int                     `json:"keys,omitempty"`     // held; of doLock: forgotten
+	Identity []byte                  `json:"identity,omitempty"` // of doKey
 }
 
 // ErrVersion means that the agent speaks another version of the protocol.
@@ -85,6 +99,10 @@ func Listen(ctx context.Context, path string) (net.Listener, error) {
 
 // Ask sends one request to the agent at path.
 func Ask(ctx context.Context, path, do string) (Answer, error) {
+	return exchange(ctx, path, Request{Do: do})
+}
+
+func exchange(ctx context.Context, path string, r Request) (Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	var dialer net.Dialer
@@ -93,15 +111,20 @@ func Ask(ctx context.Context, path, do string) (Answer, error) {
 		return Answer{}, fmt.Errorf("ask the agent: %w", err)
 	}
 	defer conn.Close()
+	if err := checkServer(conn, r); err != nil {
+		return Answer{}, fmt.Errorf("ask the agent: %w", err)
+	}
 	deadline, _ := ctx.Deadline()
 	if err := conn.SetDeadline(deadline); err != nil {
 		return Answer{}, fmt.Errorf("ask the agent: %w", err)
 	}
-	if err := json.NewEncoder(conn).Encode(Request{Version: Version, Do: do}); err != nil {
+	r.Version = Version
+	if err := json.NewEncoder(conn).Encode(r); err != nil {
 		return Answer{}, fmt.Errorf("ask the agent: %w", err)
 	}
 	var answer Answer
 	line, err := readLine(bufio.NewReader(conn))
+	defer clear(line)
 	if err == nil {
 		err = json.Unmarshal(line, &answer)
 	}
@@ -182,7 +205,11 @@ func (a *Agent) converse(conn net.Conn) {
 			}
 			return
 		}
-		if json.NewEncoder(conn).Encode(a.answer(line)) != nil {
+		answer := a.answer(line)
+		err = json.NewEncoder(conn).Encode(answer)
+		clear(line)
+		clear(answer.Identity)
+		if err != nil {
 			return
 		}
 	}
@@ -191,18 +218,26 @@ func (a *Agent) converse(conn net.Conn) {
 func (a *Agent) answer(line []byte) Answer {
 	answer := Answer{Version: Version}
 	var r Request
+	defer func() { clear(r.Identity) }()
 	switch err := json.Unmarshal(line, &r); {
 	case err != nil:
 		answer.Error = "no request"
 	case r.Version != Version:
 		answer.Error = ErrVersion.Error()
-	case r.Do == "ping":
+	case r.Do == doPing:
 		answer.PID = os.Getpid()
-	case r.Do == "status":
+	case r.Do == doStatus:
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		started := a.started
 		answer.PID, answer.Started, answer.Accounts = os.Getpid(), &started, maps.Clone(a.states)
+		if a.o.Keys != nil {
+			answer.Keys = a.o.Keys.Count()
+		}
+	case r.Do == doKey, r.Do == doHold, r.Do == doLock:
+		if err := a.keys(r, &answer); err != nil {
+			answer.Error = err.Error()
+		}
 	default:
 		answer.Error = "unknown request"
 	}

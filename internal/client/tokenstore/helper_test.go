@@ -64,6 +64,12 @@ func help(mode string, args []string) int {
 		forever := make(chan os.Signal, 1)
 		signal.Notify(forever, os.Interrupt)
 		<-forever
+	case "show":
+		data, err := os.ReadFile(args[0])
+		if err != nil {
+			return 1
+		}
+		_, _ = os.Stdout.Write(data)
 	case "environ":
 		fmt.Print(strings.Join(os.Environ(), "\n"))
 	case "read":

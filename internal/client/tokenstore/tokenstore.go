@@ -26,7 +26,7 @@ var (
 
 // Keys is one key source: the keeper of the age identity that opens grants.
 type Keys interface {
-	// Source names it as configuration does: "file", "keyring", "gpg", "pipe".
+	// Source names it as configuration does: "file", "keyring", "gpg", "passphrase" ...
 	Source() string
 	// Recipient is the public half. It never asks anybody anything: writing a grant
 	// must not need the key. ErrNoKey when Create was never called.

@@ -155,7 +155,9 @@ func (c *Carrier) postOnce(ctx context.Context, a api, token secret.String, raw 
 	}
 	defer response.Body.Close()
 	text, _ := io.ReadAll(io.LimitReader(response.Body, maxAPIReply)) // half an answer is still one
-	got = c.judged(a, response, []byte(without(string(text), token.Reveal())))
+	var hidden secret.Veil
+	hidden.Hide(token.Reveal())
+	got = c.judged(a, response, []byte(hidden.Text(string(text))))
 	return got, response.StatusCode == http.StatusUnauthorized
 }
 

@@ -108,7 +108,7 @@ func (s *session) authenticate(l *login, mechanism string, given secret.String) 
 		return signInFailure("5.7.8", "sign in with "+mechanism+": "+err.Error(), s.peer.name)
 	}
 	e := &exchange{client: client, first: base64.StdEncoding.EncodeToString(first)}
-	s.hidden = append(s.hidden, given.Reveal(), e.first)
+	s.hidden.Hide(given.Reveal(), e.first)
 	line, shown := "AUTH "+mechanism, "AUTH "+mechanism
 	// The password of LOGIN comes second, but the rule is the same for all: RFC 4954
 	// section 4 lets the initial response ride only where the line stays in its limit.
@@ -222,30 +222,4 @@ func (e *exchange) answer(encoded string) (line, shown string) {
 		return "*", "*"
 	}
 	return base64.StdEncoding.EncodeToString(response), secret.Redacted
-}
-
-// telling is how much of a secret's beginning is enough to hide the rest of it: a
-// server that quotes half a token has still quoted it.
-const telling = 12
-
-// without replaces each place where text repeats the secret or its beginning.
-func without(text, hidden string) string {
-	if hidden == "" {
-		return text
-	}
-	head := hidden[:min(telling, len(hidden))]
-	var b strings.Builder
-	for {
-		before, after, found := strings.Cut(text, head)
-		b.WriteString(before)
-		if !found {
-			return b.String()
-		}
-		b.WriteString(secret.Redacted)
-		n := 0
-		for rest := hidden[len(head):]; n < len(rest) && n < len(after) && rest[n] == after[n]; {
-			n++
-		}
-		text = after[n:]
-	}
 }

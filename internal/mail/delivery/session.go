@@ -43,7 +43,7 @@ type session struct {
 	in      *bufio.Reader
 	out     *bufio.Writer
 	limits  Timeouts
-	hidden  []string // never to be seen in an answer or a trace
+	hidden  secret.Veil // never to be seen in an answer or a trace
 
 	can     extensions
 	secured bool
@@ -339,12 +339,7 @@ func (s *session) lastWords() (reply, bool) {
 }
 
 // clean takes secrets out of a server's words.
-func (s *session) clean(text string) string {
-	for _, hidden := range s.hidden {
-		text = without(text, hidden)
-	}
-	return text
-}
+func (s *session) clean(text string) string { return s.hidden.Text(text) }
 
 func (s *session) lost(stage string, err error) *failure {
 	return lost(stage, s.peer.name, err)
