@@ -23,8 +23,8 @@ import (
 // routes is where the addresses of all pages are put together: each room that has pages
 // adds its own. Whatever stands here already knows who sits at the browser, and lets no
 // other site's form through.
-func (l *plan) routes(p *program, mux *http.ServeMux, sessions *web.Sessions, master secret.Master) error {
-	return l.signIn(p, mux, sessions, master)
+func (l *plan) routes(p *program, mux *http.ServeMux, sessions *web.Sessions, _ secret.Master) error {
+	return l.signIn(p, mux, sessions)
 }
 
 // web adds the pages.
