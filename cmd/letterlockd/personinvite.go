@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -48,8 +49,9 @@ already. Send it on a way that only the person reads; the link is not shown agai
 				if err := p.record(c.Context(), db, "signin.invited", person.ID, "until "+expires.UTC().Format(time.RFC3339)); err != nil {
 					return err
 				}
-				p.term.Sayf("%s", link.Reveal())
-				return nil
+				p.term.Sayf("send this to the owner of %s; it works once, until %s", person.Address, day(expires))
+				_, err = fmt.Fprintln(p.term.Out, link.Reveal())
+				return err
 			})
 		},
 	}
