@@ -96,6 +96,10 @@ func (g *GitHub) Finish(ctx context.Context, f Flow, query string) (Account, err
 	if err := conn.CheckCallback(answer, f.State); err != nil {
 		return Account{}, mistaken(err.Error())
 	}
+	if answer.Iss != "" && answer.Iss != g.o.URL && answer.Iss != g.o.URL+"/login/oauth" {
+		// GitHub names no issuer so far; an answer that names another is not GitHub's.
+		return Account{}, mistaken("an answer of the issuer " + plain(answer.Iss))
+	}
 	if answer.Err != nil {
 		return Account{}, answer.Err
 	}

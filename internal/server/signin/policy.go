@@ -81,6 +81,9 @@ func (d *Desk) firstTime(r *http.Request, e Entrance, account Account) (identity
 	case len(found) == 1 && !found[0].Disabled.IsZero():
 		return identity.Person{}, shutOut(found[0])
 	case len(found) == 1:
+		if err := d.frozen(r.Context(), found[0], account, unknown); err != nil {
+			return identity.Person{}, err
+		}
 		if e.Provision {
 			if err := d.mailbox(r.Context(), found[0]); err != nil {
 				return identity.Person{}, err
@@ -91,6 +94,22 @@ func (d *Desk) firstTime(r *http.Request, e Entrance, account Account) (identity
 		return d.provision(r, account, own, unknown)
 	}
 	return identity.Person{}, unknown
+}
+
+// frozen: an address decides once per issuer. Whoever could read a mailbox for an hour
+// could verify its address for an account of their own, and come back for good.
+func (d *Desk) frozen(ctx context.Context, person identity.Person, account Account, unknown *Refused) error {
+	bindings, err := d.o.Store.Bindings(ctx, person.ID)
+	if err != nil {
+		return fmt.Errorf("find accounts of person: %w", err)
+	}
+	for _, b := range bindings {
+		if b.Issuer == account.Issuer {
+			unknown.Detail += ": " + person.Address + " has the account " + b.Subject + " there already"
+			return unknown
+		}
+	}
+	return nil
 }
 
 // ownAddresses are those of the verified addresses that may decide anything: plain ASCII

@@ -92,6 +92,7 @@ type Addresses interface {
 // Bindings tie accounts to persons.
 type Bindings interface {
 	Binding(ctx context.Context, issuer, subject string) (identity.Binding, error)
+	Bindings(ctx context.Context, person identity.PersonID) ([]identity.Binding, error)
 	Bind(ctx context.Context, b identity.Binding) error
 	Confirm(ctx context.Context, issuer, subject string, at time.Time) error
 }
