@@ -27,37 +27,46 @@ func (l *plan) routes(p *program, mux *http.ServeMux, sessions *web.Sessions, _ 
 	return l.signIn(p, mux, sessions)
 }
 
-// web adds the pages.
-func (l *plan) web(ctx context.Context, p *program) error {
-	if l.conf.Web.PublicURL == "" {
-		return nil
-	}
+// pages is all that a browser can ask for.
+func (l *plan) pages(p *program) (http.Handler, error) {
 	master, err := masterKey(l.conf.Web.MasterKeyFile, p.random)
 	if err != nil {
-		return cli.Wrap(cli.Config, err, "letterlockd must be able to write master_key_file of [web] at its first start, and to read it later")
+		return nil, cli.Wrap(cli.Config, err, "letterlockd must be able to write master_key_file of [web] at its first start, and to read it later")
 	}
 	formKey, err := master.For("web forms")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	sessions, err := web.NewSessions(web.SessionOptions{
 		Store: l.db, PublicURL: l.conf.Web.PublicURL, Proxies: l.conf.Web.TrustedProxies, FormKey: formKey,
 		Now: l.now, Random: p.random, Log: l.log,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	mux := http.NewServeMux()
 	if err := l.routes(p, mux, sessions, master); err != nil {
-		return err
+		return nil, err
 	}
 	public, err := url.Parse(l.conf.Web.PublicURL)
 	if err != nil {
-		return fmt.Errorf("public URL: %w", err)
+		return nil, fmt.Errorf("public URL: %w", err)
 	}
 	handler := web.Headers(web.OnlyHosts(sessions.OwnForms(sessions.Handler(limitBody(mux))), public.Host))
 	if public.Scheme == "https" {
 		handler = strictTransport(handler)
+	}
+	return handler, nil
+}
+
+// web adds the listener of the pages.
+func (l *plan) web(ctx context.Context, p *program) error {
+	if l.conf.Web.PublicURL == "" {
+		return nil
+	}
+	handler, err := l.pages(p)
+	if err != nil {
+		return err
 	}
 	serve := serveHTTP(handler)
 	if l.conf.Web.Certificate == "" {
