@@ -31,6 +31,7 @@ type desk struct {
 	p        *program
 	out      *bytes.Buffer
 	public   string
+	folder   string
 	listener net.Listener
 	github   *fakegithub.Server
 	conf     string
@@ -38,49 +39,56 @@ type desk struct {
 
 func newDesk(t *testing.T, scheme string) *desk {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := &desk{t: t, out: &bytes.Buffer{}, listener: listener, public: scheme + "://" + listener.Addr().String()}
+	d := bareDesk(t, scheme)
 	d.github = fakegithub.New(time.Now, "app", "hush", d.public+"/signin/github/callback")
 	at := httptest.NewServer(d.github)
 	t.Cleanup(at.Close)
-	folder := t.TempDir()
-	write := func(name, text string) string {
-		path := filepath.Join(folder, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	text := fmt.Sprintf(`domains = ["example.org"]
-[database]
-url = "sqlite:%s/db"
-[web]
-public_url = %q
-master_key_file = "%s/master.key"
-[signin.github]
+	d.configure("example.org", fmt.Sprintf(`[signin.github]
 type = "github"
 label = "GitHub"
 url = %q
 client_id = "app"
 client_secret_file = %q
 organization = 9919
-`, folder, d.public, folder, at.URL, write("secret", "hush\n"))
-	d.conf = write("letterlockd.toml", text)
+`, at.URL, d.write("secret", "hush\n")))
+	return d
+}
+
+// bareDesk has an address and no configuration yet: providers want to know the address.
+func bareDesk(t *testing.T, scheme string) *desk {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &desk{t: t, out: &bytes.Buffer{}, listener: listener, public: scheme + "://" + listener.Addr().String(), folder: t.TempDir()}
+}
+
+func (d *desk) write(name, text string) string {
+	d.t.Helper()
+	path := filepath.Join(d.folder, name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		d.t.Fatal(err)
+	}
+	return path
+}
+
+// configure writes the file and makes the program that reads it.
+func (d *desk) configure(domain, sections string) {
+	d.t.Helper()
+	d.conf = d.write("letterlockd.toml", fmt.Sprintf("domains = [%q]\n[database]\nurl = \"sqlite:%s/db\"\n[web]\npublic_url = %q\nmaster_key_file = \"%s/master.key\"\n",
+		domain, d.folder, d.public, d.folder)+sections)
 	d.p = &program{
 		args: []string{"letterlockd"}, file: d.conf, now: time.Now, random: rand.Reader,
 		getenv: func(string) string { return "" }, term: &cli.Terminal{In: strings.NewReader(""), Out: d.out, Err: io.Discard},
 	}
-	t.Cleanup(func() {
+	d.t.Cleanup(func() {
 		if d.p.db != nil {
 			if err := d.p.db.Close(); err != nil {
-				t.Error(err)
+				d.t.Error(err)
 			}
 		}
 	})
-	return d
 }
 
 // handler is the pages as serve makes them.
