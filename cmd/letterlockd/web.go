@@ -68,17 +68,26 @@ func (l *plan) web(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
+	serve, err := l.webServer(handler)
+	if err != nil {
+		return err
+	}
+	return l.listen(ctx, "web", l.conf.Web.Listen, serve)
+}
+
+// webServer serves the pages, by TLS when there is a certificate.
+func (l *plan) webServer(handler http.Handler) (func(context.Context, net.Listener) error, error) {
 	serve := serveHTTP(handler)
 	if l.conf.Web.Certificate == "" {
-		return l.listen(ctx, "web", l.conf.Web.Listen, serve)
+		return serve, nil
 	}
 	certificate, err := daemon.LoadCertificate(l.conf.Web.Certificate, l.conf.Web.Key, l.now, l.log)
 	if err != nil {
-		return cli.Wrap(cli.Config, err, "look at certificate and key of [web]")
+		return nil, cli.Wrap(cli.Config, err, "look at certificate and key of [web]")
 	}
-	return l.listen(ctx, "web", l.conf.Web.Listen, func(ctx context.Context, listener net.Listener) error {
+	return func(ctx context.Context, listener net.Listener) error {
 		return serve(ctx, tls.NewListener(listener, certificate.TLS("http/1.1")))
-	})
+	}, nil
 }
 
 // maxForm bounds what a browser may send; portal forms are a few hundred bytes.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/letterlock-mail/letterlock/internal/atomicfile"
 	"github.com/letterlock-mail/letterlock/internal/cli"
+	"github.com/letterlock-mail/letterlock/internal/lab"
 	"github.com/letterlock-mail/letterlock/internal/lab/fakegithub"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 )
@@ -277,5 +279,47 @@ func TestMasterKey(t *testing.T) {
 	}
 	if _, err := masterKey(filepath.Join(t.TempDir(), "k"), strings.NewReader("few")); err == nil {
 		t.Error("a key without randomness")
+	}
+}
+
+// The listener speaks TLS with the files of the configuration, and tells browsers so.
+func TestWebListener(t *testing.T) {
+	ca, err := lab.NewCA(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(ca.Stop)
+	pair, err := ca.Issue("127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := newDesk(t, "https")
+	handler := d.handler()
+	d.p.conf.Web.Certificate, d.p.conf.Web.Key = pair.CertFile, pair.KeyFile
+	l := &plan{conf: d.p.conf, db: d.p.db, log: slog.New(slog.DiscardHandler), now: time.Now}
+	serve, err := l.webServer(handler)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- serve(ctx, d.listener) }()
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: ca.Client(), DisableKeepAlives: true}, Timeout: time.Minute}
+	res, err := client.Get(d.public + "/signin?choose=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode != http.StatusOK || !strings.HasPrefix(res.Header.Get("Strict-Transport-Security"), "max-age=31536000") {
+		t.Errorf("%s %v", res.Status, res.Header)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	d.p.conf.Web.Key = "/nowhere"
+	if _, err := l.webServer(handler); err == nil {
+		t.Error("a listener without its key")
 	}
 }

@@ -14,8 +14,9 @@ import (
 
 // A Refused says that an account may not come in, and what its owner can do.
 type Refused struct {
-	Reason string // one word, for audit trail and log
-	Detail string // what the page does not tell
+	Reason string            // one word, for audit trail and log
+	Detail string            // what the page does not tell
+	Person identity.PersonID // whose sign-in that would have been, when it is known
 	What   string
 	Hint   string
 }
@@ -72,7 +73,7 @@ func (d *Desk) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.As(err, &refused):
 		d.o.Log.Info("sign-in refused", "reason", refused.Reason, "detail", refused.Detail, "remote", d.o.Sessions.Client(r))
 		d.o.Throttle.Tell(r.Context(), d.o.Sessions.Client(r), false)
-		if err := d.event(r, "signin.refused", "", refused.Error()); err != nil {
+		if err := d.event(r, "signin.refused", refused.Person, refused.Error()); err != nil {
 			d.o.Log.Error("refusal not recorded", "error", err)
 		}
 		failPage().Show(w, http.StatusForbidden, refused)

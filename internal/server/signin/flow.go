@@ -183,7 +183,7 @@ func (d *Desk) admit(w http.ResponseWriter, r *http.Request, person identity.Per
 }
 
 func shutOut(person identity.Person) *Refused {
-	return &Refused{Reason: "disabled", Detail: person.Address, What: "This mailbox is not in use at present.", Hint: "Whoever looks after the mail here can say more."}
+	return &Refused{Reason: "disabled", Person: person.ID, Detail: person.Address, What: "This mailbox is not in use at present.", Hint: "Whoever looks after the mail here can say more."}
 }
 
 // queryValues reads one parameter, and nothing from a query that is none.

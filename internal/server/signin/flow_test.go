@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -31,6 +32,9 @@ func (h *house) bind(subject string, p identity.Person) {
 
 // What attackers do with answers of the provider: each leaves the browser signed out.
 func TestAnswersThatBelongToNobody(t *testing.T) {
+	// Answers that find no journey are not even shown to the provider: a code that belongs
+	// elsewhere is given to nobody.
+	unasked := map[string]bool{"another browser's answer (login CSRF)": true, "at another provider's path (mix-up)": true, "too late": true, "no state": true, "an iss of another issuer": true}
 	for name, attack := range map[string]func(t *testing.T, h *house) (*browser, seen){
 		"another browser's answer (login CSRF)": func(_ *testing.T, h *house) (*browser, seen) {
 			answer := h.browser().answer("/signin/github")
@@ -108,6 +112,9 @@ func TestAnswersThatBelongToNobody(t *testing.T) {
 			b, s := attack(t, h)
 			if b.signedIn() || s.code != http.StatusForbidden || len(h.store.sessions) != 0 {
 				t.Errorf("signed in %t: %d %s", b.signedIn(), s.code, s.body)
+			}
+			if asked := slices.Contains(h.github.Asked(), "POST /login/oauth/access_token"); asked && unasked[name] {
+				t.Error("the code was shown to the provider")
 			}
 		})
 	}

@@ -124,6 +124,9 @@ func TestGitHubRefusals(t *testing.T) {
 			if c.event != "" && (last.Kind != "signin.refused" || !strings.Contains(last.Detail, c.event)) {
 				t.Errorf("audit trail: %+v", last)
 			}
+			if name == "person disabled" && last.Person != p.ID {
+				t.Errorf("the refusal is nobody's: %+v", last)
+			}
 			if s.code == 502 && strings.Contains(name, "rate limit") && s.header.Get("Retry-After") == "" {
 				t.Error("nothing said about when to come again")
 			}

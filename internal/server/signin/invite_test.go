@@ -146,6 +146,10 @@ func TestInvitationOfAnotherBrowser(t *testing.T) {
 	if s := other.decide(form, "accept"); s.code != http.StatusForbidden || other.signedIn() || len(h.store.bindings) != 0 {
 		t.Errorf("another browser said yes: %+v", s)
 	}
+	h.now = h.now.Add(pendingLife)
+	if s := b.decide(form, "accept"); s.code != http.StatusForbidden || b.signedIn() || len(h.store.bindings) != 0 {
+		t.Errorf("an answer that comes too late: %+v", s)
+	}
 	for _, bad := range []string{"short", strings.Repeat("a", 44), "../../x"} {
 		if s := h.browser().walk("/signin/invitation?code="+url.QueryEscape(bad), ""); s.code != http.StatusForbidden {
 			t.Errorf("%q: %d", bad, s.code)

@@ -118,7 +118,7 @@ func (d *Desk) frozen(ctx context.Context, person identity.Person, account Accou
 func (d *Desk) ownAddresses(emails []string) []string {
 	var own []string
 	for _, email := range emails {
-		if strings.ContainsFunc(email, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '+' || r == '"' }) || strings.Count(email, "@") != 1 {
+		if strings.ContainsFunc(email, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '+' || r == '"' }) {
 			continue
 		}
 		address, err := identity.CanonicalAddress(email)
