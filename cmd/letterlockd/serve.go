@@ -21,7 +21,6 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 	"github.com/letterlock-mail/letterlock/internal/server/mailauth"
 	"github.com/letterlock-mail/letterlock/internal/server/senders"
-	"github.com/letterlock-mail/letterlock/internal/server/throttle"
 )
 
 // patience is how long a service may take to finish what it has begun.
@@ -54,7 +53,6 @@ type plan struct {
 	conf     *config.Daemon
 	db       *database.DB
 	door     mailauth.Door
-	scales   *throttle.Throttle
 	sockets  *daemon.Sockets
 	log      *slog.Logger
 	now      func() time.Time
@@ -110,7 +108,6 @@ func (l *plan) make(ctx context.Context, p *program) error {
 	if err != nil {
 		return cli.Wrap(cli.Config, err, "correct [throttle] in "+l.conf.Path)
 	}
-	l.scales = scales
 	l.door = &trail{door: mailauth.Guard(inner, scale{scales}), log: l.log}
 	if err := l.postfix(ctx, p); err != nil {
 		return err

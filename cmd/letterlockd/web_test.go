@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/letterlock-mail/letterlock/internal/atomicfile"
 	"github.com/letterlock-mail/letterlock/internal/cli"
+	"github.com/letterlock-mail/letterlock/internal/config"
 	"github.com/letterlock-mail/letterlock/internal/lab"
 	"github.com/letterlock-mail/letterlock/internal/lab/fakegithub"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
@@ -321,5 +323,32 @@ func TestWebListener(t *testing.T) {
 	d.p.conf.Web.Key = "/nowhere"
 	if _, err := l.webServer(handler); err == nil {
 		t.Error("a listener without its key")
+	}
+}
+
+// A flood from one network is refused, others come in, and this very host is not counted.
+func TestPageScale(t *testing.T) {
+	l := &plan{conf: &config.Daemon{}, log: slog.New(slog.DiscardHandler), now: time.Now}
+	s, err := l.pageScale()
+	if err != nil {
+		t.Fatal(err)
+	}
+	flood, other := netip.MustParseAddr("203.0.113.5"), netip.MustParseAddr("198.51.100.5")
+	let := 0
+	for range 1000 {
+		if !s.Ask(t.Context(), flood) {
+			let++
+		}
+	}
+	if let < 500 || let > 610 {
+		t.Errorf("%d of 1000 visits in one moment", let)
+	}
+	if s.Ask(t.Context(), other) {
+		t.Error("another network is refused")
+	}
+	for range 1000 {
+		if s.Ask(t.Context(), netip.MustParseAddr("127.0.0.1")) {
+			t.Fatal("this host is counted")
+		}
 	}
 }

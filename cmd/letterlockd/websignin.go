@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
 	"github.com/letterlock-mail/letterlock/internal/config"
@@ -27,14 +28,14 @@ func (l *plan) signIn(p *program, mux *http.ServeMux, sessions *web.Sessions) er
 	if err != nil {
 		return err
 	}
-	o := signin.Options{
+	scale, err := l.pageScale()
+	if err != nil {
+		return cli.Wrap(cli.Config, err, "correct [throttle] in "+l.conf.Path)
+	}
+	desk, err := signin.New(signin.Options{
 		PublicURL: l.conf.Web.PublicURL, Domains: l.conf.Domains, Entrances: entrances, Sessions: sessions,
-		Store: l.db, Now: l.now, Random: p.random, Log: l.log,
-	}
-	if l.scales != nil {
-		o.Throttle = pageScale{l.scales}
-	}
-	desk, err := signin.New(o)
+		Store: l.db, Throttle: scale, Now: l.now, Random: p.random, Log: l.log,
+	})
 	if err != nil {
 		return err
 	}
@@ -99,18 +100,46 @@ func roots(path string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// A pageScale lets sign-in ask the throttle that the mail servers' doors use: one state
-// for all of them.
+// A pageScale counts visits to the pages of sign-in. It is apart from the count of wrong
+// passwords: guessing at the mail servers must not close the page where a person revokes
+// what was stolen, nor may a team that is refused at GitHub be shut out of its mail.
 type pageScale struct{ t *throttle.Throttle }
+
+// pageScale wires it, with the lists of [throttle].
+func (l *plan) pageScale() (pageScale, error) {
+	o := throttle.Options{Log: l.log, Now: l.now, Rules: pageRules()}
+	for _, path := range l.conf.Throttle.Deny {
+		o.Sources = append(o.Sources, throttle.Source{Name: path, File: path})
+	}
+	t := throttle.New(o)
+	if len(l.conf.Throttle.Allow) > 0 {
+		list, err := allowList(l.conf)
+		if err != nil {
+			return pageScale{}, err
+		}
+		t.SetList(list)
+	}
+	l.add("page throttle", t.Run)
+	return pageScale{t}, nil
+}
+
+// pageRules leave room for an office on a Monday morning; each sign-in is two visits.
+func pageRules() []throttle.Rule {
+	return []throttle.Rule{
+		{Name: "pages, address", Kind: throttle.Network, V4: 32, V6: 64, Span: 10 * time.Minute, Slow: 600, Stop: 600},
+		{Name: "pages, network", Kind: throttle.Network, V4: 24, V6: 56, Span: 10 * time.Minute, Slow: 2400, Stop: 2400},
+		{Name: "pages, site", Kind: throttle.Network, V6: 48, Span: 10 * time.Minute, Slow: 6000, Stop: 6000},
+	}
+}
 
 // Ask implements signin.Throttle.
 func (s pageScale) Ask(ctx context.Context, remote netip.Addr) bool {
-	return s.t.Ask(ctx, throttle.Attempt{Remote: remote, Protocol: "web"}).Refuse
-}
-
-// Tell implements signin.Throttle.
-func (s pageScale) Tell(ctx context.Context, remote netip.Addr, success bool) {
-	s.t.Tell(ctx, throttle.Attempt{Remote: remote, Protocol: "web"}, success)
+	visit := throttle.Attempt{Remote: remote}
+	if s.t.Ask(ctx, visit).Refuse {
+		return true
+	}
+	s.t.Tell(ctx, visit, false)
+	return false
 }
 
 // A pageSignIn tells the authorization server who sits at a browser.

@@ -72,7 +72,6 @@ func (d *Desk) fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.As(err, &refused):
 		d.o.Log.Info("sign-in refused", "reason", refused.Reason, "detail", refused.Detail, "remote", d.o.Sessions.Client(r))
-		d.o.Throttle.Tell(r.Context(), d.o.Sessions.Client(r), false)
 		if err := d.event(r, "signin.refused", refused.Person, refused.Error()); err != nil {
 			d.o.Log.Error("refusal not recorded", "error", err)
 		}

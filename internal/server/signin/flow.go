@@ -172,7 +172,6 @@ func (d *Desk) admit(w http.ResponseWriter, r *http.Request, person identity.Per
 	if err != nil {
 		return err
 	}
-	d.o.Throttle.Tell(r.Context(), d.o.Sessions.Client(r), true)
 	http.SetCookie(w, d.o.Sessions.Cookie(browserCookie, "", -1))
 	d.o.Log.Info("signed in", "person", person.Address, "how", account.How, "remote", d.o.Sessions.Client(r))
 	if !web.LocalPath(back) {

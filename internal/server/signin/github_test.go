@@ -2,7 +2,6 @@ package signin
 
 import (
 	"fmt"
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -10,8 +9,6 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/lab/fakegithub"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 )
-
-type addrT = netip.Addr
 
 const (
 	org  = 9919

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -178,8 +179,7 @@ type house struct {
 	refuse   bool // what the throttle says
 }
 
-func (h *house) Ask(context.Context, addrT) bool   { return h.refuse }
-func (h *house) Tell(context.Context, addrT, bool) {}
+func (h *house) Ask(context.Context, netip.Addr) bool { return h.refuse }
 
 type rule func(*GitHubOptions, *Entrance)
 

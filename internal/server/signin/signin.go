@@ -117,11 +117,12 @@ type Store interface {
 	Trail
 }
 
-// Throttle slows those who try often. Nothing here can be guessed that has less than 256
-// random bits; it protects the store and the providers' patience.
+// Throttle counts how often a network begins or comes back. Nothing here can be guessed
+// that has less than 256 random bits, and a refusal is nobody's wrong secret; it protects
+// the store and the providers' patience from floods.
 type Throttle interface {
+	// Ask counts this time too.
 	Ask(ctx context.Context, remote netip.Addr) (refuse bool)
-	Tell(ctx context.Context, remote netip.Addr, success bool)
 }
 
 // Options shape a Desk.
@@ -176,8 +177,7 @@ func reservedName(name string) bool { return name == "invitation" }
 // patient is no throttle.
 type patient struct{}
 
-func (patient) Ask(context.Context, netip.Addr) bool   { return false }
-func (patient) Tell(context.Context, netip.Addr, bool) {}
+func (patient) Ask(context.Context, netip.Addr) bool { return false }
 
 // Register adds the pages to mux. They stand behind web.Sessions.Handler and OwnForms.
 func (d *Desk) Register(mux *http.ServeMux) {
