@@ -116,7 +116,14 @@ func mouths() []mouth {
 		{"internal/server/senders", "session.Header", "FuzzMilter"},
 		{"internal/server/senders", "Canonical", "FuzzCanonical"},
 		{"internal/server/throttle", "ParseList", "FuzzList"},
+		{"internal/server/signin", "GitHub.who", "FuzzGitHubAnswers"},
+		{"internal/server/signin", "hasNext", "FuzzGitHubAnswers"},
+		{"internal/server/signin", "Desk.ownAddresses", "FuzzOwnAddresses"},
+		{"internal/server/signin", "payload", "FuzzClaims"},
+		{"internal/server/signin", "hasOne", "FuzzClaims"},
+		{"internal/server/signin", "queryValues", "FuzzCallback"},
 		{"internal/server/web", "LocalPath", "FuzzLocalPath"},
+		{"internal/server/web", "hop", "FuzzClient"},
 	}
 }
 

@@ -148,12 +148,12 @@ func LocalPath(path string) bool {
 		return false
 	}
 	for _, r := range path {
-		if r < 0x21 || r == 0x7f || r == '\\' {
+		if r < 0x21 || r >= 0x7f || r == '\\' {
 			return false
 		}
 	}
 	u, err := url.Parse(path)
 	// //host and /\host are hosts to a browser; so is /%2f%2f to some proxies.
 	return err == nil && u.Scheme == "" && u.Host == "" && u.User == nil && !strings.HasPrefix(path, "//") &&
-		!strings.HasPrefix(u.Path, "//") && !strings.Contains(u.Path, "\\")
+		!strings.HasPrefix(u.Path, "//") && !strings.ContainsFunc(u.Path, func(r rune) bool { return r < 0x20 || r == 0x7f || r == '\\' })
 }

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/letterlock-mail/letterlock/internal/cli"
+	"github.com/letterlock-mail/letterlock/internal/config"
+	"github.com/letterlock-mail/letterlock/internal/oauth"
+	"github.com/letterlock-mail/letterlock/internal/secret"
+	"github.com/letterlock-mail/letterlock/internal/server/authserver"
+	"github.com/letterlock-mail/letterlock/internal/server/signin"
+	"github.com/letterlock-mail/letterlock/internal/server/throttle"
+	"github.com/letterlock-mail/letterlock/internal/server/web"
+)
+
+// signIn adds the pages of sign-in.
+func (l *plan) signIn(p *program, mux *http.ServeMux, sessions *web.Sessions) error {
+	entrances, err := l.entrances()
+	if err != nil {
+		return err
+	}
+	scale, err := l.pageScale()
+	if err != nil {
+		return cli.Wrap(cli.Config, err, "correct [throttle] in "+l.conf.Path)
+	}
+	desk, err := signin.New(signin.Options{
+		PublicURL: l.conf.Web.PublicURL, Domains: l.conf.Domains, Entrances: entrances, Sessions: sessions,
+		Store: l.db, Throttle: scale, Now: l.now, Random: p.random, Log: l.log,
+	})
+	if err != nil {
+		return err
+	}
+	desk.Register(mux)
+	return nil
+}
+
+// entrances are in the order of their names, which is that of the buttons.
+func (l *plan) entrances() ([]signin.Entrance, error) {
+	var all []signin.Entrance
+	for _, name := range slices.Sorted(maps.Keys(l.conf.SignIn)) {
+		provider, err := l.provider(name, l.conf.SignIn[name])
+		if err != nil {
+			return nil, cli.Wrap(cli.Config, err, "correct [signin."+name+"] in "+l.conf.Path)
+		}
+		one := l.conf.SignIn[name]
+		all = append(all, signin.Entrance{Name: name, Label: one.Label, Provider: provider, BindVerified: one.BindVerified, Provision: one.Provision})
+	}
+	return all, nil
+}
+
+func (l *plan) provider(name string, one config.SignIn) (signin.Provider, error) {
+	var clientSecret secret.String
+	var err error
+	if one.ClientSecretFile != "" {
+		if clientSecret, err = config.SecretFile(one.ClientSecretFile); err != nil {
+			return nil, err
+		}
+	}
+	var options oauth.HTTPOptions
+	if one.CAFile != "" {
+		if options.Roots, err = roots(one.CAFile); err != nil {
+			return nil, err
+		}
+	}
+	hc := oauth.NewHTTPClient(options)
+	if one.Type == "github" {
+		return signin.NewGitHub(signin.GitHubOptions{
+			Label: one.Label, URL: one.URL, ClientID: one.ClientID, Secret: clientSecret,
+			Organization: one.Organization, Team: one.Team, Emails: one.BindVerified, HTTP: hc, Now: l.now,
+		}), nil
+	}
+	label := one.Label
+	if label == "" {
+		label = name
+	}
+	return signin.NewOIDC(signin.OIDCOptions{
+		Label: label, Issuer: one.Issuer, ClientID: one.ClientID, Secret: clientSecret, Scopes: one.Scopes,
+		Claim: one.Claim, Values: one.Values, HTTP: hc, Now: l.now,
+	}), nil
+}
+
+func roots(path string) (*x509.CertPool, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read authorities: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(data) {
+		return nil, errors.New("read authorities: no certificate in " + path)
+	}
+	return pool, nil
+}
+
+// A pageScale counts visits to the pages of sign-in. It is apart from the count of wrong
+// passwords: guessing at the mail servers must not close the page where a person revokes
+// what was stolen, nor may a team that is refused at GitHub be shut out of its mail.
+type pageScale struct{ t *throttle.Throttle }
+
+// pageScale wires it, with the lists of [throttle].
+func (l *plan) pageScale() (pageScale, error) {
+	o := throttle.Options{Log: l.log, Now: l.now, Rules: pageRules()}
+	for _, path := range l.conf.Throttle.Deny {
+		o.Sources = append(o.Sources, throttle.Source{Name: path, File: path})
+	}
+	t := throttle.New(o)
+	if len(l.conf.Throttle.Allow) > 0 {
+		list, err := allowList(l.conf)
+		if err != nil {
+			return pageScale{}, err
+		}
+		t.SetList(list)
+	}
+	l.add("page throttle", t.Run)
+	return pageScale{t}, nil
+}
+
+// pageRules leave room for an office on a Monday morning; each sign-in is two visits.
+func pageRules() []throttle.Rule {
+	return []throttle.Rule{
+		{Name: "pages, address", Kind: throttle.Network, V4: 32, V6: 64, Span: 10 * time.Minute, Slow: 600, Stop: 600},
+		{Name: "pages, network", Kind: throttle.Network, V4: 24, V6: 56, Span: 10 * time.Minute, Slow: 2400, Stop: 2400},
+		{Name: "pages, site", Kind: throttle.Network, V6: 48, Span: 10 * time.Minute, Slow: 6000, Stop: 6000},
+	}
+}
+
+// Ask implements signin.Throttle.
+func (s pageScale) Ask(ctx context.Context, remote netip.Addr) bool {
+	visit := throttle.Attempt{Remote: remote}
+	if s.t.Ask(ctx, visit).Refuse {
+		return true
+	}
+	s.t.Tell(ctx, visit, false)
+	return false
+}
+
+// A pageSignIn tells the authorization server who sits at a browser.
+type pageSignIn struct{ sessions *web.Sessions }
+
+// SignedIn implements authserver.SignIn.
+func (s pageSignIn) SignedIn(r *http.Request) (authserver.Session, bool) {
+	session, person, ok := s.sessions.Current(r)
+	if !ok {
+		return authserver.Session{}, false
+	}
+	return authserver.Session{ID: fmt.Sprintf("%x", session.ID), Person: person.ID, At: session.Proved}, true
+}
+
+// Begin implements authserver.SignIn.
+func (s pageSignIn) Begin(w http.ResponseWriter, r *http.Request, back string) {
+	s.sessions.Begin(w, r, back)
+}
+
+var _ authserver.SignIn = pageSignIn{}
