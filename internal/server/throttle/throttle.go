@@ -251,13 +251,16 @@ func (t *Throttle) who(a Attempt, remote netip.Addr) who {
 	return w
 }
 
-// plainAccount is the account behind the spellings of one: letters in any case, and
-// with a label behind the plus sign.
+// plainAccount is the account behind the spellings of one: all those that the door takes
+// for it, and with a label behind the plus sign.
 func plainAccount(name string) string {
 	if len(name) > 512 {
 		name = name[:512]
 	}
-	name = strings.ToLower(strings.TrimSpace(name))
+	name = strings.TrimSuffix(strings.ToLower(strings.TrimSpace(name)), ".")
+	if canonical, err := identity.CanonicalAddress(name); err == nil {
+		name = canonical
+	}
 	at := strings.LastIndexByte(name, '@')
 	if at < 0 {
 		at = len(name)
