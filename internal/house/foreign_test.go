@@ -96,7 +96,7 @@ func mouths() []mouth {
 		{"internal/server/authserver", "normalUserCode", "FuzzUserCode"},
 		{"internal/server/authserver", "Server.openClientID", "FuzzClientID"},
 		{"internal/server/authserver", "checkRedirectURI", "FuzzRegistration"},
-		{"internal/server/credential", "CanonicalUser", "FuzzCanonicalUser"},
+		{"internal/server/credential", "userName", "FuzzUserName"},
 		{"internal/server/credential", "parseAppPassword", "FuzzAppPassword"},
 		{"internal/server/credential", "parsePHC", "FuzzPHC"},
 		{"internal/server/mailauth", "readLine", "FuzzLine"},
@@ -114,7 +114,6 @@ func mouths() []mouth {
 		{"internal/server/senders", "loginOf", "FuzzMilter"},
 		{"internal/server/senders", "session.MailFrom", "FuzzMilter"},
 		{"internal/server/senders", "session.Header", "FuzzMilter"},
-		{"internal/server/senders", "Canonical", "FuzzCanonical"},
 		{"internal/server/throttle", "ParseList", "FuzzList"},
 		{"internal/server/web", "LocalPath", "FuzzLocalPath"},
 	}
