@@ -1,12 +1,10 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"strings"
 
 	"github.com/letterlock-mail/letterlock/internal/config"
-	"github.com/letterlock-mail/letterlock/internal/server/mailauth"
 	"github.com/letterlock-mail/letterlock/internal/server/throttle"
 )
 
@@ -39,22 +37,4 @@ func allowList(conf *config.Daemon) (*throttle.List, error) {
 	}
 	list.Allow = true
 	return list, nil
-}
-
-// A scale lets mailauth ask throttle: each of the two rooms has its own words.
-type scale struct{ t *throttle.Throttle }
-
-// Ask implements mailauth.Throttle.
-func (s scale) Ask(ctx context.Context, a mailauth.Attempt) mailauth.Advice {
-	d := s.t.Ask(ctx, attempt(a))
-	return mailauth.Advice{Refuse: d.Refuse, Wait: d.Wait}
-}
-
-// Tell implements mailauth.Throttle.
-func (s scale) Tell(ctx context.Context, a mailauth.Attempt, success bool) {
-	s.t.Tell(ctx, attempt(a), success)
-}
-
-func attempt(a mailauth.Attempt) throttle.Attempt {
-	return throttle.Attempt{Remote: a.Remote, Account: a.Account, Protocol: a.Protocol, Fingerprint: a.Fingerprint}
 }

@@ -108,7 +108,7 @@ func (l *plan) make(ctx context.Context, p *program) error {
 	if err != nil {
 		return cli.Wrap(cli.Config, err, "correct [throttle] in "+l.conf.Path)
 	}
-	l.door = &trail{door: mailauth.Guard(inner, scale{scales}), log: l.log}
+	l.door = &trail{door: mailauth.Guard(inner, scales), log: l.log}
 	if err := l.postfix(ctx, p); err != nil {
 		return err
 	}

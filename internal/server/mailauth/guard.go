@@ -11,12 +11,15 @@ import (
 	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/server/credential"
+	"github.com/letterlock-mail/letterlock/internal/server/throttle"
 )
 
 // Guard returns a Door behind a throttle: it asks the throttle before each check and
-// tells it how the check ended. A check that could not be made tells nothing.
-func Guard(door Door, throttle Throttle) Door {
-	g := &guard{door: door, throttle: throttle}
+// tells it how the check ended. A check that could not be made tells nothing, and neither
+// does a right secret that may not do this; what the throttle had set aside is given back,
+// or an outage would end as a storm of refusals.
+func Guard(door Door, counts Throttle) Door {
+	g := &guard{door: door, throttle: counts}
 	// Read ends the process where the system has no randomness, and returns no error.
 	_, _ = rand.Read(g.key[:])
 	return g
@@ -41,7 +44,7 @@ func (g *guard) Token(ctx context.Context, p credential.Presented) (credential.V
 }
 
 func (g *guard) pass(ctx context.Context, p credential.Presented, check func(context.Context, credential.Presented) (credential.Verdict, error)) (credential.Verdict, error) {
-	attempt := Attempt{
+	attempt := throttle.Attempt{
 		Remote: p.Remote, Account: strings.ToLower(p.User), Protocol: p.Protocol, Fingerprint: g.fingerprint(p),
 	}
 	advice := g.throttle.Ask(ctx, attempt)
@@ -52,6 +55,7 @@ func (g *guard) pass(ctx context.Context, p credential.Presented, check func(con
 		select {
 		case <-time.After(min(advice.Wait, maxHold)):
 		case <-ctx.Done():
+			g.throttle.Release(attempt)
 			return credential.Verdict{}, ctx.Err()
 		}
 	}
@@ -60,8 +64,10 @@ func (g *guard) pass(ctx context.Context, p credential.Presented, check func(con
 	switch {
 	case err == nil:
 		g.throttle.Tell(ctx, attempt, true)
-	case no && !refused.Proven: // a right secret that may not do this is no guess
+	case no && !refused.Proven:
 		g.throttle.Tell(ctx, attempt, false)
+	default:
+		g.throttle.Release(attempt)
 	}
 	return verdict, err
 }

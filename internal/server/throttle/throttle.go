@@ -218,11 +218,15 @@ func (t *Throttle) Tell(_ context.Context, a Attempt, success bool) {
 // Release gives back what Ask set aside for an attempt that could not be judged. Left
 // out, it comes back by itself after some seconds.
 func (t *Throttle) Release(a Attempt) {
-	w := t.who(a, normal(a.Remote))
+	now, remote := t.o.Now(), normal(a.Remote)
+	if _, allow, _ := t.listed(remote, now); allow {
+		return // Ask set nothing aside, and what others did stays
+	}
+	w := t.who(a, remote)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.look(&w)
-	t.giveBack(w, t.o.Now())
+	t.giveBack(w, now)
 }
 
 // Remember makes a network known for an account, from what is on record elsewhere: the
