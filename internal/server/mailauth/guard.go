@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -24,6 +25,10 @@ func Guard(door Door, counts Throttle) Door {
 	_, _ = rand.Read(g.key[:])
 	return g
 }
+
+// errTooMany is "later" and not "no": nobody has looked at the secret, and a mail program
+// on a train, among others who guess, would throw a good one away.
+var errTooMany = errors.New("too many attempts")
 
 type guard struct {
 	door     Door
@@ -49,7 +54,7 @@ func (g *guard) pass(ctx context.Context, p credential.Presented, check func(con
 	}
 	advice := g.throttle.Ask(ctx, attempt)
 	if advice.Refuse {
-		return credential.Verdict{}, &credential.Refused{Reason: "too many attempts"}
+		return credential.Verdict{}, fmt.Errorf("%w: %s", errTooMany, advice.Reason)
 	}
 	if advice.Wait > 0 {
 		select {
