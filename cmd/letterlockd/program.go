@@ -140,9 +140,10 @@ func (p *program) printJSON(value any) error {
 // actor is who works at this shell, for the audit trail.
 func (p *program) actor() string { return fmt.Sprintf("shell:%d", os.Getuid()) }
 
-// record adds to the audit trail; person may be empty.
+// record adds to the audit trail; person may be empty. What was done is recorded also when
+// somebody has pressed Ctrl-C by now: the daemon ends sessions by what stands there.
 func (p *program) record(ctx context.Context, db *database.DB, kind string, person identity.PersonID, detail string) error {
-	return db.AddEvent(ctx, identity.Event{At: p.now(), Kind: kind, Person: person, Actor: p.actor(), Detail: detail})
+	return db.AddEvent(context.WithoutCancel(ctx), identity.Event{At: p.now(), Kind: kind, Person: person, Actor: p.actor(), Detail: detail})
 }
 
 func day(at time.Time) string {
