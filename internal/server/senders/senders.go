@@ -89,13 +89,13 @@ func (b *Book) Login(ctx context.Context, name string) (Who, error) {
 		return Who{}, fmt.Errorf("%w: %s", errAmbiguous, login)
 	case person != nil:
 		return Who{Person: *person}, nil
-	case credential != nil && b.inForce(*credential):
+	case credential != nil:
 		return Who{Person: *owner, Credential: credential}, nil
 	}
 	return Who{}, errUnknown
 }
 
-// named finds an app password with limits by its login name: local+name@domain. Names
+// named finds an app password in force with limits by its login name: local+name@domain. Names
 // hold no plus sign, so the last one ends the local part.
 func (b *Book) named(ctx context.Context, login string) (*identity.Person, *identity.Credential, error) {
 	local, domain, _ := strings.Cut(login, "@")
@@ -112,7 +112,8 @@ func (b *Book) named(ctx context.Context, login string) (*identity.Person, *iden
 		return nil, nil, err
 	}
 	for _, c := range credentials {
-		if c.Name == local[plus+1:] && c.Limited() {
+		// A revoked one has left its name to a new one, or to a person.
+		if c.Name == local[plus+1:] && c.Limited() && b.inForce(c) {
 			return person, &c, nil
 		}
 	}
