@@ -26,6 +26,13 @@ import (
 // patience is how long a service may take to finish what it has begun.
 const patience = 15 * time.Second
 
+// What has ended stays for a day: a code or a token that comes again then is still known
+// for one that was used.
+const (
+	sweepPause = time.Hour
+	sweepAfter = 24 * time.Hour
+)
+
 func (p *program) serveCommand() *cobra.Command {
 	var level string
 	c := &cobra.Command{
@@ -64,6 +71,7 @@ func (p *program) serve(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	p.log, p.serving = log, true
 	db, err := p.store(ctx)
 	if err != nil {
 		return err
@@ -104,6 +112,12 @@ func (l *plan) make(ctx context.Context, p *program) error {
 	}
 	w := &watch{store: l.db, changed: inner.Changed, revoke: push.Revoke, now: l.now, log: l.log}
 	l.add("watch", daemon.Every(watchPause, l.log, "look for revocations", w.look))
+	l.add("sweep", daemon.Every(sweepPause, l.log, "sweep the database", func(ctx context.Context) error {
+		return l.db.Sweep(ctx, l.now().Add(-sweepAfter))
+	}))
+	if l.conf.Database.ViewFile != "" {
+		l.add("views", daemon.Every(watchPause, l.log, "update the view file", l.db.SyncViews))
+	}
 	scales, err := l.throttle()
 	if err != nil {
 		return cli.Wrap(cli.Config, err, "correct [throttle] in "+l.conf.Path)
@@ -220,6 +234,10 @@ func (l *plan) listen(ctx context.Context, name, place string, serve func(contex
 		listeners = append(listeners, listener)
 	}
 	for _, listener := range listeners {
+		if held := listener.Addr().String(); filepath.IsAbs(place) && held != place {
+			l.log.Warn("the socket unit holds another path than the configuration names, which is what config postfix prints",
+				"service", name, "unit", held, "configuration", place)
+		}
 		l.add(name, func(ctx context.Context) error { return serve(ctx, listener) })
 		l.log.Info("listening", "service", name, "address", place)
 	}

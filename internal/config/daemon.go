@@ -36,6 +36,8 @@ type Daemon struct {
 type Database struct {
 	URL     string // "sqlite:PATH" or "postgres://..."; a password comes from URLFile
 	URLFile string
+	// ViewFile is what the mail servers read by SQL; empty: none.
+	ViewFile string
 }
 
 // Postfix is the [postfix] section: sockets that Postfix asks.
