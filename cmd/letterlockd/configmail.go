@@ -68,7 +68,7 @@ func postfixFacts(ctx context.Context, folder string) (recipe.Postfix, error) {
 		return strings.TrimSpace(string(out)), nil
 	}
 	var facts recipe.Postfix
-	for name, into := range map[string]*string{"mail_version": &facts.Version, "queue_directory": &facts.QueueDir, "smtpd_milters": &facts.Milters} {
+	for name, into := range map[string]*string{"mail_version": &facts.Version, "queue_directory": &facts.QueueDir, "smtpd_milters": &facts.Milters, "smtpd_sender_restrictions": &facts.Restrictions} {
 		value, err := ask("-h", name)
 		if err != nil {
 			return facts, err
@@ -76,6 +76,10 @@ func postfixFacts(ctx context.Context, folder string) (recipe.Postfix, error) {
 		*into = value
 	}
 	services, err := ask("-M")
+	if err != nil {
+		return facts, err
+	}
+	cleanup, err := ask("-h", "cleanup_service_name")
 	if err != nil {
 		return facts, err
 	}
@@ -95,12 +99,30 @@ func postfixFacts(ctx context.Context, folder string) (recipe.Postfix, error) {
 			facts.Before[name] = value
 		}
 	}
+	used := map[string]bool{}
 	for _, service := range facts.Services {
-		if own, set := facts.Before[service+"/smtpd_milters"]; set {
-			facts.Milters = own
+		name := cleanup
+		if own, set := facts.Before[service+"/cleanup_service_name"]; set {
+			name = own
 		}
+		used[name] = true
+		facts.Cleanup = cleanupLine(services, name)
+	}
+	if len(used) != 1 {
+		facts.Cleanup = ""
 	}
 	return facts, nil
+}
+
+// cleanupLine is the line of master.cf with the service of that name; empty when there is
+// none, or one of another kind.
+func cleanupLine(services, name string) string {
+	for line := range strings.Lines(services) {
+		if fields := strings.Fields(line); len(fields) > 7 && fields[0] == name && fields[1] == "unix" && fields[7] == "cleanup" {
+			return strings.TrimSpace(line)
+		}
+	}
+	return ""
 }
 
 // submits reports whether an smtpd of master.cf is one that people submit at, by its

@@ -300,6 +300,7 @@ func TestPrintedConfiguration(t *testing.T) {
 		{"own sender", laptop, ann, ann, bob, "250"},
 		{"another's sender", laptop, bob, ann, bob, "553"},
 		{"another's From", laptop, ann, "Bob <" + bob + ">", bob, "5"},
+		{"another's From behind a NUL", laptop, ann, ann + "\x00, Bob <" + bob + ">", bob, "5"},
 		{"a foreign From", laptop, ann, "ceo@bank.example", bob, "5"},
 		{"a password for reading", reader, ann, ann, bob, "535"},
 		{"no password", "nonsense", ann, ann, bob, "535"},
