@@ -138,24 +138,27 @@ func submits(name, line string) bool {
 
 func (p *program) configDovecotCommand() *cobra.Command {
 	var folder string
-	var write bool
+	var write, bySQL bool
 	c := &cobra.Command{
 		Use: "dovecot", Short: "print what makes Dovecot ask letterlockd",
 		Long: `Print the files that make Dovecot 2.3 ask letterlockd for tokens and app passwords,
 beside the logins that there are. --write puts them there; two of them hold the secret
 that Dovecot shows, and are for root alone. Then: doveadm reload. Without the files
-named *-letterlock.conf, and after another reload, everything is as it was.`,
+named *-letterlock.conf, and after another reload, everything is as it was. With --sql
+app passwords go on also while letterlockd is away, by its view file.`,
 		Example: `  letterlockd config dovecot
-  letterlockd config dovecot --write && doveadm reload`,
+  letterlockd config dovecot --write && doveadm reload
+  letterlockd config dovecot --sql --write && doveadm reload`,
 		Args: command.Exactly(0),
-		RunE: func(c *cobra.Command, _ []string) error { return p.printDovecot(c.Context(), folder, write) },
+		RunE: func(c *cobra.Command, _ []string) error { return p.printDovecot(c.Context(), folder, write, bySQL) },
 	}
 	c.Flags().StringVar(&folder, "config-dir", "/etc/dovecot", "Dovecot's configuration `folder`")
 	c.Flags().BoolVar(&write, "write", false, "write the files instead of printing them")
+	c.Flags().BoolVar(&bySQL, "sql", false, "also ask view_file of [database], for while letterlockd is away")
 	return c
 }
 
-func (p *program) printDovecot(ctx context.Context, folder string, write bool) error {
+func (p *program) printDovecot(ctx context.Context, folder string, write, bySQL bool) error {
 	conf, err := p.config()
 	if err != nil {
 		return err
@@ -172,6 +175,11 @@ func (p *program) printDovecot(ctx context.Context, folder string, write bool) e
 		return err
 	}
 	facts := recipe.Dovecot{Version: version, Dir: folder, Listen: conf.Dovecot.Listen, Secret: secret.Reveal()}
+	if facts.ViewFile = conf.Database.ViewFile; !bySQL {
+		facts.ViewFile = ""
+	} else if facts.ViewFile == "" {
+		return cli.Faultf(cli.Config, "letterlockd config describe explains it; with PostgreSQL too: driver = pgsql crashes Dovecot 2.3.19 beside tokens", "--sql needs view_file in [database] of %s", p.file)
+	}
 	if facts.Doveadm, facts.DoveadmKey, err = localDoveadm(conf); err != nil {
 		return err
 	}

@@ -75,6 +75,15 @@ func TestDovecot(t *testing.T) {
 		}
 	}
 	golden(t, "dovecot-2.3", all.String())
+	d.ViewFile = "/var/lib/letterlock-views/mail.db"
+	all.Reset()
+	for _, f := range d.Files() {
+		if strings.Contains(f.Text, "driver = pgsql\n") {
+			t.Errorf("%s: pgsql beside oauth2 crashes Dovecot 2.3.19", f.Name)
+		}
+		all.WriteString("==> " + f.Name + "\n" + f.Text)
+	}
+	golden(t, "dovecot-2.3-sql", all.String())
 }
 
 func TestQuote(t *testing.T) {
