@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -150,9 +152,31 @@ func (l *plan) push() (*mailauth.Push, error) {
 		if err != nil {
 			return nil, cli.Wrap(cli.Config, err, "put the node's doveadm_api_key into key_file of [doveadm."+name+"]")
 		}
-		o.Nodes = append(o.Nodes, mailauth.Node{Name: name, URL: node.URL, Key: key})
+		one := mailauth.Node{Name: name, URL: node.URL, Key: key}
+		if node.CAFile != "" {
+			if one.Roots, err = authorities(node.CAFile); err != nil {
+				return nil, cli.Wrap(cli.Config, err, "look at ca_file of [doveadm."+name+"]")
+			}
+		}
+		o.Nodes = append(o.Nodes, one)
 	}
 	return mailauth.NewPush(o), nil
+}
+
+// authorities are the system's and those of a file.
+func authorities(path string) (*x509.CertPool, error) {
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		return nil, fmt.Errorf("read the system's authorities: %w", err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read authorities: %w", err)
+	}
+	if !pool.AppendCertsFromPEM(data) {
+		return nil, fmt.Errorf("read authorities: no certificate in %s", path)
+	}
+	return pool, nil
 }
 
 // postfix adds what Postfix asks.
