@@ -68,7 +68,7 @@ func postfixFacts(ctx context.Context, folder string) (recipe.Postfix, error) {
 		return strings.TrimSpace(string(out)), nil
 	}
 	var facts recipe.Postfix
-	for name, into := range map[string]*string{"mail_version": &facts.Version, "queue_directory": &facts.QueueDir, "smtpd_milters": &facts.Milters} {
+	for name, into := range map[string]*string{"mail_version": &facts.Version, "queue_directory": &facts.QueueDir, "smtpd_milters": &facts.Milters, "smtpd_sender_restrictions": &facts.Restrictions} {
 		value, err := ask("-h", name)
 		if err != nil {
 			return facts, err
@@ -76,6 +76,10 @@ func postfixFacts(ctx context.Context, folder string) (recipe.Postfix, error) {
 		*into = value
 	}
 	services, err := ask("-M")
+	if err != nil {
+		return facts, err
+	}
+	cleanup, err := ask("-h", "cleanup_service_name")
 	if err != nil {
 		return facts, err
 	}
@@ -95,12 +99,30 @@ func postfixFacts(ctx context.Context, folder string) (recipe.Postfix, error) {
 			facts.Before[name] = value
 		}
 	}
+	used := map[string]bool{}
 	for _, service := range facts.Services {
-		if own, set := facts.Before[service+"/smtpd_milters"]; set {
-			facts.Milters = own
+		name := cleanup
+		if own, set := facts.Before[service+"/cleanup_service_name"]; set {
+			name = own
 		}
+		used[name] = true
+		facts.Cleanup = cleanupLine(services, name)
+	}
+	if len(used) != 1 {
+		facts.Cleanup = ""
 	}
 	return facts, nil
+}
+
+// cleanupLine is the line of master.cf with the service of that name; empty when there is
+// none, or one of another kind.
+func cleanupLine(services, name string) string {
+	for line := range strings.Lines(services) {
+		if fields := strings.Fields(line); len(fields) > 7 && fields[0] == name && fields[1] == "unix" && fields[7] == "cleanup" {
+			return strings.TrimSpace(line)
+		}
+	}
+	return ""
 }
 
 // submits reports whether an smtpd of master.cf is one that people submit at, by its
@@ -116,24 +138,27 @@ func submits(name, line string) bool {
 
 func (p *program) configDovecotCommand() *cobra.Command {
 	var folder string
-	var write bool
+	var write, bySQL bool
 	c := &cobra.Command{
 		Use: "dovecot", Short: "print what makes Dovecot ask letterlockd",
 		Long: `Print the files that make Dovecot 2.3 ask letterlockd for tokens and app passwords,
 beside the logins that there are. --write puts them there; two of them hold the secret
 that Dovecot shows, and are for root alone. Then: doveadm reload. Without the files
-named *-letterlock.conf, and after another reload, everything is as it was.`,
+named *-letterlock.conf, and after another reload, everything is as it was. With --sql
+app passwords go on also while letterlockd is away, by its view file.`,
 		Example: `  letterlockd config dovecot
-  letterlockd config dovecot --write && doveadm reload`,
+  letterlockd config dovecot --write && doveadm reload
+  letterlockd config dovecot --sql --write && doveadm reload`,
 		Args: command.Exactly(0),
-		RunE: func(c *cobra.Command, _ []string) error { return p.printDovecot(c.Context(), folder, write) },
+		RunE: func(c *cobra.Command, _ []string) error { return p.printDovecot(c.Context(), folder, write, bySQL) },
 	}
 	c.Flags().StringVar(&folder, "config-dir", "/etc/dovecot", "Dovecot's configuration `folder`")
 	c.Flags().BoolVar(&write, "write", false, "write the files instead of printing them")
+	c.Flags().BoolVar(&bySQL, "sql", false, "also ask view_file of [database], for while letterlockd is away")
 	return c
 }
 
-func (p *program) printDovecot(ctx context.Context, folder string, write bool) error {
+func (p *program) printDovecot(ctx context.Context, folder string, write, bySQL bool) error {
 	conf, err := p.config()
 	if err != nil {
 		return err
@@ -150,6 +175,11 @@ func (p *program) printDovecot(ctx context.Context, folder string, write bool) e
 		return err
 	}
 	facts := recipe.Dovecot{Version: version, Dir: folder, Listen: conf.Dovecot.Listen, Secret: secret.Reveal()}
+	if facts.ViewFile = conf.Database.ViewFile; !bySQL {
+		facts.ViewFile = ""
+	} else if facts.ViewFile == "" {
+		return cli.Faultf(cli.Config, "letterlockd config describe explains it; with PostgreSQL too: driver = pgsql crashes Dovecot 2.3.19 beside tokens", "--sql needs view_file in [database] of %s", p.file)
+	}
 	if facts.Doveadm, facts.DoveadmKey, err = localDoveadm(conf); err != nil {
 		return err
 	}

@@ -1,18 +1,28 @@
 package main
 
 import (
-	"context"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/letterlock-mail/letterlock/internal/config"
-	"github.com/letterlock-mail/letterlock/internal/server/mailauth"
 	"github.com/letterlock-mail/letterlock/internal/server/throttle"
 )
 
 // throttle wires the counting of wrong secrets.
-func (l *plan) throttle() (*throttle.Throttle, error) {
+func (l *plan) throttle(random io.Reader) (*throttle.Throttle, error) {
 	o := throttle.Options{Store: l.db, Log: l.log, Now: l.now}
+	// Instances that share a database read each other's counts only with one key. One that
+	// is alone, and has no pages, needs no key on disk.
+	if l.conf.Web.PublicURL != "" || l.conf.Database.Shared() {
+		master, err := masterKey(l.conf.Web.MasterKeyFile, random)
+		if err != nil {
+			return nil, err
+		}
+		if o.Key, err = master.For("throttle"); err != nil {
+			return nil, err
+		}
+	}
 	for _, path := range l.conf.Throttle.Deny {
 		o.Sources = append(o.Sources, throttle.Source{Name: path, File: path})
 	}
@@ -39,22 +49,4 @@ func allowList(conf *config.Daemon) (*throttle.List, error) {
 	}
 	list.Allow = true
 	return list, nil
-}
-
-// A scale lets mailauth ask throttle: each of the two rooms has its own words.
-type scale struct{ t *throttle.Throttle }
-
-// Ask implements mailauth.Throttle.
-func (s scale) Ask(ctx context.Context, a mailauth.Attempt) mailauth.Advice {
-	d := s.t.Ask(ctx, attempt(a))
-	return mailauth.Advice{Refuse: d.Refuse, Wait: d.Wait}
-}
-
-// Tell implements mailauth.Throttle.
-func (s scale) Tell(ctx context.Context, a mailauth.Attempt, success bool) {
-	s.t.Tell(ctx, attempt(a), success)
-}
-
-func attempt(a mailauth.Attempt) throttle.Attempt {
-	return throttle.Attempt{Remote: a.Remote, Account: a.Account, Protocol: a.Protocol, Fingerprint: a.Fingerprint}
 }

@@ -10,22 +10,38 @@ import (
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
 	"github.com/letterlock-mail/letterlock/internal/command"
+	"github.com/letterlock-mail/letterlock/internal/server/database"
 )
 
 func (p *program) migrateCommand() *cobra.Command {
-	return &cobra.Command{
+	var roles database.Roles
+	c := &cobra.Command{
 		Use: "migrate", Short: "bring the database up to date",
-		Long:    "Bring the database up to date. serve does it too when it starts; this is for those who want to see it happen.",
-		Example: "  letterlockd migrate",
-		Args:    command.Exactly(0),
+		Long: `Bring the database up to date. serve does it too when it starts; this is for those who
+want to see it happen. With PostgreSQL it can also let the mail servers' own roles, which
+an administrator has made, read the views that are for them, and nothing else.`,
+		Example: `  letterlockd migrate
+  letterlockd migrate --dovecot-role dovecot --postfix-role postfix`,
+		Args: command.Exactly(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			if _, err := p.store(c.Context()); err != nil {
+			db, err := p.store(c.Context())
+			if err != nil {
 				return err
 			}
 			p.term.Sayf("the database is up to date")
+			if roles == (database.Roles{}) {
+				return nil
+			}
+			if err := db.GrantViews(c.Context(), roles); err != nil {
+				return cli.Wrap(cli.DataError, err, "the roles must be there: CREATE ROLE dovecot LOGIN; SQLite has view_file in [database] instead")
+			}
+			p.term.Sayf("the roles may read their views")
 			return nil
 		},
 	}
+	c.Flags().StringVar(&roles.Dovecot, "dovecot-role", "", "PostgreSQL `role` that reads logins and their hashes")
+	c.Flags().StringVar(&roles.Postfix, "postfix-role", "", "PostgreSQL `role` that reads recipients, aliases and senders")
+	return c
 }
 
 func (p *program) backupCommand() *cobra.Command {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -143,11 +144,22 @@ func (p *program) enablePerson(ctx context.Context, db *database.DB, person iden
 }
 
 func (p *program) removePerson(ctx context.Context, db *database.DB, person identity.Person) error {
+	// Asked before, for afterwards nobody knows: sessions at shared mailboxes end too.
+	names := []string{person.Address}
+	addresses, err := db.AddressesOf(ctx, person.ID)
+	if err != nil && !errors.Is(err, identity.ErrNotFound) {
+		return err
+	}
+	for _, a := range addresses {
+		if !slices.Contains(names, a.Address) {
+			names = append(names, a.Address)
+		}
+	}
 	if err := db.DeletePerson(ctx, person.ID); err != nil {
 		return err
 	}
 	p.term.Sayf("%s was removed; mail that is there stays where it is", person.Address)
-	return p.record(ctx, db, "person.removed", "", person.Address)
+	return p.record(ctx, db, "person.removed", "", strings.Join(names, " "))
 }
 
 // withPerson finds a person by address.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"strings"
 	"time"
@@ -30,6 +31,9 @@ type program struct {
 	file string // --config
 	conf *config.Daemon
 	db   *database.DB
+
+	log     *slog.Logger // of serve
+	serving bool
 }
 
 // run does what the arguments say and reports faults to the person.
@@ -107,7 +111,13 @@ func (p *program) store(ctx context.Context) (*database.DB, error) {
 	if err != nil {
 		return nil, cli.Wrap(cli.Config, err, "")
 	}
-	db, err := database.Open(ctx, url.Reveal(), database.Options{Now: p.now})
+	o := database.Options{Now: p.now, Log: p.log}
+	// A command follows a file that is there, so that a revocation holds while the daemon
+	// is down. It makes none: it would belong to whoever ran the command.
+	if _, err := os.Stat(conf.Database.ViewFile); err == nil || p.serving {
+		o.ViewFile = conf.Database.ViewFile
+	}
+	db, err := database.Open(ctx, url.Reveal(), o)
 	if err != nil {
 		return nil, err
 	}
@@ -140,9 +150,10 @@ func (p *program) printJSON(value any) error {
 // actor is who works at this shell, for the audit trail.
 func (p *program) actor() string { return fmt.Sprintf("shell:%d", os.Getuid()) }
 
-// record adds to the audit trail; person may be empty.
+// record adds to the audit trail; person may be empty. What was done is recorded also when
+// somebody has pressed Ctrl-C by now: the daemon ends sessions by what stands there.
 func (p *program) record(ctx context.Context, db *database.DB, kind string, person identity.PersonID, detail string) error {
-	return db.AddEvent(ctx, identity.Event{At: p.now(), Kind: kind, Person: person, Actor: p.actor(), Detail: detail})
+	return db.AddEvent(context.WithoutCancel(ctx), identity.Event{At: p.now(), Kind: kind, Person: person, Actor: p.actor(), Detail: detail})
 }
 
 func day(at time.Time) string {

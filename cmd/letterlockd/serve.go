@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -26,6 +28,13 @@ import (
 
 // patience is how long a service may take to finish what it has begun.
 const patience = 15 * time.Second
+
+// What has ended stays for a day: a code or a token that comes again then is still known
+// for one that was used.
+const (
+	sweepPause = time.Hour
+	sweepAfter = 24 * time.Hour
+)
 
 func (p *program) serveCommand() *cobra.Command {
 	var level string
@@ -67,6 +76,7 @@ func (p *program) serve(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	p.log, p.serving = log, true
 	db, err := p.store(ctx)
 	if err != nil {
 		return err
@@ -108,11 +118,17 @@ func (l *plan) make(ctx context.Context, p *program) error {
 	}
 	w := &watch{store: l.db, changed: inner.Changed, revoke: push.Revoke, now: l.now, log: l.log}
 	l.add("watch", daemon.Every(watchPause, l.log, "look for revocations", w.look))
-	scales, err := l.throttle()
-	if err != nil {
-		return cli.Wrap(cli.Config, err, "correct [throttle] in "+l.conf.Path)
+	l.add("sweep", daemon.Every(sweepPause, l.log, "sweep the database", func(ctx context.Context) error {
+		return l.db.Sweep(ctx, l.now().Add(-sweepAfter))
+	}))
+	if l.conf.Database.ViewFile != "" {
+		l.add("views", daemon.Every(watchPause, l.log, "update the view file", l.db.SyncViews))
 	}
-	l.door = l.meter.Door(&trail{door: mailauth.Guard(inner, scale{scales}), log: l.log})
+	scales, err := l.throttle(p.random)
+	if err != nil {
+		return cli.Wrap(cli.Config, err, "look at [throttle], and at master_key_file of [web], in "+l.conf.Path)
+	}
+	l.door = l.meter.Door(&trail{door: mailauth.Guard(inner, scales), log: l.log})
 	if err := l.postfix(ctx, p); err != nil {
 		return err
 	}
@@ -143,9 +159,31 @@ func (l *plan) push() (*mailauth.Push, error) {
 		if err != nil {
 			return nil, cli.Wrap(cli.Config, err, "put the node's doveadm_api_key into key_file of [doveadm."+name+"]")
 		}
-		o.Nodes = append(o.Nodes, mailauth.Node{Name: name, URL: node.URL, Key: key})
+		one := mailauth.Node{Name: name, URL: node.URL, Key: key}
+		if node.CAFile != "" {
+			if one.Roots, err = authorities(node.CAFile); err != nil {
+				return nil, cli.Wrap(cli.Config, err, "look at ca_file of [doveadm."+name+"]")
+			}
+		}
+		o.Nodes = append(o.Nodes, one)
 	}
 	return mailauth.NewPush(o), nil
+}
+
+// authorities are the system's and those of a file.
+func authorities(path string) (*x509.CertPool, error) {
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		return nil, fmt.Errorf("read the system's authorities: %w", err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read authorities: %w", err)
+	}
+	if !pool.AppendCertsFromPEM(data) {
+		return nil, fmt.Errorf("read authorities: no certificate in %s", path)
+	}
+	return pool, nil
 }
 
 // postfix adds what Postfix asks.
@@ -227,6 +265,10 @@ func (l *plan) listen(ctx context.Context, name, place string, serve func(contex
 		listeners = append(listeners, listener)
 	}
 	for _, listener := range listeners {
+		if held := listener.Addr().String(); filepath.IsAbs(place) && held != place {
+			l.log.Warn("the socket unit holds another path than the configuration names, which is what config postfix prints",
+				"service", name, "unit", held, "configuration", place)
+		}
 		l.add(name, func(ctx context.Context) error { return serve(ctx, listener) })
 		l.log.Info("listening", "service", name, "address", place)
 	}

@@ -42,7 +42,7 @@ type site struct {
 	metrics string // address
 }
 
-func startSite(t *testing.T) *site {
+func startSite(t *testing.T, dovecotFlags ...string) *site {
 	t.Helper()
 	s := &site{t: t, folder: t.TempDir(), ca: lab.RunCA(t)}
 	// Dovecot's auth process reads below it.
@@ -64,7 +64,7 @@ func startSite(t *testing.T) *site {
 	}
 	// Before Postfix is there, its queue is not: Dovecot's half is enough for config dovecot.
 	s.configure("", ports[0], ports[1])
-	s.run("config", "dovecot", "--write", "--config-dir", dove)
+	s.run(append([]string{"config", "dovecot", "--write", "--config-dir", dove}, dovecotFlags...)...)
 	s.write("dovecot/users", "carol@try.test:{PLAIN}old-login\n", 0o644)
 	s.dovecot = lab.RunDovecot(t, lab.DovecotOptions{
 		CA: s.ca, Introspection: fmt.Sprintf("http://127.0.0.1:%d/dovecot/introspect", ports[0]), ClientID: "dovecot", ClientSecret: "dove-secret",
@@ -97,7 +97,7 @@ func (s *site) socketFolder() string {
 
 func (s *site) configure(sockets string, dovecot, doveadm int) {
 	s.t.Helper()
-	text := fmt.Sprintf("domains = [\"try.test\"]\n[database]\nurl = \"sqlite:%[1]s/letterlockd.db\"\n[dovecot]\nlisten = \"127.0.0.1:%[2]d\"\nsecret_file = \"%[1]s/dovecot.secret\"\n"+
+	text := fmt.Sprintf("domains = [\"try.test\"]\n[database]\nurl = \"sqlite:%[1]s/letterlockd.db\"\nview_file = \"%[1]s/mail.db\"\n[dovecot]\nlisten = \"127.0.0.1:%[2]d\"\nsecret_file = \"%[1]s/dovecot.secret\"\n"+
 		"[metrics]\nlisten = \""+s.metrics+"\"\n[doveadm.here]\nurl = \"http://127.0.0.1:%[3]d/doveadm/v1\"\nkey_file = \"%[1]s/doveadm.key\"\n", s.folder, dovecot, doveadm)
 	if sockets != "" {
 		text += fmt.Sprintf("[postfix]\nsasl = \"%[1]s/sasl\"\nsenders = \"%[1]s/senders\"\nmilter = \"%[1]s/milter\"\n", sockets)
@@ -303,6 +303,7 @@ func TestPrintedConfiguration(t *testing.T) {
 		{"own sender", laptop, ann, ann, bob, "250"},
 		{"another's sender", laptop, bob, ann, bob, "553"},
 		{"another's From", laptop, ann, "Bob <" + bob + ">", bob, "5"},
+		{"another's From behind a NUL", laptop, ann, ann + "\x00, Bob <" + bob + ">", bob, "5"},
 		{"a foreign From", laptop, ann, "ceo@bank.example", bob, "5"},
 		{"a password for reading", reader, ann, ann, bob, "535"},
 		{"no password", "nonsense", ann, ann, bob, "535"},
@@ -413,4 +414,42 @@ func (s *site) untilAnswered(name, password string) string {
 			return got
 		}
 	}
+}
+
+// With letterlockd killed, Dovecot goes on by the view file: new sign-ins, by the plain name
+// and by a label's; what was revoked before, and what a shell revokes meanwhile, stays out;
+// and logins from before go on.
+func TestDovecotBySQLAlone(t *testing.T) {
+	s := startSite(t, "--sql")
+	s.run("person", "add", "ann@try.test")
+	laptop := strings.TrimSpace(s.run("credential", "make", "ann@try.test", "--label", "laptop"))
+	phone := strings.TrimSpace(s.run("credential", "make", "ann@try.test", "--label", "phone"))
+	lost := strings.TrimSpace(s.run("credential", "make", "ann@try.test", "--label", "lost"))
+	sender := strings.TrimSpace(s.run("credential", "make", "ann@try.test", "--label", "sender", "--protocol", "smtp"))
+	s.serve()
+	try := func(when, name, password, want string) {
+		t.Helper()
+		_, got := s.imap(name, password)
+		s.want(when+": "+name, got, want)
+	}
+	try("running", "ann@try.test", phone, "a OK")
+	s.run("credential", "revoke", "ann@try.test", "lost")
+	s.kill()
+	for _, c := range []struct{ name, password, want string }{
+		{"ann@try.test", laptop, "a OK"},
+		{"ann+laptop@try.test", laptop, "a OK"},
+		{"Ann+Phone@try.test", phone, "a OK"},
+		{"ann+lost@try.test", lost, "a NO"},
+		{"ann+phone@try.test", laptop, "a NO"},
+		{"ann+sender@try.test", sender, "a NO"},
+		{"ann@try.test", "", "a NO"},
+		{"carol@try.test", "old-login", "a OK"},
+	} {
+		try("killed", c.name, c.password, c.want)
+	}
+	s.run("credential", "revoke", "ann@try.test", "phone")
+	try("revoked while it is away", "ann+phone@try.test", phone, "a NO")
+	s.serve()
+	try("back", "ann@try.test", laptop, "a OK")
+	try("back", "ann@try.test", phone, "a NO")
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"time"
@@ -17,9 +18,13 @@ type auditor interface {
 	AddressesOf(ctx context.Context, id identity.PersonID) ([]identity.Address, error)
 }
 
-// A watch sees what any instance or shell has taken away, by the database's generation
-// and the audit trail, and has it felt: by our own caches at once, and by the sessions
-// at the mail servers.
+// A watch sees what any instance or shell has taken away, by the audit trail, and has it
+// felt by the sessions at the mail servers; and by the database's generation, and has it
+// felt by our own caches.
+//
+// The two are asked apart. A change and its line in the trail are two transactions, so
+// that either can be seen without the other: the line is told when it is new, and once
+// more when the generation has changed since, for a session can come back in between.
 type watch struct {
 	store   auditor
 	changed func()                // our own caches
@@ -27,17 +32,21 @@ type watch struct {
 	now     func() time.Time
 	log     *slog.Logger
 
+	looked     bool
 	generation int64
-	seen       time.Time
+	told       map[string]time.Time // ids of events within lookBack
 }
 
-// lookBack is how far before the last look events are read again: clocks of several
-// instances differ, and an order that comes twice does no harm. At the start it is an
-// hour, because what waited for a Dovecot is not kept over a restart.
+// lookBack is how far back events are read each time: clocks of several instances differ,
+// and an order that comes twice does no harm. At the start it is an hour, because what
+// waited for a Dovecot is not kept over a restart.
 const (
-	lookBack      = 10 * time.Second
+	lookBack      = 2 * time.Minute
 	firstLookBack = time.Hour
-	watchPause    = time.Second
+	// settles is how old, by the clock here, an event is told again for when the
+	// generation changes.
+	settles    = 20 * time.Second
+	watchPause = time.Second
 )
 
 // look is one look; it is called every second.
@@ -46,22 +55,30 @@ func (w *watch) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	since := w.seen.Add(-lookBack)
-	if w.seen.IsZero() {
-		since = w.now().Add(-firstLookBack)
-	} else if generation == w.generation {
-		return nil
+	changed := !w.looked || generation != w.generation
+	if changed {
+		w.changed()
 	}
-	w.changed()
-	now := w.now()
-	if err := w.tell(ctx, since); err != nil {
+	since := w.now().Add(-lookBack)
+	if !w.looked {
+		since = w.now().Add(-firstLookBack)
+	}
+	if err := w.tell(ctx, since, changed); err != nil {
 		return err
 	}
-	w.generation, w.seen = generation, now
+	w.generation, w.looked = generation, true
+	for id, at := range w.told {
+		if at.Before(w.now().Add(-2 * firstLookBack)) {
+			delete(w.told, id)
+		}
+	}
 	return nil
 }
 
-func (w *watch) tell(ctx context.Context, since time.Time) error {
+func (w *watch) tell(ctx context.Context, since time.Time, changed bool) error {
+	if w.told == nil {
+		w.told = map[string]time.Time{}
+	}
 	filter := identity.EventFilter{Limit: 200}
 	for {
 		page, err := w.store.Events(ctx, filter)
@@ -72,12 +89,23 @@ func (w *watch) tell(ctx context.Context, since time.Time) error {
 			if e.At.Before(since) {
 				return nil
 			}
-			if takesAway(e.Kind) {
-				names := w.names(ctx, e)
-				w.log.Info("rights were taken away", "kind", e.Kind, "names", names)
-				w.revoke(names...)
-			}
 			filter.Before, filter.BeforeID = e.At, e.ID
+			if !takesAway(e.Kind) {
+				continue
+			}
+			first, told := w.told[e.ID]
+			if told && !(changed && w.now().Sub(first) < settles) {
+				continue
+			}
+			names, err := w.names(ctx, e)
+			if err != nil {
+				return err // and it is not told yet
+			}
+			w.log.Info("rights were taken away", "kind", e.Kind, "names", names)
+			w.revoke(names...)
+			if !told {
+				w.told[e.ID] = w.now()
+			}
 		}
 		if len(page) < filter.Limit {
 			return nil
@@ -94,21 +122,29 @@ func takesAway(kind string) bool {
 	return false
 }
 
-// names are all names that a mail server may know the person of an event by.
-func (w *watch) names(ctx context.Context, e identity.Event) []string {
+// names are all names that a mail server may know the person of an event by. One that is gone
+// has none; a database that does not answer is no such thing.
+func (w *watch) names(ctx context.Context, e identity.Event) ([]string, error) {
 	if e.Person == "" {
-		// Of a person who is gone, and of an address, the trail keeps the address.
-		name, _, _ := strings.Cut(e.Detail, ":")
-		return []string{name}
+		// Of a person who is gone, and of an address, the trail keeps the addresses.
+		text, _, _ := strings.Cut(e.Detail, ":")
+		return strings.Fields(text), nil
 	}
 	var names []string
-	if person, err := w.store.Person(ctx, e.Person); err == nil {
+	person, err := w.store.Person(ctx, e.Person)
+	switch {
+	case errors.Is(err, identity.ErrNotFound):
+	case err != nil:
+		return nil, err
+	default:
 		names = append(names, person.Address)
 	}
-	if addresses, err := w.store.AddressesOf(ctx, e.Person); err == nil {
-		for _, a := range addresses {
-			names = append(names, a.Address)
-		}
+	addresses, err := w.store.AddressesOf(ctx, e.Person)
+	if err != nil && !errors.Is(err, identity.ErrNotFound) {
+		return nil, err
 	}
-	return names
+	for _, a := range addresses {
+		names = append(names, a.Address)
+	}
+	return names, nil
 }

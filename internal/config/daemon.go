@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
@@ -38,7 +39,12 @@ type Daemon struct {
 type Database struct {
 	URL     string // "sqlite:PATH" or "postgres://..."; a password comes from URLFile
 	URLFile string
+	// ViewFile is what the mail servers read by SQL; empty: none.
+	ViewFile string
 }
+
+// Shared reports whether other instances may use the same database.
+func (d Database) Shared() bool { return d.URLFile != "" || !strings.HasPrefix(d.URL, "sqlite:") }
 
 // Web is the [web] section: pages for people. Without a PublicURL there are none.
 type Web struct {

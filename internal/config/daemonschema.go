@@ -20,15 +20,16 @@ func databaseFields() []field[Database] {
 	return []field[b]{
 		{"url", "sqlite:PATH, or postgres://USER@HOST/NAME when several instances run; default: sqlite:/var/lib/letterlockd/letterlockd.db", `"sqlite:/var/lib/letterlockd/letterlockd.db"`, text(func(v *b) *string { return &v.URL }, databaseURL)},
 		{"url_file", "a file that holds the URL on its first line, when there is a password in it", `"/etc/letterlock/database.url"`, text(func(v *b) *string { return &v.URLFile }, absolute)},
+		{"view_file", "a SQLite file with what Dovecot and Postfix may read by SQL while letterlockd is away; its folder belongs to letterlockd and to the group that reads (install -d -o letterlockd -g postfix -m 2750 /var/lib/letterlock-views); default: none", `"/var/lib/letterlock-views/mail.db"`, text(func(v *b) *string { return &v.ViewFile }, absolute)},
 	}
 }
 
 func postfixFields() []field[Postfix] {
 	type p = Postfix
 	return []field[p]{
-		{"sasl", "socket that Postfix's smtpd_sasl_path names: a Unix socket below its queue folder, or HOST:PORT on loopback", `"/var/spool/postfix/private/letterlock-sasl"`, text(func(v *p) *string { return &v.SASL }, daemonSocket)},
-		{"senders", "socketmap for smtpd_sender_login_maps, recipient and alias maps", `"/var/spool/postfix/private/letterlock-senders"`, text(func(v *p) *string { return &v.Senders }, daemonSocket)},
-		{"milter", "milter that holds the From header and the limits of app passwords to their owner", `"/var/spool/postfix/private/letterlock-milter"`, text(func(v *p) *string { return &v.Milter }, daemonSocket)},
+		{"sasl", "socket that Postfix's smtpd_sasl_path names: a Unix socket below its queue folder, or HOST:PORT on loopback", `"/var/spool/postfix/letterlock/sasl"`, text(func(v *p) *string { return &v.SASL }, daemonSocket)},
+		{"senders", "socketmap for smtpd_sender_login_maps, recipient and alias maps", `"/var/spool/postfix/letterlock/senders"`, text(func(v *p) *string { return &v.Senders }, daemonSocket)},
+		{"milter", "milter that holds the From header and the limits of app passwords to their owner", `"/var/spool/postfix/letterlock/milter"`, text(func(v *p) *string { return &v.Milter }, daemonSocket)},
 		{"without_tls", "answer sessions that are not encrypted: for tests on loopback; default: false", `false`, boolean(func(v *p) *bool { return &v.Plaintext })},
 	}
 }

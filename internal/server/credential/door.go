@@ -240,7 +240,7 @@ func (d *Door) admit(p Presented, nameless bool) (string, error) {
 	if p.User == "" && nameless {
 		return "", nil
 	}
-	user, err := CanonicalUser(p.User, d.o.Domain)
+	user, err := userName(p.User, d.o.Domain)
 	if err != nil {
 		return "", &Refused{Reason: ReasonName}
 	}

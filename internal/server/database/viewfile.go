@@ -56,6 +56,14 @@ func (db *DB) openViewFile(ctx context.Context) error {
 	if err != nil {
 		return &Unavailable{Op: "make the view file", Trouble: Gone, Err: err}
 	}
+	// The mode is said, whatever the process's umask is: a unit's 0077 would shut the mail
+	// servers out. Of somebody else's file it is theirs to say.
+	if info, err := file.Stat(); err == nil && info.Size() == 0 {
+		err = file.Chmod(db.o.ViewMode)
+		if err != nil {
+			return errors.Join(err, file.Close())
+		}
+	}
 	if err := file.Close(); err != nil {
 		return err
 	}
@@ -126,17 +134,27 @@ func (db *DB) SyncViews(ctx context.Context) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return db.repeat(ctx, "update the view file", func(ctx context.Context) error {
+		var shown int64
+		if err := v.main.QueryRowContext(ctx, `SELECT shown FROM generation WHERE id = 1`).Scan(&shown); err != nil || shown == v.shown {
+			return err
+		}
+		// The file's lock first and the snapshot after it: what another process has written
+		// is older then, whatever the numbers say. After a restore they begin anew.
+		into, err := v.pool.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		defer into.Rollback()
 		// One snapshot of the database for all that is copied.
 		source, err := v.main.BeginTx(ctx, db.engine.reading)
 		if err != nil {
 			return err
 		}
 		defer source.Rollback()
-		var shown int64
-		if err := source.QueryRowContext(ctx, `SELECT shown FROM generation WHERE id = 1`).Scan(&shown); err != nil || shown == v.shown {
+		if err := source.QueryRowContext(ctx, `SELECT shown FROM generation WHERE id = 1`).Scan(&shown); err != nil {
 			return err
 		}
-		if err := v.copy(ctx, source, shown); err != nil {
+		if err := v.copy(ctx, source, into, shown); err != nil {
 			return err
 		}
 		v.shown = shown
@@ -145,20 +163,7 @@ func (db *DB) SyncViews(ctx context.Context) error {
 }
 
 // copy writes the difference between the views and the file, in one transaction.
-func (v *viewFile) copy(ctx context.Context, source *sql.Tx, shown int64) error {
-	into, err := v.pool.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer into.Rollback()
-	// Another process may have written a later state meanwhile: its file lock came first.
-	var noted sql.NullInt64
-	if err := into.QueryRowContext(ctx, `SELECT max(generation) FROM shown`).Scan(&noted); err != nil {
-		return err
-	}
-	if noted.Int64 > shown {
-		return nil
-	}
+func (v *viewFile) copy(ctx context.Context, source, into *sql.Tx, shown int64) error {
 	for _, t := range viewTables() {
 		if err := copyTable(ctx, source, into, t); err != nil {
 			return fmt.Errorf("%s: %w", t.name, err)

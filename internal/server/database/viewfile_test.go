@@ -161,3 +161,23 @@ func TestViewFileRefused(t *testing.T) {
 		}
 	}
 }
+
+// A database that was put back to an earlier state counts anew, and its number may be
+// smaller than the one in the file: the file follows all the same.
+func TestViewFileFollowsARestore(t *testing.T) {
+	dir := t.TempDir()
+	o := patient()
+	o.ViewFile = filepath.Join(dir, "mail.db")
+	db := open(t, filepath.Join(dir, "letterlock.db"), o)
+	for _, name := range []string{"ann", "bob", "cora", "dan"} {
+		must(t, db.AddPerson(t.Context(), person(name)))
+	}
+	must(t, db.Close())
+	other := open(t, filepath.Join(dir, "restored.db"), o)
+	must(t, other.AddPerson(t.Context(), person("ann")))
+	must(t, other.DisablePerson(t.Context(), "ann", time.Now(), "left"))
+	must(t, other.SyncViews(t.Context()))
+	if got := reader(t, o.ViewFile)(`SELECT address FROM postfix_recipient`); got != "" {
+		t.Errorf("the file still shows %q", got)
+	}
+}

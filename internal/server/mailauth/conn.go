@@ -248,6 +248,9 @@ func (c *conn) step(r *request, message []byte) {
 		c.ok(r)
 	case token, no, errors.Is(err, sasl.ErrMalformed):
 		c.fail(r, "")
+	case errors.Is(err, errTooMany):
+		c.server.o.Log.Info("sign-in put off", "connection", c.number, "remote", r.question.remote, "user", shown(r.user), "reason", err)
+		c.giveUp("too many attempts")
 	default:
 		c.server.o.Log.Error("nobody could judge a sign-in", "connection", c.number, "remote", r.question.remote, "error", err)
 		c.giveUp("nobody could judge")

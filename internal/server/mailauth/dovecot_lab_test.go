@@ -23,6 +23,7 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/server/credential"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 	"github.com/letterlock-mail/letterlock/internal/server/mailauth"
+	"github.com/letterlock-mail/letterlock/internal/server/throttle"
 )
 
 // A dovecot is a real Dovecot that asks our endpoints.
@@ -43,11 +44,13 @@ type scale struct {
 	told []string
 }
 
-func (s *scale) Ask(_ context.Context, a mailauth.Attempt) mailauth.Advice {
-	return mailauth.Advice{Refuse: a.Account == "banned@try.test"}
+func (s *scale) Ask(_ context.Context, a throttle.Attempt) throttle.Decision {
+	return throttle.Decision{Refuse: a.Account == "banned@try.test"}
 }
 
-func (s *scale) Tell(_ context.Context, a mailauth.Attempt, success bool) {
+func (s *scale) Release(throttle.Attempt) {}
+
+func (s *scale) Tell(_ context.Context, a throttle.Attempt, success bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.told = append(s.told, fmt.Sprintf("%s %s %t %t", a.Account, a.Protocol, success, a.Fingerprint != "" && a.Remote == netip.MustParseAddr("127.0.0.1")))

@@ -7,20 +7,28 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/server/credential"
+	"github.com/letterlock-mail/letterlock/internal/server/throttle"
 )
 
 // Guard returns a Door behind a throttle: it asks the throttle before each check and
-// tells it how the check ended. A check that could not be made tells nothing.
-func Guard(door Door, throttle Throttle) Door {
-	g := &guard{door: door, throttle: throttle}
+// tells it how the check ended. A check that could not be made tells nothing, and neither
+// does a right secret that may not do this; what the throttle had set aside is given back,
+// or an outage would end as a storm of refusals.
+func Guard(door Door, counts Throttle) Door {
+	g := &guard{door: door, throttle: counts}
 	// Read ends the process where the system has no randomness, and returns no error.
 	_, _ = rand.Read(g.key[:])
 	return g
 }
+
+// errTooMany is "later" and not "no": nobody has looked at the secret, and a mail program
+// on a train, among others who guess, would throw a good one away.
+var errTooMany = errors.New("too many attempts")
 
 type guard struct {
 	door     Door
@@ -41,17 +49,18 @@ func (g *guard) Token(ctx context.Context, p credential.Presented) (credential.V
 }
 
 func (g *guard) pass(ctx context.Context, p credential.Presented, check func(context.Context, credential.Presented) (credential.Verdict, error)) (credential.Verdict, error) {
-	attempt := Attempt{
+	attempt := throttle.Attempt{
 		Remote: p.Remote, Account: strings.ToLower(p.User), Protocol: p.Protocol, Fingerprint: g.fingerprint(p),
 	}
 	advice := g.throttle.Ask(ctx, attempt)
 	if advice.Refuse {
-		return credential.Verdict{}, &credential.Refused{Reason: "too many attempts"}
+		return credential.Verdict{}, fmt.Errorf("%w: %s", errTooMany, advice.Reason)
 	}
 	if advice.Wait > 0 {
 		select {
 		case <-time.After(min(advice.Wait, maxHold)):
 		case <-ctx.Done():
+			g.throttle.Release(attempt)
 			return credential.Verdict{}, ctx.Err()
 		}
 	}
@@ -60,8 +69,10 @@ func (g *guard) pass(ctx context.Context, p credential.Presented, check func(con
 	switch {
 	case err == nil:
 		g.throttle.Tell(ctx, attempt, true)
-	case no && !refused.Proven: // a right secret that may not do this is no guess
+	case no && !refused.Proven:
 		g.throttle.Tell(ctx, attempt, false)
+	default:
+		g.throttle.Release(attempt)
 	}
 	return verdict, err
 }

@@ -209,7 +209,7 @@ func (h *HTTP) introspect(w http.ResponseWriter, r *http.Request) {
 	case h.refused(ask, err):
 		writeJSON(w, http.StatusOK, inactive{})
 	default:
-		h.later(w, r, err)
+		h.later(w, r, ask, err)
 	}
 }
 
@@ -284,7 +284,7 @@ func (h *HTTP) password(w http.ResponseWriter, r *http.Request) {
 	case h.refused(ask, err):
 		writeJSON(w, http.StatusOK, no)
 	default:
-		h.later(w, r, err)
+		h.later(w, r, ask, err)
 	}
 }
 
@@ -297,8 +297,13 @@ func (h *HTTP) refused(ask credential.Presented, err error) bool {
 	return ok
 }
 
-// later is what every fault of ours is answered with: no user, no token, status 503.
-func (h *HTTP) later(w http.ResponseWriter, r *http.Request, err error) {
+// later is what every fault of ours is answered with, and who comes too often: no user, no token, status 503.
+func (h *HTTP) later(w http.ResponseWriter, r *http.Request, ask credential.Presented, err error) {
+	if errors.Is(err, errTooMany) {
+		h.o.Log.Info("sign-in put off", "service", ask.Protocol, "remote", ask.Remote, "user", shown(ask.User), "reason", err)
+		writeJSON(w, http.StatusServiceUnavailable, failure{"temporarily_unavailable"})
+		return
+	}
 	h.o.Log.Error("nobody could judge a sign-in", "path", r.URL.Path, "error", err)
 	writeJSON(w, http.StatusServiceUnavailable, failure{"temporarily_unavailable"})
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/letterlock-mail/letterlock/internal/server/credential"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
+	"github.com/letterlock-mail/letterlock/internal/server/throttle"
 )
 
 func endpoints(d Door) *http.ServeMux {
@@ -127,31 +128,37 @@ func TestRemote(t *testing.T) {
 
 // A scale is a fake Throttle.
 type scale struct {
-	advice Advice
-	asked  []Attempt
-	told   []bool
+	advice   throttle.Decision
+	asked    []throttle.Attempt
+	told     []bool
+	released int
 }
 
-func (s *scale) Ask(_ context.Context, a Attempt) Advice {
+func (s *scale) Ask(_ context.Context, a throttle.Attempt) throttle.Decision {
 	s.asked = append(s.asked, a)
 	return s.advice
 }
-func (s *scale) Tell(_ context.Context, _ Attempt, success bool) { s.told = append(s.told, success) }
+
+func (s *scale) Tell(_ context.Context, _ throttle.Attempt, success bool) {
+	s.told = append(s.told, success)
+}
+
+func (s *scale) Release(throttle.Attempt) { s.released++ }
 
 func TestPolicy(t *testing.T) {
 	const attempt = `{"device_id":"","login":"ann@example.org","protocol":"imap","pwhash":"0a1b","remote":"192.0.2.9","tls":true`
 	for _, c := range []struct {
 		name, command, body string
-		advice              Advice
+		advice              throttle.Decision
 		counted             bool
 		status              int
 		answer              string
 		told                string
 	}{
 		{name: "go on", command: "allow", body: attempt + "}", status: 200, answer: `{"status":0,"msg":"ok"}`},
-		{name: "refuse", command: "allow", body: attempt + "}", advice: Advice{Refuse: true}, status: 200, answer: `{"status":-1,"msg":"too many attempts"}`},
-		{name: "wait", command: "allow", body: attempt + "}", advice: Advice{Wait: 1_200_000_000}, status: 200, answer: `{"status":2,"msg":"slow down"}`},
-		{name: "wait too long", command: "allow", body: attempt + "}", advice: Advice{Wait: 1 << 60}, status: 200, answer: `{"status":15,"msg":"slow down"}`},
+		{name: "refuse", command: "allow", body: attempt + "}", advice: throttle.Decision{Refuse: true}, status: 200, answer: `{"status":-1,"msg":"too many attempts"}`},
+		{name: "wait", command: "allow", body: attempt + "}", advice: throttle.Decision{Wait: 1_200_000_000}, status: 200, answer: `{"status":2,"msg":"slow down"}`},
+		{name: "wait too long", command: "allow", body: attempt + "}", advice: throttle.Decision{Wait: 1 << 60}, status: 200, answer: `{"status":15,"msg":"slow down"}`},
 		{name: "failed", command: "report", body: attempt + `,"success":false,"policy_reject":false}`, status: 200, answer: `{"status":0,"msg":"noted"}`, told: "[false]"},
 		{name: "succeeded", command: "report", body: attempt + `,"success":true,"policy_reject":false}`, status: 200, answer: `{"status":0,"msg":"noted"}`, told: "[true]"},
 		{name: "refused by the policy", command: "report", body: attempt + `,"success":false,"policy_reject":true}`, status: 200, answer: `{"status":0,"msg":"noted"}`},
@@ -221,13 +228,16 @@ func TestGuard(t *testing.T) {
 	if got, _ := json.Marshal(s.told); string(got) != "[true,false,false]" {
 		t.Errorf("told %s", got)
 	}
+	if s.released != 2 {
+		t.Errorf("%d of the 2 attempts that were no guess are given back", s.released)
+	}
 	if a := s.asked; a[1].Fingerprint != a[2].Fingerprint || a[0].Fingerprint == a[1].Fingerprint || a[0].Account != "ann@example.org" {
 		t.Errorf("asked %+v", a)
 	}
-	s.advice = Advice{Refuse: true}
+	s.advice = throttle.Decision{Refuse: true}
 	d := &door{asked: make(chan credential.Presented, 1)}
 	err := ask(Guard(d, s), "right-password")
-	if refused, ok := errors.AsType[*credential.Refused](err); !ok || refused.Reason != "too many attempts" || len(d.asked) > 0 {
+	if _, no := errors.AsType[*credential.Refused](err); no || !errors.Is(err, errTooMany) || len(d.asked) > 0 {
 		t.Errorf("refused by the throttle: %v", err)
 	}
 }

@@ -6,35 +6,21 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
+	"github.com/letterlock-mail/letterlock/internal/server/throttle"
 )
 
-// An Attempt is a sign-in as Dovecot's policy requests tell it.
-type Attempt struct {
-	Remote   netip.Addr
-	Account  string
-	Protocol identity.Protocol
-	// Fingerprint is 12 bits of a salted hash of name and password: enough to see that
-	// the same wrong password comes again, too little to guess it.
-	Fingerprint string
-}
-
-// An Advice is what to do with an attempt.
-type Advice struct {
-	Refuse bool
-	Wait   time.Duration // before going on
-}
-
-// A Throttle counts guesses. It never fails: what it cannot know it lets pass, because
-// the password is still to be checked.
+// A Throttle counts guesses; a *throttle.Throttle is one. It never fails: what it cannot
+// know it lets pass, because the password is still to be checked.
 type Throttle interface {
 	// Ask comes before a password is checked, and again after a good one.
-	Ask(context.Context, Attempt) Advice
+	Ask(context.Context, throttle.Attempt) throttle.Decision
 	// Tell is how the attempt ended.
-	Tell(ctx context.Context, a Attempt, success bool)
+	Tell(ctx context.Context, a throttle.Attempt, success bool)
+	// Release is for an attempt that was no guess, or that nobody could judge.
+	Release(throttle.Attempt)
 }
 
 // PolicyOptions are what the policy server needs.
@@ -76,17 +62,19 @@ type policyAnswer struct {
 	Message string `json:"msg"`
 }
 
-// parsePolicy reads a policy request.
-func parsePolicy(body []byte) (policyRequest, Attempt, error) {
+// parsePolicy reads a policy request. Its fingerprint is 12 bits of a salted hash of name
+// and password: enough to see that the same wrong password comes again, too little to
+// guess it.
+func parsePolicy(body []byte) (policyRequest, throttle.Attempt, error) {
 	var in policyRequest
 	if err := json.Unmarshal(body, &in); err != nil {
-		return in, Attempt{}, errBad
+		return in, throttle.Attempt{}, errBad
 	}
 	if len(in.Login) > 1024 || len(in.Hash) > 128 {
-		return in, Attempt{}, errBad
+		return in, throttle.Attempt{}, errBad
 	}
 	protocol, _ := protocolOf(in.Protocol)
-	return in, Attempt{
+	return in, throttle.Attempt{
 		Remote: parseAddr(in.Remote), Account: in.Login, Protocol: protocol, Fingerprint: in.Hash,
 	}, nil
 }
@@ -116,6 +104,8 @@ func (p *Policy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "report":
 		if p.counts(in, attempt) {
 			p.o.Throttle.Tell(r.Context(), attempt, in.Success)
+		} else if !in.Rejected { // for one that it refused it set nothing aside
+			p.o.Throttle.Release(attempt)
 		}
 		writeJSON(w, http.StatusOK, policyAnswer{Message: "noted"})
 	default:
@@ -125,14 +115,14 @@ func (p *Policy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // counts reports whether an attempt tells anything about guessing: one that the policy
 // refused or an outage ended does not, and one that the Door judged was counted there.
-func (p *Policy) counts(in policyRequest, attempt Attempt) bool {
+func (p *Policy) counts(in policyRequest, attempt throttle.Attempt) bool {
 	if p.o.Counted != nil && p.o.Counted(attempt.Protocol) {
 		return false
 	}
 	return in.Success || !in.Rejected && in.FailType != "internal" && in.FailType != "policy"
 }
 
-func answerTo(advice Advice) policyAnswer {
+func answerTo(advice throttle.Decision) policyAnswer {
 	switch {
 	case advice.Refuse:
 		return policyAnswer{Status: -1, Message: "too many attempts"}

@@ -2,6 +2,7 @@ package mailauth
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,6 +20,8 @@ type Node struct {
 	Name string        // for people: "mx1"
 	URL  string        // "https://mx1.example.org:8080/doveadm/v1"
 	Key  secret.String // doveadm_api_key
+	// Roots are the authorities of its certificate; nil: the system's.
+	Roots *x509.CertPool
 }
 
 // PushOptions are what revocation by push needs.
@@ -63,7 +66,8 @@ type Push struct {
 
 type node struct {
 	Node
-	wake chan struct{} // holds one
+	transport http.RoundTripper
+	wake      chan struct{} // holds one
 
 	mu      sync.Mutex
 	waiting map[string]*order
@@ -94,7 +98,13 @@ func NewPush(o PushOptions) *Push {
 	}
 	p := &Push{o: o}
 	for _, n := range o.Nodes {
-		p.nodes = append(p.nodes, &node{Node: n, wake: make(chan struct{}, 1), waiting: map[string]*order{}})
+		transport := o.Transport
+		if n.Roots != nil {
+			own := doveadmTransport()
+			own.TLSClientConfig.RootCAs = n.Roots
+			transport = own
+		}
+		p.nodes = append(p.nodes, &node{Node: n, transport: transport, wake: make(chan struct{}, 1), waiting: map[string]*order{}})
 	}
 	return p
 }
@@ -183,7 +193,7 @@ func (p *Push) serve(ctx context.Context, n *node) {
 			}
 			continue
 		}
-		err := p.tell(ctx, n.Node, users)
+		err := p.tell(ctx, n, users)
 		if ctx.Err() != nil {
 			return
 		}
@@ -260,14 +270,14 @@ func (n *node) done(users []string, now time.Time, again time.Duration, err erro
 
 // tell gives one order: the cache first, so that nobody who is thrown out comes back
 // by it.
-func (p *Push) tell(ctx context.Context, n Node, users []string) error {
+func (p *Push) tell(ctx context.Context, n *node, users []string) error {
 	ctx, cancel := context.WithTimeout(ctx, p.o.Timeout)
 	defer cancel()
 	commands := [][]any{{"authCacheFlush", map[string]any{"user": []string{}}, "flush"}}
 	for i, user := range users {
 		commands = append(commands, []any{"kick", map[string]any{"mask": []string{user}}, fmt.Sprintf("kick%d", i)})
 	}
-	answers, err := callDoveadm(ctx, p.o.Transport, n, commands)
+	answers, err := callDoveadm(ctx, n.transport, n.Node, commands)
 	if err != nil {
 		return err
 	}

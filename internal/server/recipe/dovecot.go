@@ -16,6 +16,8 @@ type Dovecot struct {
 	// Doveadm is the loopback address at which this Dovecot takes orders of revocation,
 	// and DoveadmKey what letterlockd shows there; empty: it takes none.
 	Doveadm, DoveadmKey string
+	// ViewFile is what is asked by SQL while letterlockd does not answer; empty: nothing is.
+	ViewFile string
 	// Discovery is told to clients whose token was refused; empty: nothing is.
 	Discovery string
 }
@@ -38,6 +40,10 @@ func (d Dovecot) Files() []File {
 		// letterlockd itself looks at the protocol; one of these scopes is enough here.
 		{Name: "letterlock-token.conf.ext", Text: d.endpoint("introspection_url", "introspect", "introspection_mode = post\nscope = imap pop3 smtp sieve\n"), Private: true},
 		{Name: "letterlock-password.conf.ext", Text: d.endpoint("grant_url", "password", "use_grant_password = yes\n# Who signs in by an alias gets the mailbox of the person.\npass_attrs = user=%{oauth2:mailbox}\n"), Private: true},
+	}
+	if d.ViewFile != "" {
+		files[0].Text += strings.ReplaceAll(dovecotSQLPassdb, "@dir@", d.Dir)
+		files = append(files, File{Name: "letterlock-sql.conf.ext", Text: "driver = sqlite\nconnect = " + d.ViewFile + "\n" + dovecotSQL, Private: true})
 	}
 	if d.Doveadm != "" {
 		files = append(files, File{Name: "letterlock-doveadm.conf.ext", Text: "doveadm_api_key = " + d.DoveadmKey + "\n", Private: true})
@@ -89,6 +95,25 @@ passdb {
   mechanisms = plain login
   args = @dir@/letterlock-password.conf.ext
 }
+`
+
+// The view file and not PostgreSQL itself: driver = pgsql beside an oauth2 passdb crashes
+// the auth process of 2.3.19, so that the sqlite file is the one printed.
+const dovecotSQLPassdb = `
+# While letterlockd does not answer: the same app passwords, from its view file. Guesses are
+# slowed by Dovecot's own penalty here. Never make
+# this driver = pgsql beside the oauth2 passdbs above: Dovecot 2.3.19 crashes with both.
+passdb {
+  driver = sql
+  mechanisms = plain login
+  args = @dir@/letterlock-sql.conf.ext
+  skip = authenticated
+}
+`
+
+const dovecotSQL = `# A person's plain address is their oldest app password here, ann+phone@example.org the one
+# named phone. What is limited in recipients or messages an hour cannot send this way.
+password_query = SELECT username AS user, password, allow_nets FROM dovecot_passdb WHERE login = '%Lu' AND service = '%Ls'
 `
 
 const dovecotMechanisms = `# Letterlock: tokens beside what is there. This stands late, because conf.d/10-auth.conf

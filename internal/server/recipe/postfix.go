@@ -19,11 +19,15 @@ type Postfix struct {
 	QueueDir string // queue_directory
 	// Services that people submit at, as postconf -M names them: "submission/inet".
 	Services []string
-	// Milters that smtpd_milters names already; ours comes after them.
-	Milters string
+	// Milters and Restrictions are smtpd_milters and smtpd_sender_restrictions of main.cf.
+	// What a service uses already is kept: our milter comes last, our restriction first.
+	Milters, Restrictions string
 	// Before is what master.cf sets at these services today, as postconf -P names it:
 	// "submission/inet/smtpd_sasl_auth_enable" to "yes".
 	Before map[string]string
+	// Cleanup is the line of master.cf of the cleanup service that they use today, as
+	// postconf -M prints it.
+	Cleanup string
 
 	SASL, Senders, Milter string // sockets of letterlockd; empty: off
 }
@@ -36,9 +40,14 @@ func (p Postfix) Script() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "#!/bin/sh\n# Postfix %s asks letterlockd, at %s only: nothing changes for mail from elsewhere.\n", p.Version, strings.Join(p.Services, " and "))
 	b.WriteString("# Run this as root; the way back stands at its end.\nset -e\n")
+	if p.Milter != "" {
+		fmt.Fprintf(&b, "\n# Postfix shows a milter nothing behind a NUL, and some readers read on there. Only a cleanup\n"+
+			"# service can refuse it: these services get one of their own, like the one they have.\npostconf -M %s\npostconf -P %s\n",
+			quote(cleanupName+"/unix="+p.ownCleanup()), quote(cleanupName+`/unix/message_reject_characters=\0`))
+	}
 	for _, service := range p.Services {
 		fmt.Fprintf(&b, "\n# %s\n", service)
-		for _, s := range p.settings() {
+		for _, s := range p.settings(service) {
 			if s.why != "" {
 				fmt.Fprintf(&b, "# %s\n", s.why)
 			}
@@ -56,20 +65,36 @@ func (p Postfix) Script() string {
 func (p Postfix) Undo() string {
 	var b strings.Builder
 	for _, service := range p.Services {
-		for _, s := range p.settings() {
+		for _, s := range p.settings(service) {
 			name := service + "/" + s.name
 			if before, was := p.Before[name]; was {
-				fmt.Fprintf(&b, "postconf -P %s\n", quote(name+"="+before))
+				fmt.Fprintf(&b, "postconf -P %s\n", quote(name+"="+commas(before)))
 			} else {
 				fmt.Fprintf(&b, "postconf -PX %s\n", quote(name))
 			}
 		}
 	}
+	switch {
+	case p.Milter == "":
+	case strings.Fields(p.Cleanup)[0] == cleanupName:
+		fmt.Fprintf(&b, "postconf -M %s\n", quote(cleanupName+"/unix="+p.Cleanup))
+	default:
+		fmt.Fprintf(&b, "postconf -MX %s\n", cleanupName+"/unix")
+	}
 	b.WriteString("postfix reload\n")
 	return b.String()
 }
 
-func (p Postfix) settings() []setting {
+// cleanupName is the cleanup service of submissions.
+const cleanupName = "letterlock-cleanup"
+
+// ownCleanup is the line of the service in use under our name, with all that it sets.
+func (p Postfix) ownCleanup() string {
+	fields := strings.Fields(p.Cleanup)
+	return strings.Join(append([]string{cleanupName}, fields[1:]...), " ")
+}
+
+func (p Postfix) settings(service string) []setting {
 	var all []setting
 	if p.SASL != "" {
 		all = append(all,
@@ -83,20 +108,55 @@ func (p Postfix) settings() []setting {
 	if p.Senders != "" {
 		all = append(all,
 			setting{"smtpd_sender_login_maps", "socketmap:" + p.place(p.Senders, "unix:") + ":senders", "Nobody sends as another: the envelope."},
-			setting{"smtpd_sender_restrictions", "reject_authenticated_sender_login_mismatch", ""},
+			setting{"smtpd_sender_restrictions", first(ownSender, p.inUse(service, "smtpd_sender_restrictions", p.Restrictions)), ""},
 		)
 	}
 	if p.Milter != "" {
-		milters := p.place(p.Milter, "unix:")
-		if p.Milters != "" {
-			milters = p.Milters + ", " + milters
-		}
+		milters := beside(p.inUse(service, "smtpd_milters", p.Milters), p.place(p.Milter, "unix:"))
 		all = append(all,
 			setting{"smtpd_milters", milters, "Nobody sends as another: the From header; and the limits of app passwords."},
+			setting{"cleanup_service_name", cleanupName, ""},
 			setting{"milter_default_action", "tempfail", "While letterlockd is away mail waits with its sender; it is never let through unchecked."},
 		)
 	}
 	return append(all, setting{"smtpd_forbid_bare_newline", "normalize", "A message ends in one way only (CVE-2023-51764)."})
+}
+
+// inUse is what a service uses today: its own setting, else that of main.cf.
+func (p Postfix) inUse(service, name, main string) string {
+	if own, set := p.Before[service+"/"+name]; set {
+		return own
+	}
+	return main
+}
+
+// ownSender stands before all other restrictions: a permit among them would end the list.
+const ownSender = "reject_authenticated_sender_login_mismatch"
+
+// commas writes a list as postconf -P takes it, which is without blanks.
+func commas(list string) string {
+	return strings.Join(strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' }), ",")
+}
+
+// first puts a word before a list, once however often the script is run.
+func first(word, list string) string {
+	list = commas(list)
+	if list == "" || list == word {
+		return word
+	}
+	return word + "," + strings.TrimPrefix(list, word+",")
+}
+
+// beside puts a word behind a list, likewise: a milter that is asked twice counts twice.
+func beside(list, word string) string {
+	list = commas(list)
+	switch {
+	case list == "":
+		return word
+	case list == word, strings.HasSuffix(list, ","+word):
+		return list
+	}
+	return list + "," + word
 }
 
 // place names a socket as Postfix does: relative to the queue folder, where a chrooted
@@ -116,6 +176,19 @@ func (p Postfix) Faults() []string {
 	var faults []string
 	if len(p.Services) == 0 {
 		faults = append(faults, "Postfix has no submission service: add submission or submissions to master.cf first")
+	}
+	if p.Milter != "" && len(strings.Fields(p.Cleanup)) < 8 {
+		faults = append(faults, "the submission services do not share one cleanup service of master.cf: give them the same cleanup_service_name")
+	}
+	for _, service := range p.Services {
+		for _, name := range []string{"smtpd_milters", "smtpd_sender_restrictions"} {
+			if strings.ContainsAny(p.Before[service+"/"+name], "{}") {
+				faults = append(faults, fmt.Sprintf("%s of %s has braces, which postconf cannot set: add ours by hand, or take the braces out for now", name, service))
+			}
+		}
+	}
+	if strings.ContainsAny(p.Milters, "{}") {
+		faults = append(faults, "smtpd_milters has braces, which postconf cannot set for a service: add ours by hand, or take the braces out for now")
 	}
 	for name, place := range map[string]string{"sasl": p.SASL, "senders": p.Senders, "milter": p.Milter} {
 		if filepath.IsAbs(place) && !strings.HasPrefix(place, p.QueueDir+"/") {

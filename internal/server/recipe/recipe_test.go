@@ -27,7 +27,8 @@ func postfix() Postfix {
 	return Postfix{
 		Version: "3.7.11", QueueDir: "/var/spool/postfix", Services: []string{"submission/inet", "submissions/inet"},
 		Milters: "inet:127.0.0.1:11332", Before: map[string]string{"submission/inet/smtpd_sasl_auth_enable": "yes"},
-		SASL: "/var/spool/postfix/letterlock/sasl", Senders: "/var/spool/postfix/letterlock/senders", Milter: "127.0.0.1:12004",
+		Cleanup: "cleanup    unix  n       -       y       -       0       cleanup -o header_checks=pcre:/etc/postfix/headers",
+		SASL:    "/var/spool/postfix/letterlock/sasl", Senders: "/var/spool/postfix/letterlock/senders", Milter: "127.0.0.1:12004",
 	}
 }
 
@@ -74,10 +75,81 @@ func TestDovecot(t *testing.T) {
 		}
 	}
 	golden(t, "dovecot-2.3", all.String())
+	d.ViewFile = "/var/lib/letterlock-views/mail.db"
+	all.Reset()
+	for _, f := range d.Files() {
+		if strings.Contains(f.Text, "driver = pgsql\n") {
+			t.Errorf("%s: pgsql beside oauth2 crashes Dovecot 2.3.19", f.Name)
+		}
+		all.WriteString("==> " + f.Name + "\n" + f.Text)
+	}
+	golden(t, "dovecot-2.3-sql", all.String())
 }
 
 func TestQuote(t *testing.T) {
 	if got := quote(`a'b $(c)`); got != `'a'\''b $(c)'` {
 		t.Error(got)
+	}
+}
+
+// What each service uses already is kept, its own and not another's; and a script that is
+// printed and run again changes nothing.
+func TestPostfixKeepsWhatIsThere(t *testing.T) {
+	p := postfix()
+	p.Restrictions = "permit_mynetworks"
+	p.Before["submission/inet/smtpd_milters"] = "unix:dkim"
+	p.Before["submissions/inet/smtpd_sender_restrictions"] = "reject_unknown_sender_domain, permit"
+	script := p.Script()
+	for _, want := range []string{
+		"'submission/inet/smtpd_milters=unix:dkim,inet:127.0.0.1:12004'",
+		"'submissions/inet/smtpd_milters=inet:127.0.0.1:11332,inet:127.0.0.1:12004'",
+		"'submission/inet/smtpd_sender_restrictions=reject_authenticated_sender_login_mismatch,permit_mynetworks'",
+		"'submissions/inet/smtpd_sender_restrictions=reject_authenticated_sender_login_mismatch,reject_unknown_sender_domain,permit'",
+	} {
+		if !strings.Contains(script, want) {
+			t.Errorf("%s is missing in\n%s", want, script)
+		}
+	}
+	again := p
+	again.Cleanup = "letterlock-cleanup unix n - y - 0 cleanup -o header_checks=pcre:/etc/postfix/headers"
+	again.Before = map[string]string{}
+	for line := range strings.Lines(script) {
+		if rest, ok := strings.CutPrefix(strings.TrimSpace(line), "postconf -P '"); ok {
+			name, value, _ := strings.Cut(strings.TrimSuffix(rest, "'"), "=")
+			again.Before[name] = value
+		}
+	}
+	forward := func(s string) string { s, _, _ = strings.Cut(s, "# The way back"); return s }
+	if forward(again.Script()) != forward(script) {
+		t.Errorf("the second run prints\n%s", again.Script())
+	}
+	if strings.Contains(again.Undo(), "-MX") {
+		t.Error("the way back from the second run takes away what was there before it")
+	}
+	p.Cleanup = ""
+	if faults := p.Faults(); len(faults) != 1 {
+		t.Errorf("two cleanup services: %q", faults)
+	}
+}
+
+// postconf -P refuses a value with a blank in it, so no list is printed with one.
+func TestNoBlanks(t *testing.T) {
+	p := postfix()
+	p.Milters = "inet:127.0.0.1:11332,  unix:opendkim/sock"
+	p.Before["submission/inet/smtpd_sender_restrictions"] = "permit_mynetworks, reject_non_fqdn_sender"
+	script := p.Script()
+	for line := range strings.Lines(script) {
+		if _, set, ok := strings.Cut(line, "postconf -P "); ok && strings.ContainsAny(strings.TrimSpace(set), " \t") {
+			t.Errorf("postconf refuses %q", line)
+		}
+	}
+	for _, want := range []string{"smtpd_milters=inet:127.0.0.1:11332,unix:opendkim/sock,inet:127.0.0.1:12004", "=permit_mynetworks,reject_non_fqdn_sender'"} {
+		if !strings.Contains(script, want) {
+			t.Errorf("missing %s in\n%s", want, script)
+		}
+	}
+	p.Milters = "{ inet:127.0.0.1:1, default_action=accept }"
+	if faults := p.Faults(); len(faults) != 1 {
+		t.Errorf("%q", faults)
 	}
 }

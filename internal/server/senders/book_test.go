@@ -282,3 +282,17 @@ func TestNoDelimiter(t *testing.T) {
 		t.Errorf("two delimiters: %q", got)
 	}
 }
+
+// A revoked app password has left its name to others.
+func TestNameTakenAgain(t *testing.T) {
+	s := settle()
+	b := NewBook(s, "+", clock)
+	s.credentials["ann"] = append(s.credentials["ann"], identity.Credential{ID: "c-new", Name: "rev", PerHour: 5})
+	if who, err := b.Login(t.Context(), "ann+rev@example.org"); err != nil || who.Credential == nil || who.Credential.ID != "c-new" {
+		t.Errorf("the new app password of an old name: %+v, %v", who, err)
+	}
+	s.people["old"] = identity.Person{ID: "old", Address: "ann+old@example.org"}
+	if who, err := b.Login(t.Context(), "ann+old@example.org"); err != nil || who.Person.ID != "old" || who.Credential != nil {
+		t.Errorf("a person with the login name of an expired app password: %+v, %v", who, err)
+	}
+}

@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
+
+	"github.com/letterlock-mail/letterlock/internal/server/identity"
 )
 
 // What is wrong with an originator field. The texts go to the peer.
@@ -133,8 +135,8 @@ func parseMailbox(text string) (m mailbox, rest string, err error) {
 		}
 		address, words = words[0], nil
 	}
-	canonical, ok := Canonical(address)
-	if !ok {
+	canonical, err := identity.CanonicalAddress(address)
+	if err != nil {
 		return m, "", errGrammar
 	}
 	m = mailbox{address: canonical}
@@ -193,8 +195,8 @@ func shownAddresses(name string) ([]string, error) {
 		if !at || local == "" || !strings.Contains(domain, ".") {
 			continue // "@ann", "ann@home": not addresses that mail could go to
 		}
-		canonical, ok := Canonical(local + "@" + domain)
-		if !ok {
+		canonical, err := identity.CanonicalAddress(local + "@" + domain)
+		if err != nil {
 			return nil, errName
 		}
 		shown = append(shown, canonical)

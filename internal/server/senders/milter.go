@@ -200,8 +200,8 @@ func (s *session) RcptTo(recipient string, _ *milter.Modifier) (milter.Response,
 	if !s.checked || s.who.Credential == nil || len(s.who.Credential.Recipients) == 0 {
 		return milter.RespContinue, nil
 	}
-	canonical, ok := Canonical(recipient)
-	if !ok || !listed(s.who.Credential.Recipients, canonical) {
+	canonical, err := identity.CanonicalAddress(recipient)
+	if err != nil || !listed(s.who.Credential.Recipients, canonical) {
 		return s.refuse(s.who.Person.Address, "recipient", "550 5.7.1 Recipient address rejected: not one of this app password's"), nil
 	}
 	return milter.RespContinue, nil

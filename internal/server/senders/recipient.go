@@ -45,8 +45,8 @@ func (b *Book) Alias(ctx context.Context, address string) ([]string, error) {
 
 // place finds what an address is, nearest entry first.
 func (b *Book) place(ctx context.Context, address string) (place, error) {
-	canonical, ok := Canonical(address)
-	if !ok {
+	canonical, err := identity.CanonicalAddress(address)
+	if err != nil {
 		return place{}, nil
 	}
 	for _, key := range b.keys(canonical) {
@@ -77,7 +77,7 @@ func (b *Book) read(ctx context.Context, key string, entry identity.Address) (pl
 		targets := make([]string, 0, len(entry.Targets))
 		for _, target := range entry.Targets {
 			// A comma or a space in a target would be two to Postfix.
-			if canonical, ok := Canonical(target); ok {
+			if canonical, err := identity.CanonicalAddress(target); err == nil {
 				targets = append(targets, canonical)
 			}
 		}

@@ -71,8 +71,8 @@ var (
 // Login finds who stands behind the name that Postfix was told at sign-in: a person's
 // address, or [identity.LoginName] of an app password with limits.
 func (b *Book) Login(ctx context.Context, name string) (Who, error) {
-	login, ok := Canonical(name)
-	if !ok {
+	login, err := identity.CanonicalAddress(name)
+	if err != nil {
 		return Who{}, errUnknown
 	}
 	person, err := b.person(ctx, login)
@@ -89,13 +89,13 @@ func (b *Book) Login(ctx context.Context, name string) (Who, error) {
 		return Who{}, fmt.Errorf("%w: %s", errAmbiguous, login)
 	case person != nil:
 		return Who{Person: *person}, nil
-	case credential != nil && b.inForce(*credential):
+	case credential != nil:
 		return Who{Person: *owner, Credential: credential}, nil
 	}
 	return Who{}, errUnknown
 }
 
-// named finds an app password with limits by its login name: local+name@domain. Names
+// named finds an app password in force with limits by its login name: local+name@domain. Names
 // hold no plus sign, so the last one ends the local part.
 func (b *Book) named(ctx context.Context, login string) (*identity.Person, *identity.Credential, error) {
 	local, domain, _ := strings.Cut(login, "@")
@@ -112,7 +112,8 @@ func (b *Book) named(ctx context.Context, login string) (*identity.Person, *iden
 		return nil, nil, err
 	}
 	for _, c := range credentials {
-		if c.Name == local[plus+1:] && c.Limited() {
+		// A revoked one has left its name to a new one, or to a person.
+		if c.Name == local[plus+1:] && c.Limited() && b.inForce(c) {
 			return person, &c, nil
 		}
 	}
@@ -139,8 +140,8 @@ func (b *Book) inForce(c identity.Credential) bool {
 
 // MaySend reports whether somebody may send as the address.
 func (b *Book) MaySend(ctx context.Context, who Who, address string) (bool, error) {
-	canonical, ok := Canonical(address)
-	if !ok || !allows(who.Credential, canonical) {
+	canonical, err := identity.CanonicalAddress(address)
+	if err != nil || !allows(who.Credential, canonical) {
 		return false, nil
 	}
 	owners, err := b.owners(ctx, canonical)
@@ -159,8 +160,8 @@ func allows(c *identity.Credential, canonical string) bool {
 func listed(list []string, canonical string) bool {
 	_, domain, _ := strings.Cut(canonical, "@")
 	return slices.ContainsFunc(list, func(entry string) bool {
-		own, ok := canonicalEntry(entry)
-		return ok && (own == canonical || own == "@"+domain)
+		own, err := canonicalEntry(entry)
+		return err == nil && (own == canonical || own == "@"+domain)
 	})
 }
 
@@ -170,8 +171,8 @@ const maxLogins = 80_000
 // Logins returns every sign-in name that may send as the address: its owners, and their
 // app passwords with limits that allow it. None means that nobody may.
 func (b *Book) Logins(ctx context.Context, sender string) ([]string, error) {
-	canonical, ok := Canonical(sender)
-	if !ok {
+	canonical, err := identity.CanonicalAddress(sender)
+	if err != nil {
 		return nil, nil
 	}
 	owners, err := b.owners(ctx, canonical)

@@ -16,9 +16,9 @@ import (
 
 // The maps that a socketmap serves, as they are named in main.cf:
 //
-//	smtpd_sender_login_maps = socketmap:unix:private/letterlock-maps:senders
-//	virtual_mailbox_maps    = socketmap:unix:private/letterlock-maps:mailboxes
-//	virtual_alias_maps      = socketmap:unix:private/letterlock-maps:aliases
+//	smtpd_sender_login_maps = socketmap:unix:letterlock/senders:senders
+//	virtual_mailbox_maps    = socketmap:unix:letterlock/senders:mailboxes
+//	virtual_alias_maps      = socketmap:unix:letterlock/senders:aliases
 const (
 	MapSenders   = "senders"
 	MapMailboxes = "mailboxes"

@@ -218,11 +218,15 @@ func (t *Throttle) Tell(_ context.Context, a Attempt, success bool) {
 // Release gives back what Ask set aside for an attempt that could not be judged. Left
 // out, it comes back by itself after some seconds.
 func (t *Throttle) Release(a Attempt) {
-	w := t.who(a, normal(a.Remote))
+	now, remote := t.o.Now(), normal(a.Remote)
+	if _, allow, _ := t.listed(remote, now); allow {
+		return // Ask set nothing aside, and what others did stays
+	}
+	w := t.who(a, remote)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.look(&w)
-	t.giveBack(w, t.o.Now())
+	t.giveBack(w, now)
 }
 
 // Remember makes a network known for an account, from what is on record elsewhere: the
@@ -251,13 +255,16 @@ func (t *Throttle) who(a Attempt, remote netip.Addr) who {
 	return w
 }
 
-// plainAccount is the account behind the spellings of one: letters in any case, and
-// with a label behind the plus sign.
+// plainAccount is the account behind the spellings of one: all those that the door takes
+// for it, and with a label behind the plus sign.
 func plainAccount(name string) string {
 	if len(name) > 512 {
 		name = name[:512]
 	}
-	name = strings.ToLower(strings.TrimSpace(name))
+	name = strings.TrimSuffix(strings.ToLower(strings.TrimSpace(name)), ".")
+	if canonical, err := identity.CanonicalAddress(name); err == nil {
+		name = canonical
+	}
 	at := strings.LastIndexByte(name, '@')
 	if at < 0 {
 		at = len(name)

@@ -425,3 +425,14 @@ func TestFromEverywhereAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// Whatever spelling the door takes for an account counts for that account: each other one
+// would be a budget of its own.
+func TestSpellings(t *testing.T) {
+	for _, name := range []string{" ann@bücher.example", "ANN@bücher.example.", "ann@BÜCHER.example", "ann@bu\u0308cher.example", "\"ann\"@xn--bcher-kva.example",
+		"ann@bücher。example", "ann+phone@bücher.example"} {
+		if got := plainAccount(name); got != "ann@xn--bcher-kva.example" {
+			t.Errorf("%q counts for %q", name, got)
+		}
+	}
+}
