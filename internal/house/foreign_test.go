@@ -105,6 +105,7 @@ func mouths() []mouth {
 		{"internal/server/senders", "Canonical", "FuzzCanonical"},
 		{"internal/server/throttle", "ParseList", "FuzzList"},
 		{"internal/server/web", "LocalPath", "FuzzLocalPath"},
+		{"internal/server/web", "hop", "FuzzClient"},
 	}
 }
 
