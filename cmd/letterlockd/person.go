@@ -24,7 +24,7 @@ ends all of it at once and can be undone; removing cannot.`,
   letterlockd person disable ann@example.org --reason "left the project"
   letterlockd person list --json`,
 	})
-	c.AddCommand(p.personAddCommand(), p.personListCommand(), p.personShowCommand(), p.personImportCommand(),
+	c.AddCommand(p.personAddCommand(), p.personListCommand(), p.personShowCommand(), p.personImportCommand(), p.personInviteCommand(),
 		p.personChangeCommand("enable", "let a disabled person in again", p.enablePerson),
 		p.personDisableCommand(),
 		p.personChangeCommand("remove", "forget a person, for good", p.removePerson))

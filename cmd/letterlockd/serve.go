@@ -21,6 +21,7 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 	"github.com/letterlock-mail/letterlock/internal/server/mailauth"
 	"github.com/letterlock-mail/letterlock/internal/server/senders"
+	"github.com/letterlock-mail/letterlock/internal/server/throttle"
 )
 
 // patience is how long a service may take to finish what it has begun.
@@ -32,7 +33,7 @@ func (p *program) serveCommand() *cobra.Command {
 		Use: "serve", Short: "answer Postfix and Dovecot",
 		Long: `Run everything that the configuration turns on, in the foreground, until a signal
 ends it. Sockets that systemd holds are taken over by name: sasl, senders, milter,
-dovecot, metrics.`,
+dovecot, web, metrics.`,
 		Example: "  letterlockd serve --config /etc/letterlock/letterlockd.toml",
 		Args:    command.Exactly(0),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -53,6 +54,7 @@ type plan struct {
 	conf     *config.Daemon
 	db       *database.DB
 	door     mailauth.Door
+	scales   *throttle.Throttle
 	sockets  *daemon.Sockets
 	log      *slog.Logger
 	now      func() time.Time
@@ -108,11 +110,15 @@ func (l *plan) make(ctx context.Context, p *program) error {
 	if err != nil {
 		return cli.Wrap(cli.Config, err, "correct [throttle] in "+l.conf.Path)
 	}
+	l.scales = scales
 	l.door = &trail{door: mailauth.Guard(inner, scale{scales}), log: l.log}
 	if err := l.postfix(ctx, p); err != nil {
 		return err
 	}
 	if err := l.dovecot(ctx); err != nil {
+		return err
+	}
+	if err := l.web(ctx, p); err != nil {
 		return err
 	}
 	return l.health(ctx)

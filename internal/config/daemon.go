@@ -24,6 +24,8 @@ type Daemon struct {
 	Domains []string // own mail domains, lower case
 
 	Database  Database
+	Web       Web
+	SignIn    map[string]SignIn
 	Postfix   Postfix
 	Dovecot   Dovecot
 	Doveadm   map[string]Doveadm
@@ -36,6 +38,34 @@ type Daemon struct {
 type Database struct {
 	URL     string // "sqlite:PATH" or "postgres://..."; a password comes from URLFile
 	URLFile string
+}
+
+// Web is the [web] section: pages for people. Without a PublicURL there are none.
+type Web struct {
+	PublicURL      string
+	Listen         string
+	Certificate    string // PEM files; without them Listen is on loopback
+	Key            string
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
+	MasterKeyFile  string
+}
+
+// A SignIn is one [signin.NAME] section: somebody who knows who a person is.
+type SignIn struct {
+	Type             string // github, oidc
+	Label            string // on the button
+	URL              string // of a GitHub server
+	Issuer           string // OpenID Connect
+	ClientID         string
+	ClientSecretFile string
+	Organization     int // GitHub: by number, for names are given to others
+	Team             int
+	Claim            string // OpenID Connect: this claim must have
+	Values           []string
+	Scopes           []string
+	BindVerified     bool
+	Provision        bool
+	CAFile           string
 }
 
 // Postfix is the [postfix] section: sockets that Postfix asks.
@@ -116,6 +146,8 @@ func ParseDaemon(path string, data []byte) (*Daemon, error) {
 func defaultDaemon() *Daemon {
 	return &Daemon{
 		Database:  Database{URL: "sqlite:/var/lib/letterlockd/letterlockd.db"},
+		Web:       Web{Listen: "127.0.0.1:8480", MasterKeyFile: "/var/lib/letterlockd/master.key"},
+		SignIn:    map[string]SignIn{},
 		Passwords: Passwords{Memory: 19 << 10, Time: 2, OutageGrace: 15 * time.Minute},
 		Doveadm:   map[string]Doveadm{},
 	}
@@ -128,6 +160,10 @@ func (d *decoder) daemon(tree map[string]any) *Daemon {
 		switch name {
 		case "database":
 			single(d, name, value, databaseFields(), &c.Database)
+		case "web":
+			single(d, name, value, webFields(), &c.Web)
+		case "signin":
+			c.SignIn = sections(d, name, value, signInFields(), d.checkSignIn)
 		case "postfix":
 			single(d, name, value, postfixFields(), &c.Postfix)
 		case "dovecot":
@@ -159,6 +195,7 @@ func (d *decoder) checkDaemon(c *Daemon) {
 	if (c.Dovecot.Listen == "") != (c.Dovecot.SecretFile == "") {
 		d.fault([]string{"dovecot"}, "listen and secret_file in [dovecot] belong together: one is missing")
 	}
+	d.checkWeb(c)
 	if len(c.Domains) == 0 && (c.Postfix != Postfix{} || c.Dovecot.Listen != "") {
 		d.fault([]string{"domains"}, "domains is missing: the mail domains that are served here")
 	}

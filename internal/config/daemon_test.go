@@ -54,7 +54,22 @@ url = "https://node1.example.org/doveadm/v1"
 [passwords]
 memory = 1
 outage_grace = "forever"
-[signin.github]
+[nowhere]
+[web]
+listen = "0.0.0.0:443"
+public_url = "https://id.example.org/path"
+key = "/k"
+[signin.Octo]
+type = "github"
+client_id = "x"
+team = 3
+claim = "groups"
+provision = true
+[signin.op]
+type = "oidc"
+client_id = "x"
+url = "https://github.com"
+values = ["a"]
 `))
 	var faults *Error
 	if !errors.As(err, &faults) {
@@ -70,6 +85,17 @@ outage_grace = "forever"
 		"f:11: without_tls in [postfix] must be true or false",
 		"f:13: listen in [dovecot] must be on loopback: what is said there is not encrypted",
 		"f:14: url and key_file are both needed in [doveadm.one]",
+		"f:21: listen in [web]: without certificate and key only a loopback address, with a proxy in front that speaks TLS",
+		"f:22: public_url in [web] must end with the host: no path, no slash",
+		"f:20: certificate and key in [web] belong together: one is missing",
+		"f:24: the name of a section stands in an address: at most 40 of a-z, 0-9 and -",
+		"f:24: client_secret_file is missing in [signin.Octo]: GitHub wants a secret",
+		"f:24: team in [signin.Octo] needs organization, which it belongs to",
+		"f:24: issuer, claim, values and scopes in [signin.Octo] are for type oidc",
+		"f:24: provision needs bind_verified in [signin.Octo]: a person is made for a verified address",
+		"f:30: issuer is missing in [signin.op]",
+		"f:30: url, organization and team in [signin.op] are for type github",
+		"f:30: claim and values in [signin.op] belong together: one is missing",
 		"f:17: memory in [passwords] must be a number from 7168 to 1048576",
 	}
 	got := faults.Lines()
@@ -78,7 +104,7 @@ outage_grace = "forever"
 			t.Errorf("missing: %s", line)
 		}
 	}
-	if !strings.Contains(strings.Join(got, "\n"), `unknown key "signin"`) || strings.Contains(strings.Join(got, "\n"), "secret@") {
+	if !strings.Contains(strings.Join(got, "\n"), `unknown key "nowhere"`) || strings.Contains(strings.Join(got, "\n"), "secret@") {
 		t.Errorf("got:\n%s", strings.Join(got, "\n"))
 	}
 }

@@ -79,6 +79,8 @@ func DescribeDaemon() []Section {
 	return []Section{
 		{"", "Before the first section.", docs(daemonFields())},
 		{"[database]", "Where everything is kept.", docs(databaseFields())},
+		{"[web]", "Pages for people. There are none until public_url is named.", docs(webFields())},
+		{"[signin.NAME]", "Who knows who a person is. NAME is part of the address that the provider sends the browser back to: PUBLIC_URL/signin/NAME/callback.", docs(signInFields())},
 		{"[postfix]", "Sockets that Postfix asks. Each is off until it is named.", docs(postfixFields())},
 		{"[dovecot]", "Endpoints that Dovecot asks.", docs(dovecotFields())},
 		{"[doveadm.NAME]", "A Dovecot node that must feel revocations.", docs(doveadmFields())},

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/letterlock-mail/letterlock/internal/atomicfile"
+	"github.com/letterlock-mail/letterlock/internal/cli"
+	"github.com/letterlock-mail/letterlock/internal/daemon"
+	"github.com/letterlock-mail/letterlock/internal/secret"
+	"github.com/letterlock-mail/letterlock/internal/server/web"
+)
+
+// routes is where the addresses of all pages are put together: each room that has pages
+// adds its own. Whatever stands here already knows who sits at the browser, and lets no
+// other site's form through.
+func (l *plan) routes(p *program, mux *http.ServeMux, sessions *web.Sessions, _ secret.Master) error {
+	return l.signIn(p, mux, sessions)
+}
+
+// web adds the pages.
+func (l *plan) web(ctx context.Context, p *program) error {
+	if l.conf.Web.PublicURL == "" {
+		return nil
+	}
+	master, err := masterKey(l.conf.Web.MasterKeyFile, p.random)
+	if err != nil {
+		return cli.Wrap(cli.Config, err, "letterlockd must be able to write master_key_file of [web] at its first start, and to read it later")
+	}
+	formKey, err := master.For("web forms")
+	if err != nil {
+		return err
+	}
+	sessions, err := web.NewSessions(web.SessionOptions{
+		Store: l.db, PublicURL: l.conf.Web.PublicURL, Proxies: l.conf.Web.TrustedProxies, FormKey: formKey,
+		Now: l.now, Random: p.random, Log: l.log,
+	})
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	if err := l.routes(p, mux, sessions, master); err != nil {
+		return err
+	}
+	public, err := url.Parse(l.conf.Web.PublicURL)
+	if err != nil {
+		return fmt.Errorf("public URL: %w", err)
+	}
+	handler := web.Headers(web.OnlyHosts(sessions.OwnForms(sessions.Handler(limitBody(mux))), public.Host))
+	if public.Scheme == "https" {
+		handler = strictTransport(handler)
+	}
+	serve := serveHTTP(handler)
+	if l.conf.Web.Certificate == "" {
+		return l.listen(ctx, "web", l.conf.Web.Listen, serve)
+	}
+	certificate, err := daemon.LoadCertificate(l.conf.Web.Certificate, l.conf.Web.Key, l.now, l.log)
+	if err != nil {
+		return cli.Wrap(cli.Config, err, "look at certificate and key of [web]")
+	}
+	return l.listen(ctx, "web", l.conf.Web.Listen, func(ctx context.Context, listener net.Listener) error {
+		return serve(ctx, tls.NewListener(listener, certificate.TLS("http/1.1")))
+	})
+}
+
+// maxForm bounds what a browser may send; portal forms are a few hundred bytes.
+const maxForm = 64 << 10
+
+func limitBody(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		next.ServeHTTP(w, r)
+	})
+}
+
+// strictTransport keeps browsers from ever asking without TLS again (RFC 6797).
+func strictTransport(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Strict-Transport-Security", fmt.Sprintf("max-age=%d", int(365*24*time.Hour/time.Second)))
+		next.ServeHTTP(w, r)
+	})
+}
+
+// masterKey reads the key, or makes it when there is none. It is never replaced: of two
+// instances that start at once the second takes what the first has made.
+func masterKey(path string, random io.Reader) (secret.Master, error) {
+	key, err := atomicfile.Read(path, secret.MasterLength)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := makeMasterKey(path, random); err != nil {
+			return secret.Master{}, fmt.Errorf("make master key: %w", err)
+		}
+		key, err = atomicfile.Read(path, secret.MasterLength)
+	}
+	if err != nil {
+		return secret.Master{}, fmt.Errorf("read master key: %w", err)
+	}
+	return secret.NewMaster(key)
+}
+
+func makeMasterKey(path string, random io.Reader) error {
+	key := make([]byte, secret.MasterLength)
+	if _, err := io.ReadFull(random, key); err != nil {
+		return err
+	}
+	fresh := fmt.Sprintf("%s.%d", path, os.Getpid())
+	if err := atomicfile.Write(fresh, key, 0o600); err != nil {
+		return err
+	}
+	// A link is made only where nothing is; Rename would replace another's key.
+	err := os.Link(fresh, path)
+	if errors.Is(err, fs.ErrExist) {
+		err = nil
+	}
+	return errors.Join(err, atomicfile.Remove(fresh))
+}

@@ -1,0 +1,209 @@
+package signin
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/letterlock-mail/letterlock/internal/oauth"
+	"github.com/letterlock-mail/letterlock/internal/secret"
+)
+
+// OIDCOptions are one client at an OpenID Connect issuer.
+type OIDCOptions struct {
+	Label    string // in texts for people
+	Issuer   string // byte for byte
+	ClientID string
+	Secret   secret.String // empty: a public client
+	Scopes   []string      // besides openid, profile and email
+	// Claim must have one of Values; it is a text, a truth value, or a list of texts.
+	Claim  string
+	Values []string
+
+	HTTP *http.Client // of oauth.NewHTTPClient
+	Now  func() time.Time
+}
+
+// OIDC is any OpenID Connect issuer as a Provider.
+type OIDC struct {
+	o OIDCOptions
+
+	mu    sync.Mutex
+	found oauth.Metadata
+	asked time.Time
+}
+
+// metadataLife is how long endpoints are believed without asking again.
+const metadataLife = time.Hour
+
+// NewOIDC asks nobody yet: an issuer that is away must not keep the daemon from starting.
+func NewOIDC(o OIDCOptions) *OIDC {
+	if o.Label == "" {
+		o.Label = o.Issuer
+	}
+	return &OIDC{o: o}
+}
+
+func (p *OIDC) conn(ctx context.Context) (*oauth.Conn, error) {
+	m, err := p.metadata(ctx)
+	if err != nil {
+		return nil, err
+	}
+	client := oauth.Client{ID: p.o.ClientID, Secret: p.o.Secret, Auth: oauth.AuthNone}
+	if !p.o.Secret.IsZero() {
+		// OpenID Connect Discovery section 3: without a word it is Basic.
+		client.Auth = oauth.AuthBasic
+		if len(m.AuthMethods) > 0 && !slices.Contains(m.AuthMethods, string(oauth.AuthBasic)) {
+			client.Auth = oauth.AuthPost
+		}
+	}
+	return &oauth.Conn{HTTP: p.o.HTTP, Now: p.o.Now, Endpoints: m.Endpoints, Client: client}, nil
+}
+
+func (p *OIDC) metadata(ctx context.Context) (oauth.Metadata, error) {
+	p.mu.Lock()
+	found, asked := p.found, p.asked
+	p.mu.Unlock()
+	if !asked.IsZero() && p.o.Now().Sub(asked) < metadataLife {
+		return found, nil
+	}
+	// Not under the lock: a slow issuer holds up nobody but those who wait for it anyway.
+	found, err := oauth.Discover(ctx, p.o.HTTP, oauth.Issuer(p.o.Issuer))
+	if err != nil {
+		return found, err
+	}
+	if found.TemplatedIssuer {
+		// Whoever makes a tenant of their own chooses what it says about addresses and ids.
+		return found, errors.New("the issuer stands for every tenant: name your own")
+	}
+	if found.Authorization == "" || found.JWKS == "" {
+		return found, errors.New("the issuer has no way to sign in by browser, or no keys")
+	}
+	p.mu.Lock()
+	p.found, p.asked = found, p.o.Now()
+	p.mu.Unlock()
+	return found, nil
+}
+
+// Begin implements Provider.
+func (p *OIDC) Begin(ctx context.Context, f Flow) (string, error) {
+	conn, err := p.conn(ctx)
+	if err != nil {
+		return "", err
+	}
+	scopes := []string{"openid", "profile", "email"}
+	for _, scope := range p.o.Scopes {
+		if !slices.Contains(scopes, scope) {
+			scopes = append(scopes, scope)
+		}
+	}
+	return conn.AuthCodeURL(oauth.AuthRequest{
+		RedirectURI: f.RedirectURI, State: f.State, Verifier: secret.New(f.Verifier), Nonce: f.Nonce, Scopes: scopes,
+	})
+}
+
+// Finish implements Provider.
+func (p *OIDC) Finish(ctx context.Context, f Flow, query string) (Account, error) {
+	conn, err := p.conn(ctx)
+	if err != nil {
+		return Account{}, err
+	}
+	answer, err := oauth.ParseCallback(query)
+	if err != nil {
+		return Account{}, mistaken(err.Error())
+	}
+	if err := conn.CheckCallback(answer, f.State); err != nil { // state once more, and iss (RFC 9207)
+		return Account{}, mistaken(err.Error())
+	}
+	if answer.Err != nil {
+		return Account{}, answer.Err
+	}
+	token, err := conn.ExchangeCode(ctx, answer.Code, f.RedirectURI, secret.New(f.Verifier), nil)
+	if err != nil {
+		return Account{}, err
+	}
+	id, err := conn.VerifyID(ctx, token.ID, f.Nonce, false)
+	var fault *oauth.Error
+	if errors.As(err, &fault) {
+		return Account{}, err // the keys could not be had
+	}
+	if err != nil {
+		return Account{}, &Refused{Reason: "id-token", Detail: err.Error(), What: p.o.Label + " did not prove who you are.", Hint: "Begin again. If it happens each time, your administrator finds the reason in the log."}
+	}
+	return p.account(id, token.ID)
+}
+
+// account reads the token that VerifyID has checked.
+func (p *OIDC) account(id oauth.IDClaims, token secret.String) (Account, error) {
+	claims, err := payload(token.Reveal())
+	if err != nil {
+		return Account{}, err
+	}
+	if p.o.Claim != "" && !hasOne(claims[p.o.Claim], p.o.Values) {
+		return Account{}, &Refused{Reason: "claim", Detail: p.o.Claim + " of " + plain(id.Subject), What: p.o.Label + " does not say that you belong to those who have a mailbox here.", Hint: "If you do, tell whoever looks after your account there."}
+	}
+	account := Account{Issuer: id.Issuer, Subject: id.Subject, How: "oidc:" + id.Issuer, Name: plain(words(claims["name"]))}
+	account.Shown = plain(id.PreferredUsername)
+	if account.Shown == "" {
+		account.Shown = plain(id.Email)
+	}
+	if account.Shown == "" {
+		account.Shown = plain(id.Subject)
+	}
+	// Only the truth value counts: Entra sends no email_verified at all, and lets people
+	// write any address into email.
+	if verified := string(claims["email_verified"]); id.Email != "" && verified == "true" {
+		account.Emails = []string{id.Email}
+	}
+	if sid := words(claims["sid"]); sid != "" {
+		account.Upstream = id.Issuer + " " + sid
+	}
+	return account, nil
+}
+
+// payload reads the claims of a token whose signature has been checked.
+func payload(token string) (map[string]json.RawMessage, error) {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return nil, errors.New("read ID token: not three parts")
+	}
+	data, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return nil, errors.New("read ID token: not base64")
+	}
+	var claims map[string]json.RawMessage
+	if err := json.Unmarshal(data, &claims); err != nil {
+		return nil, fmt.Errorf("read ID token: %w", err)
+	}
+	return claims, nil
+}
+
+// words is a claim that is text.
+func words(raw json.RawMessage) string {
+	var text string
+	if err := json.Unmarshal(raw, &text); err != nil {
+		return ""
+	}
+	return text
+}
+
+// hasOne reports whether a claim is one of the values, or a list with one of them. A text
+// is compared whole: "mail-admins" is not "mail", nor is "x mail".
+func hasOne(raw json.RawMessage, values []string) bool {
+	var list []string
+	var truth bool
+	switch {
+	case json.Unmarshal(raw, &list) == nil && list != nil:
+		return slices.ContainsFunc(list, func(s string) bool { return slices.Contains(values, s) })
+	case json.Unmarshal(raw, &truth) == nil && string(raw) != "null":
+		return slices.Contains(values, fmt.Sprint(truth))
+	}
+	return slices.Contains(values, words(raw)) && words(raw) != ""
+}
