@@ -55,6 +55,8 @@ type plan struct {
 	db       *database.DB
 	door     mailauth.Door
 	scales   *throttle.Throttle
+	inner    *credential.Door // without the throttle: makes app passwords
+	pusher   *mailauth.Push
 	sockets  *daemon.Sockets
 	log      *slog.Logger
 	now      func() time.Time
@@ -104,6 +106,7 @@ func (l *plan) make(ctx context.Context, p *program) error {
 	if len(l.conf.Doveadm) > 0 {
 		l.add("revocation", push.Run)
 	}
+	l.inner, l.pusher = inner, push
 	w := &watch{store: l.db, changed: inner.Changed, revoke: push.Revoke, now: l.now, log: l.log}
 	l.add("watch", daemon.Every(watchPause, l.log, "look for revocations", w.look))
 	scales, err := l.throttle()

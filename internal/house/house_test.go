@@ -50,15 +50,11 @@ type room struct {
 // room is a decision, not an accident.
 func rooms() map[string]room {
 	return map[string]room{
-		"":                   {layer: public, wing: client, also: []string{"internal/config"}},
-		"cmd/letterlock":     {layer: main, wing: client},
-		"cmd/letterlock/e2e": {layer: lab, wing: client},
-		"cmd/letterlockd":    {layer: main, wing: server},
-		"cmd/try":            {layer: main, wing: both},
 		"":                       {layer: public, wing: client, also: []string{"internal/config"}},
 		"cmd/letterlock":         {layer: main, wing: client},
 		"cmd/letterlock/callers": {layer: lab, wing: client},
 		"cmd/letterlock/e2e":     {layer: lab, wing: client},
+		"cmd/letterlockd":        {layer: main, wing: server},
 		"cmd/try":                {layer: main, wing: both},
 
 		"internal/atomicfile": {layer: leaf},
@@ -98,6 +94,7 @@ func rooms() map[string]room {
 		"internal/server/mailauth":             {layer: capability, wing: server},
 		"internal/server/senders":              {layer: capability, wing: server},
 		"internal/server/signin":               {layer: capability, wing: server},
+		"internal/server/portal":               {layer: capability, wing: server},
 		"internal/server/web":                  {layer: noun, wing: server},
 
 		"internal/house": {layer: lab},

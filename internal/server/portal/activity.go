@@ -38,18 +38,29 @@ func activity(v *visit) error {
 		Older  string
 	}{Older: older("/activity", nil, events)}
 	for _, e := range events {
-		data.Events = append(data.Events, v.viewEvent(e))
+		data.Events = append(data.Events, v.viewEvent(e, nil))
 	}
 	return v.show(activitySheet(), http.StatusOK, data)
 }
 
-func (v *visit) viewEvent(e identity.Event) eventView {
+// viewEvent writes an event for people. name finds out who an actor is; without it, which
+// is on people's own pages, administrators are not named.
+func (v *visit) viewEvent(e identity.Event, name func(identity.PersonID) string) eventView {
 	view := eventView{What: kindWords(e.Kind), Detail: e.Detail, Actor: e.Actor, At: v.moment(e.At), Refused: strings.HasSuffix(e.Kind, ".refused")}
 	if e.From.IsValid() {
 		view.From = e.From.String()
 	}
-	if e.Actor == v.person.Address || e.Actor == string(v.person.ID) {
+	switch {
+	case e.Actor == string(v.person.ID):
 		view.Actor = "you"
+	case strings.HasPrefix(e.Actor, "shell:"):
+		view.Actor = "an administrator at the server"
+	case name != nil:
+		view.Actor = name(identity.PersonID(e.Actor))
+	case e.Actor == string(e.Person), e.Actor == "":
+		view.Actor = ""
+	default:
+		view.Actor = "an administrator"
 	}
 	return view
 }

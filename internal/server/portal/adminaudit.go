@@ -57,7 +57,7 @@ func adminAudit(v *visit) error {
 	}
 	names := v.book()
 	for _, e := range events {
-		view := v.viewEvent(e)
+		view := v.viewEvent(e, names)
 		view.Whose = names(e.Person)
 		data.Events = append(data.Events, view)
 	}

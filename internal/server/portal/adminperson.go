@@ -98,8 +98,9 @@ func (v *visit) showPerson(status int, id identity.PersonID, reason, problem str
 	if err != nil {
 		return err
 	}
+	names := v.book()
 	for _, e := range events {
-		data.Events = append(data.Events, v.viewEvent(e))
+		data.Events = append(data.Events, v.viewEvent(e, names))
 	}
 	return v.show(personSheet(), status, data)
 }

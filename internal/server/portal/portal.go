@@ -148,6 +148,9 @@ type Options struct {
 	// Fresh is how long a proof is fresh enough to make credentials and to see the
 	// admin pages (15 min).
 	Fresh time.Duration
+	// AdminBySignIn takes a fresh sign-in for enough for the admin pages; else the session
+	// must have proved a second factor.
+	AdminBySignIn bool
 
 	Now    func() time.Time
 	Random io.Reader

@@ -117,7 +117,11 @@ func (v *visit) admit() bool {
 	switch {
 	case !v.person.Admin:
 		v.answer(&fault{http.StatusForbidden, "This page is for administrators.", ""})
-	case !v.session.Admin || !v.fresh():
+	case !v.session.Admin && !v.o.AdminBySignIn && v.fresh():
+		// To send them to sign in again would be a loop.
+		v.answer(&fault{http.StatusForbidden, "Your sign-in had no second factor, which the pages of administrators want.",
+			"Sign in with a passkey; or the configuration says that the provider asks for a second factor (admin_at_provider in [portal])."})
+	case !v.fresh() || !v.session.Admin && !v.o.AdminBySignIn:
 		back := "/admin"
 		if v.r.Method == http.MethodGet {
 			back = v.r.URL.RequestURI()
@@ -159,7 +163,7 @@ func (v *visit) done(path, what string) error {
 // record adds to the audit trail.
 func (v *visit) record(kind string, person identity.PersonID, detail string) error {
 	return v.o.Store.AddEvent(v.r.Context(), identity.Event{
-		At: v.now, Kind: kind, Person: person, Actor: v.person.Address, From: v.o.Browser.Client(v.r), Detail: detail,
+		At: v.now, Kind: kind, Person: person, Actor: string(v.person.ID), From: v.o.Browser.Client(v.r), Detail: detail,
 	})
 }
 

@@ -183,7 +183,7 @@ func kindWords(kind string) string {
 		return "Signed in"
 	case "signin.refused":
 		return "Sign-in refused"
-	case "signin.out":
+	case "signout", "signin.out":
 		return "Signed out"
 	case "credential.made":
 		return "App password made"
