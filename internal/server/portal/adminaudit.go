@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/letterlock-mail/letterlock/internal/cli"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 )
 
@@ -25,7 +26,7 @@ func adminAudit(v *visit) error {
 		Kinds  []choice
 		Events []eventView
 		Older  string
-	}{Person: field{Name: "person", Label: "Person", Hint: "Their own address. Empty: everybody.", Value: clip(query.Get("person"))}}
+	}{Person: field{Name: "person", Label: "Person", Hint: "Their own address. Empty: everybody.", Value: cli.Line(query.Get("person"))}}
 	filter := identity.EventFilter{Limit: eventPage}
 	for _, one := range [][2]string{{"", "everything"}, {"signin.", "sign-ins and refusals"}, {"signin.refused", "refusals"}, {"credential.", "app passwords"},
 		{"grant.", "programs"}, {"session.", "browsers"}, {"person.", "persons"}, {"address.", "addresses"}, {"ban.", "bans and lists"}} {

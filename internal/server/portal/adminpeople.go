@@ -10,6 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/letterlock-mail/letterlock/internal/cli"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 )
 
@@ -50,7 +51,7 @@ const (
 func adminPeople(v *visit) error { return v.showPeople(http.StatusOK, nil, nil) }
 
 func (v *visit) showPeople(status int, typed url.Values, f faults) error {
-	query := strings.TrimSpace(v.r.URL.Query().Get("q"))
+	query := strings.TrimSpace(cli.Line(v.r.URL.Query().Get("q")))
 	if utf8.RuneCountInString(query) > 100 {
 		query = string([]rune(query)[:100])
 	}

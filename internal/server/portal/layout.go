@@ -74,16 +74,18 @@ const layout = `<!DOCTYPE html>
 {{with .Notice}}<div class="note good" role="status"><p>{{.}}</p></div>{{end}}
 {{template "body" .Data}}
 </main><footer>Times are UTC.</footer></body></html>
-{{define "hidden"}}{{if .ID}}<input type="hidden" name="id" value="{{.ID}}">{{end}}<input type="hidden" name="token" value="{{.Token}}">{{end}}
-{{define "moment"}}<time datetime="{{.Machine}}" title="{{.Clock}}">{{.Ago}}</time>{{end}}
-{{define "clock"}}<time datetime="{{.Machine}}">{{.Clock}}</time>{{end}}
+`
+
+// parts are what several pages use.
+const parts = `{{define "hidden"}}{{if .ID}}<input type="hidden" name="id" value="{{.ID}}">{{end}}<input type="hidden" name="token" value="{{.Token}}">{{end}}
+{{define "moment"}}{{with .}}<time datetime="{{.Machine}}" title="{{.Clock}}">{{.Ago}}</time>{{else}}at an unknown time{{end}}{{end}}
+{{define "clock"}}{{with .}}<time datetime="{{.Machine}}">{{.Clock}}</time>{{else}}at an unknown time{{end}}{{end}}
 {{define "error"}}{{with .Error}}<p class="error" id="{{$.Name}}-error">{{.}}</p>{{end}}{{end}}
 {{define "text"}}<label for="{{.Name}}">{{.Label}}</label>{{with .Hint}}<p class="hint" id="{{$.Name}}-hint">{{.}}</p>{{end}}{{template "error" .}}<input type="{{or .Type "text"}}" id="{{.Name}}" name="{{.Name}}" value="{{.Value}}" maxlength="{{or .Max 320}}" autocomplete="off"{{template "described" .}}>{{end}}
 {{define "area"}}<label for="{{.Name}}">{{.Label}}</label>{{with .Hint}}<p class="hint" id="{{$.Name}}-hint">{{.}}</p>{{end}}{{template "error" .}}<textarea id="{{.Name}}" name="{{.Name}}" rows="3" spellcheck="false" autocapitalize="none"{{template "described" .}}>{{.Value}}</textarea>{{end}}
 {{define "described"}}{{if .Error}} aria-invalid="true"{{end}}{{if or .Hint .Error}} aria-describedby="{{if .Hint}}{{.Name}}-hint{{end}}{{if .Error}} {{.Name}}-error{{end}}"{{end}}{{end}}
-{{define "events"}}<ul class="events">{{range .}}<li><strong{{if .Refused}} class="refused"{{end}}>{{.What}}</strong> <span class="soft">{{template "clock" .At}} ({{.At.Ago}})</span>{{with .Whose}}<br>{{.}}{{end}}{{with .Detail}}<br>{{line .}}{{end}}{{with .From}}<br><span class="soft">from {{.}}</span>{{end}}{{with .Actor}}<br><span class="soft">by {{line .}}</span>{{end}}</li>{{else}}<li class="soft">Nothing yet.</li>{{end}}</ul>{{end}}
-{{define "waiting"}}{{with .}}<div class="note warn" role="status"><p><strong>Not confirmed at {{range $i, $n := .}}{{if $i}}, {{end}}{{line $n}}{{end}}.</strong> New sign-ins are refused already; a connection that was open at that mail server may still be. It is told again and again until it confirms.</p><p><a href="">Look again</a></p></div>{{end}}{{end}}
-`
+{{define "events"}}<ul class="events">{{range .}}<li><strong{{if .Refused}} class="refused"{{end}}>{{line .What}}</strong> <span class="soft">{{template "clock" .At}}{{with .At}} ({{.Ago}}){{end}}</span>{{with .Whose}}<br>{{.}}{{end}}{{with .Detail}}<br>{{line .}}{{end}}{{with .From}}<br><span class="soft">from {{.}}</span>{{end}}{{with .Actor}}<br><span class="soft">by {{line .}}</span>{{end}}</li>{{else}}<li class="soft">Nothing yet.</li>{{end}}</ul>{{end}}
+{{define "waiting"}}{{with .}}<div class="note warn" role="status"><p><strong>Not confirmed at {{range $i, $n := .}}{{if $i}}, {{end}}{{line $n}}{{end}}.</strong> New sign-ins are refused already; a connection that was open at that mail server may still be. It is told again and again until it confirms.</p><p><a href="">Look again</a></p></div>{{end}}{{end}}`
 
 // A field is one input of a form.
 type field struct {
@@ -101,6 +103,7 @@ type sheet struct {
 func newSheet(title, body string) *sheet {
 	// What others have written is one line without controls and direction overrides.
 	tmpl := template.Must(template.New("layout").Funcs(template.FuncMap{"line": cli.Line}).Parse(layout))
+	template.Must(tmpl.New("parts").Parse(parts))
 	template.Must(tmpl.New("body").Parse(body))
 	return &sheet{title, tmpl}
 }
