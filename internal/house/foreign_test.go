@@ -104,6 +104,7 @@ func mouths() []mouth {
 		{"internal/server/senders", "session.Header", "FuzzMilter"},
 		{"internal/server/senders", "Canonical", "FuzzCanonical"},
 		{"internal/server/throttle", "ParseList", "FuzzList"},
+		{"internal/server/portal", "parseWish", "FuzzWish"},
 		{"internal/server/web", "LocalPath", "FuzzLocalPath"},
 		{"internal/server/web", "hop", "FuzzClient"},
 	}

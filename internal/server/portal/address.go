@@ -19,6 +19,7 @@ type addressView struct {
 var addressSheet = sync.OnceValue(func() *sheet {
 	return newSheet("Addresses", `
 <p class="soft">Addresses that are yours, and shared ones where you have a role. Administrators change them.</p>
+<h2>What you have</h2>
 <ul class="cards">{{range .}}<li class="card"><h3>{{.Address}} <span class="tag">{{.Kind}}</span></h3>
 <ul>{{range .May}}<li>{{.}}</li>{{end}}{{with .Targets}}<li>Its mail goes to {{range $i, $t := .}}{{if $i}}, {{end}}{{$t}}{{end}}</li>{{end}}{{if .Others}}<li>Shared with {{.Others}} {{if eq .Others 1}}other{{else}}others{{end}}</li>{{end}}</ul></li>{{end}}</ul>`)
 })

@@ -57,7 +57,7 @@ func (v *visit) showAddresses(status int, form string, typed url.Values, f fault
 	}
 	data := servedPage{
 		Alias: v.sign("/admin/addresses/alias", ""), Role: v.sign("/admin/addresses/role", ""),
-		Address: pick("alias", "alias-address", "Alias", "In one of "+and(v.o.Domains)+"; @"+first(v.o.Domains)+" is every address there."),
+		Address: pick("alias", "alias-address", "Alias", "An address at "+and(v.o.Domains)+"; @"+first(v.o.Domains)+" is every address there."),
 		Targets: pick("alias", "alias-targets", "Its mail goes to", "One a line; anywhere."),
 		RoleAt:  pick("role", "role-address", "Address", ""),
 		Person:  pick("role", "role-person", "Person", "The person's own address."),

@@ -32,6 +32,7 @@ type banPage struct {
 var banSheet = sync.OnceValue(func() *sheet {
 	return newSheet("Bans and lists", `
 <p class="soft">Networks that are refused whatever they show, and those that are never slowed for guessing. Guessing is slowed and refused by itself; this list is for what you know better.</p>
+<h2>Entries</h2>
 <ul class="cards">{{range .Bans}}<li class="card row"><div><h3>{{.Network}} <span class="tag">{{.Is}}</span>{{if .Over}} <span class="tag">over</span>{{end}}</h3>
 <p class="small soft">{{with .Reason}}{{line .}}. {{end}}Since {{template "clock" .Made}}{{with .Until}}, until {{template "clock" .}}{{end}}</p></div>
 <form method="post" action="{{.Remove.Action}}">{{template "hidden" .Remove}}<button class="danger" aria-label="Remove the entry for {{.Network}}">Remove</button></form></li>{{else}}<li class="card soft">No entry.</li>{{end}}</ul>

@@ -58,7 +58,7 @@ func (v *visit) showPeople(status int, typed url.Values, f faults) error {
 	data := peopleView{
 		Search: field{Name: "q", Label: "Search by address or name", Value: query, Type: "search", Max: 100}, Searched: query != "",
 		Add:     v.sign("/admin/person/add", ""),
-		Address: field{Name: "address", Label: "Address", Hint: "In one of " + and(v.o.Domains) + ".", Value: typed.Get("address"), Error: f["address"]},
+		Address: field{Name: "address", Label: "Address", Hint: "At " + and(v.o.Domains) + ".", Value: typed.Get("address"), Error: f["address"]},
 		Name:    field{Name: "name", Label: "Name", Value: typed.Get("name"), Error: f["name"], Max: 100},
 	}
 	people, more, err := v.search(query, v.r.URL.Query().Get("after"))

@@ -18,7 +18,7 @@ var personSheet = sync.OnceValue(func() *sheet {
 	return newSheet("Person", `
 <p><a href="/admin">All people</a></p>
 {{template "waiting" .Waiting}}
-<div class="card"><h2 class="first">{{.Person.Address}}{{if .Person.Admin}} <span class="tag">administrator</span>{{end}}{{if .Person.Disabled}} <span class="tag">disabled</span>{{end}}</h2>
+<div class="card"><h2>{{.Person.Address}}{{if .Person.Admin}} <span class="tag">administrator</span>{{end}}{{if .Person.Disabled}} <span class="tag">disabled</span>{{end}}</h2>
 <dl><dt>Name</dt><dd>{{line .Person.Name}}</dd><dt>Since</dt><dd>{{with .Since}}{{template "clock" .}}{{end}}</dd>
 {{with .Person.Disabled}}<dt>Disabled</dt><dd>{{template "clock" .}}{{with $.Person.Reason}}: {{line .}}{{end}}</dd>{{end}}
 <dt>Signs in with</dt><dd>{{range .Bindings}}{{line .Shown}} at {{line .Issuer}}, since {{template "clock" .Bound}}<br>{{else}}nothing yet{{end}}</dd></dl></div>
@@ -87,7 +87,11 @@ func (v *visit) showPerson(status int, id identity.PersonID, reason, problem str
 		return err
 	}
 	for _, a := range own {
-		data.Addresses = append(data.Addresses, viewAddress(a, person))
+		view := viewAddress(a, person)
+		if a.Address == person.Address {
+			view.Kind = "own address"
+		}
+		data.Addresses = append(data.Addresses, view)
 	}
 	sessions, err := v.o.Store.Sessions(ctx, id)
 	if err != nil {

@@ -45,7 +45,7 @@ button:hover,.button:hover{filter:brightness(1.08);text-decoration:underline}
 legend{font-weight:600;padding:0 .3rem}
 label,.label{display:block;font-weight:600;margin-top:.9rem}label.choice{font-weight:400;margin:0;padding:.35rem 0;display:flex;gap:.6rem;align-items:flex-start}
 label.choice input{width:1.25rem;height:1.25rem;margin:.15rem 0 0;flex:none}
-fieldset>label:first-of-type,form>label:first-child,.label:first-child{margin-top:.2rem}
+fieldset>label:first-of-type{margin-top:.2rem}.card>h2,form.card>label:first-of-type{margin-top:0}.card>p:last-child,.card>div>p:last-child{margin-bottom:0}fieldset.flat{border:0;padding:0;margin:.9rem 0 0}
 input[type=text],input[type=search],input[type=number],textarea,select{font:inherit;width:100%;max-width:30rem;min-height:44px;padding:.5rem .6rem;border:1px solid var(--edge);border-radius:6px;background:var(--card);color:var(--text);display:block;margin:.2rem 0}
 input[type=number]{max-width:10rem}textarea{min-height:5.2rem;resize:vertical}
 [aria-invalid=true]{border:2px solid var(--bad)!important}

@@ -29,7 +29,7 @@ func ago(d time.Duration) string {
 	switch {
 	case d < 90*time.Second && form == "%s ago":
 		return "just now"
-	case d < 90*time.Minute:
+	case d < 59*time.Minute+30*time.Second:
 		return fmt.Sprintf(form, plural(int((d+30*time.Second)/time.Minute), "minute"))
 	case d < 36*time.Hour:
 		return fmt.Sprintf(form, plural(int((d+30*time.Minute)/time.Hour), "hour"))
