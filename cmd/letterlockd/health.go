@@ -12,7 +12,7 @@ func (l *plan) health(ctx context.Context) error {
 	}
 	l.meter.Watch("revocations_waiting", "Sessions whose end a Dovecot has not confirmed.", func() float64 {
 		waiting := 0
-		for _, node := range l.pushed.State() {
+		for _, node := range l.pusher.State() {
 			waiting += len(node.Waiting)
 		}
 		return float64(waiting)

@@ -24,6 +24,7 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/server/mailauth"
 	"github.com/letterlock-mail/letterlock/internal/server/meter"
 	"github.com/letterlock-mail/letterlock/internal/server/senders"
+	"github.com/letterlock-mail/letterlock/internal/server/throttle"
 )
 
 // patience is how long a service may take to finish what it has begun.
@@ -64,7 +65,9 @@ type plan struct {
 	db       *database.DB
 	door     mailauth.Door
 	meter    *meter.Meter
-	pushed   *mailauth.Push
+	scales   *throttle.Throttle
+	inner    *credential.Door // without the throttle: makes app passwords
+	pusher   *mailauth.Push
 	sockets  *daemon.Sockets
 	log      *slog.Logger
 	now      func() time.Time
@@ -112,10 +115,10 @@ func (l *plan) make(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	l.pushed = push
 	if len(l.conf.Doveadm) > 0 {
 		l.add("revocation", push.Run)
 	}
+	l.inner, l.pusher = inner, push
 	w := &watch{store: l.db, changed: inner.Changed, revoke: push.Revoke, now: l.now, log: l.log}
 	l.add("watch", daemon.Every(watchPause, l.log, "look for revocations", w.look))
 	l.add("sweep", daemon.Every(sweepPause, l.log, "sweep the database", func(ctx context.Context) error {
@@ -128,6 +131,7 @@ func (l *plan) make(ctx context.Context, p *program) error {
 	if err != nil {
 		return cli.Wrap(cli.Config, err, "look at [throttle], and at master_key_file of [web], in "+l.conf.Path)
 	}
+	l.scales = scales
 	l.door = l.meter.Door(&trail{door: mailauth.Guard(inner, scales), log: l.log})
 	if err := l.postfix(ctx, p); err != nil {
 		return err

@@ -24,7 +24,7 @@ import (
 // adds its own. Whatever stands here already knows who sits at the browser, and lets no
 // other site's form through.
 func (l *plan) routes(p *program, mux *http.ServeMux, sessions *web.Sessions, _ secret.Master) error {
-	return l.signIn(p, mux, sessions)
+	return errors.Join(l.signIn(p, mux, sessions), l.portal(p, mux, sessions))
 }
 
 // pages is all that a browser can ask for.

@@ -26,6 +26,7 @@ type Daemon struct {
 
 	Database  Database
 	Web       Web
+	Portal    Portal
 	SignIn    map[string]SignIn
 	Postfix   Postfix
 	Dovecot   Dovecot
@@ -153,6 +154,7 @@ func defaultDaemon() *Daemon {
 	return &Daemon{
 		Database:  Database{URL: "sqlite:/var/lib/letterlockd/letterlockd.db"},
 		Web:       Web{Listen: "127.0.0.1:8480", MasterKeyFile: "/var/lib/letterlockd/master.key"},
+		Portal:    Portal{Fresh: 15 * time.Minute},
 		SignIn:    map[string]SignIn{},
 		Passwords: Passwords{Memory: 19 << 10, Time: 2, OutageGrace: 15 * time.Minute},
 		Doveadm:   map[string]Doveadm{},
@@ -168,6 +170,8 @@ func (d *decoder) daemon(tree map[string]any) *Daemon {
 			single(d, name, value, databaseFields(), &c.Database)
 		case "web":
 			single(d, name, value, webFields(), &c.Web)
+		case "portal":
+			single(d, name, value, portalFields(), &c.Portal)
 		case "signin":
 			c.SignIn = sections(d, name, value, signInFields(), d.checkSignIn)
 		case "postfix":

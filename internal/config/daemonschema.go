@@ -81,6 +81,7 @@ func DescribeDaemon() []Section {
 		{"", "Before the first section.", docs(daemonFields())},
 		{"[database]", "Where everything is kept.", docs(databaseFields())},
 		{"[web]", "Pages for people. There are none until public_url is named.", docs(webFields())},
+		{"[portal]", "What the pages tell people.", docs(portalFields())},
 		{"[signin.NAME]", "Who knows who a person is. NAME is part of the address that the provider sends the browser back to: PUBLIC_URL/signin/NAME/callback.", docs(signInFields())},
 		{"[postfix]", "Sockets that Postfix asks. Each is off until it is named.", docs(postfixFields())},
 		{"[dovecot]", "Endpoints that Dovecot asks.", docs(dovecotFields())},

@@ -121,6 +121,7 @@ func mouths() []mouth {
 		{"internal/server/signin", "payload", "FuzzClaims"},
 		{"internal/server/signin", "hasOne", "FuzzClaims"},
 		{"internal/server/signin", "queryValues", "FuzzCallback"},
+		{"internal/server/portal", "parseWish", "FuzzWish"},
 		{"internal/server/web", "LocalPath", "FuzzLocalPath"},
 		{"internal/server/web", "hop", "FuzzClient"},
 	}

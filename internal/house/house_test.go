@@ -97,6 +97,7 @@ func rooms() map[string]room {
 		"internal/server/mailauth":             {layer: capability, wing: server},
 		"internal/server/senders":              {layer: capability, wing: server},
 		"internal/server/signin":               {layer: capability, wing: server},
+		"internal/server/portal":               {layer: capability, wing: server},
 		"internal/server/web":                  {layer: noun, wing: server},
 
 		"internal/house": {layer: lab},

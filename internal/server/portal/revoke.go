@@ -1,0 +1,95 @@
+package portal
+
+import (
+	"encoding/hex"
+	"slices"
+
+	"github.com/letterlock-mail/letterlock/internal/server/identity"
+)
+
+// revokePassword ends one of the person's own app passwords. Those of others are not
+// found.
+func revokePassword(v *visit) error {
+	if err := v.endPassword(v.person, identity.CredentialID(v.form.Get("id"))); err != nil {
+		return err
+	}
+	return v.done("/", "revoked")
+}
+
+// endPassword revokes first and then has it felt and written down: what fails on the way
+// can be repeated, and nothing is claimed that did not happen.
+func (v *visit) endPassword(person identity.Person, id identity.CredentialID) error {
+	all, err := v.o.Store.Credentials(v.r.Context(), person.ID)
+	if err != nil {
+		return err
+	}
+	at := slices.IndexFunc(all, func(c identity.Credential) bool { return c.ID == id })
+	if at < 0 {
+		return identity.ErrNotFound
+	}
+	if err := v.o.Store.RevokeCredential(v.r.Context(), id, v.now, "revoked in the portal by "+v.person.Address); err != nil {
+		return err
+	}
+	v.revoked(person)
+	return v.record("credential.revoked", person.ID, all[at].Name)
+}
+
+// revokeGrant ends what a program was allowed, with all its tokens.
+func revokeGrant(v *visit) error {
+	grant, err := v.o.Store.Grant(v.r.Context(), identity.GrantID(v.form.Get("id")))
+	if err != nil {
+		return err
+	}
+	if grant.Person != v.person.ID {
+		return identity.ErrNotFound
+	}
+	if err := v.o.Store.RevokeGrant(v.r.Context(), grant.ID, v.now, "revoked in the portal by "+v.person.Address); err != nil {
+		return err
+	}
+	v.revoked(v.person)
+	if err := v.record("grant.revoked", v.person.ID, string(grant.Client)); err != nil {
+		return err
+	}
+	return v.done("/", "revoked")
+}
+
+// endSession signs one of the person's browsers out.
+func endSession(v *visit) error {
+	sessions, err := v.o.Store.Sessions(v.r.Context(), v.person.ID)
+	if err != nil {
+		return err
+	}
+	for _, s := range sessions {
+		if hex.EncodeToString(s.ID[:]) == v.form.Get("id") {
+			if err := v.endBrowser(s); err != nil {
+				return err
+			}
+			return v.done("/", "ended")
+		}
+	}
+	return identity.ErrNotFound
+}
+
+// endOthers leaves this browser signed in and no other.
+func endOthers(v *visit) error {
+	sessions, err := v.o.Store.Sessions(v.r.Context(), v.person.ID)
+	if err != nil {
+		return err
+	}
+	for _, s := range sessions {
+		if s.ID.Equal(v.session.ID) {
+			continue
+		}
+		if err := v.endBrowser(s); err != nil {
+			return err
+		}
+	}
+	return v.done("/", "ended-others")
+}
+
+func (v *visit) endBrowser(s identity.Session) error {
+	if err := v.o.Store.EndSession(v.r.Context(), s.ID); err != nil {
+		return err
+	}
+	return v.record("session.ended", v.person.ID, s.Agent)
+}

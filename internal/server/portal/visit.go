@@ -1,0 +1,210 @@
+package portal
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/letterlock-mail/letterlock/internal/server/credential"
+	"github.com/letterlock-mail/letterlock/internal/server/identity"
+	"github.com/letterlock-mail/letterlock/internal/server/web"
+)
+
+// maxForm is more than any form here holds.
+const maxForm = 64 << 10
+
+// A page is shown; an action changes something.
+type (
+	page struct {
+		show         func(*visit) error
+		admin, fresh bool
+	}
+	action struct {
+		do         func(*visit) error
+		path, back string // back: where to look again when the session is gone
+		admin      bool
+		// lenient: the action itself looks at token and freshness, because it can show
+		// the form again with all that was typed.
+		lenient bool
+	}
+)
+
+// A visit is one request of somebody who is signed in.
+type visit struct {
+	*Portal
+	w       http.ResponseWriter
+	r       *http.Request
+	session identity.Session
+	person  identity.Person
+	form    url.Values // of a POST
+	trusted bool       // the form's token is good
+	now     time.Time
+}
+
+// A fault is shown as a page.
+type fault struct {
+	status     int
+	what, hint string
+}
+
+func (f *fault) Error() string { return f.what }
+
+func wrong(what, hint string) error { return &fault{http.StatusBadRequest, what, hint} }
+
+func (p *Portal) get(g page) http.Handler {
+	return web.Headers(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v, ok := p.visit(w, r, r.URL.RequestURI())
+		if !ok {
+			return
+		}
+		switch {
+		case g.admin && !v.admit():
+		case g.fresh && !v.fresh():
+			p.o.SignIn(w, r, r.URL.RequestURI(), true)
+		default:
+			v.answer(g.show(v))
+		}
+	}))
+}
+
+func (p *Portal) post(a action) http.Handler {
+	return web.Headers(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v, ok := p.visit(w, r, a.back)
+		if !ok {
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		if err := r.ParseForm(); err != nil {
+			v.answer(wrong("The form arrived damaged, or is too long.", "Go back and send it again."))
+			return
+		}
+		v.form = r.PostForm
+		v.trusted = len(v.form["token"]) == 1 && len(v.form["id"]) <= 1 &&
+			p.o.Browser.ValidForm(r, v.form.Get("token"), "portal "+a.path, v.form.Get("id"))
+		switch {
+		case a.admin && !v.admit():
+		case !v.trusted && !a.lenient:
+			v.answer(&fault{http.StatusForbidden, "This form is not from your current session.", "Nothing was changed. Open the page again and repeat it there."})
+		default:
+			v.answer(a.do(v))
+		}
+	}))
+}
+
+// visit finds out who it is, or sends them to sign in.
+func (p *Portal) visit(w http.ResponseWriter, r *http.Request, back string) (*visit, bool) {
+	session, person, ok := p.o.Browser.Current(r)
+	if !ok || !person.Disabled.IsZero() {
+		if !web.LocalPath(back) {
+			back = "/"
+		}
+		p.o.SignIn(w, r, back, false)
+		return nil, false
+	}
+	return &visit{Portal: p, w: w, r: r, session: session, person: person, now: p.o.Now()}, true
+}
+
+// fresh: the person proved who they are a short while ago.
+func (v *visit) fresh() bool {
+	age := v.now.Sub(v.session.Proved)
+	return age >= 0 && age < v.o.Fresh
+}
+
+// admit lets administrators in who have just proved it with all that admin pages want.
+// Where a browser stands (a trusted network) plays no part.
+func (v *visit) admit() bool {
+	switch {
+	case !v.person.Admin:
+		v.answer(&fault{http.StatusForbidden, "This page is for administrators.", ""})
+	case !v.session.Admin && !v.o.AdminBySignIn && v.fresh():
+		// To send them to sign in again would be a loop.
+		v.answer(&fault{http.StatusForbidden, "Your sign-in had no second factor, which the pages of administrators want.",
+			"Sign in with a passkey; or the configuration says that the provider asks for a second factor (admin_at_provider in [portal])."})
+	case !v.fresh() || !v.session.Admin && !v.o.AdminBySignIn:
+		back := "/admin"
+		if v.r.Method == http.MethodGet {
+			back = v.r.URL.RequestURI()
+		}
+		v.o.SignIn(v.w, v.r, back, true)
+	default:
+		return true
+	}
+	return false
+}
+
+// answer shows what went wrong, if something did.
+func (v *visit) answer(err error) {
+	var f *fault
+	switch {
+	case err == nil:
+	case errors.As(err, &f):
+		v.showFault(f)
+	case errors.Is(err, identity.ErrUnavailable), errors.Is(err, credential.ErrBusy), errors.Is(err, credential.ErrUnavailable):
+		v.o.Log.Error("portal: not now", "path", v.r.URL.Path, "error", err)
+		v.w.Header().Set("Retry-After", "10")
+		v.showFault(&fault{http.StatusServiceUnavailable, "This cannot be answered just now.",
+			"Something may or may not have been changed: look again in a minute. You are still signed in."})
+	case errors.Is(err, identity.ErrNotFound):
+		v.showFault(&fault{http.StatusNotFound, "There is no such thing here, or it is not yours.", "It may have been removed meanwhile."})
+	default:
+		v.o.Log.Error("portal: page failed", "path", v.r.URL.Path, "error", err)
+		v.showFault(&fault{http.StatusInternalServerError, "This did not work, and it is not your mistake.", "The administrator finds the reason in the log."})
+	}
+}
+
+// done goes back to a page, which then says what was done.
+func (v *visit) done(path, what string) error {
+	u := url.URL{Path: path, RawQuery: url.Values{"done": {what}}.Encode()}
+	http.Redirect(v.w, v.r, u.String(), http.StatusSeeOther)
+	return nil
+}
+
+// record adds to the audit trail.
+func (v *visit) record(kind string, person identity.PersonID, detail string) error {
+	return v.o.Store.AddEvent(v.r.Context(), identity.Event{
+		At: v.now, Kind: kind, Person: person, Actor: string(v.person.ID), From: v.o.Browser.Client(v.r), Detail: detail,
+	})
+}
+
+// revoked has it felt, at once: by this process, and by the mail servers where the
+// person may have a session open.
+func (v *visit) revoked(person identity.Person) {
+	if v.o.Changed != nil {
+		v.o.Changed()
+	}
+	if v.o.Push != nil {
+		v.o.Push.Revoke(v.names(person)...)
+	}
+}
+
+// names are all names by which a mail server may know the person.
+func (v *visit) names(person identity.Person) []string {
+	names := []string{person.Address}
+	addresses, err := v.o.Store.AddressesOf(v.r.Context(), person.ID)
+	if err != nil {
+		v.o.Log.Warn("addresses of a person not found", "person", person.ID, "error", err)
+	}
+	for _, a := range addresses {
+		if a.Address != person.Address {
+			names = append(names, a.Address)
+		}
+	}
+	return names
+}
+
+// unconfirmed are the mail servers where a session of the person may still be open.
+func (v *visit) unconfirmed(person identity.Person) []string {
+	if v.o.Push == nil {
+		return nil
+	}
+	return v.o.Push.Unconfirmed(v.names(person)...)
+}
+
+// A token is what a form hides in itself.
+type token struct{ Action, ID, Token string }
+
+// sign makes the hidden part of a form that posts to path about id.
+func (v *visit) sign(path, id string) token {
+	return token{path, id, v.o.Browser.FormToken(v.r, "portal "+path, id)}
+}
