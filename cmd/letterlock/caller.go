@@ -9,7 +9,6 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/client/sendmail"
 	"github.com/letterlock-mail/letterlock/internal/config"
 	"github.com/letterlock-mail/letterlock/internal/peercred"
-	"github.com/letterlock-mail/letterlock/internal/provider"
 )
 
 // A caller is a user of this machine, as kernel and user database have it.
@@ -103,7 +102,7 @@ func (c caller) ways(conf *config.Config, account string) (ways []sendmail.Way, 
 		byItself = conf.Queue.Account
 	}
 	// One that can read mail and names nobody is for who asks for nothing narrower.
-	if nearest == byDefault && account != "" && account != conf.Queue.Account && conf.Accounts[account].Right != string(provider.SendOnly) {
+	if nearest == byDefault && account != "" && account != conf.Queue.Account && !ways[0].SendOnly {
 		return nil, ""
 	}
 	return ways, byItself

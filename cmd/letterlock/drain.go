@@ -25,6 +25,12 @@ func (p *program) startDrain() error {
 	if agentListens(path) {
 		return nil
 	}
+	return p.startRun()
+}
+
+// startRun starts a process of its own that sends what is due, and waits for the
+// system's socket if need be.
+func (p *program) startRun() error {
 	binary, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find ourselves: %w", err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
 	"github.com/letterlock-mail/letterlock/internal/client/agent"
+	"github.com/letterlock-mail/letterlock/internal/config"
 	"github.com/letterlock-mail/letterlock/internal/mail/queue"
 )
 
@@ -17,6 +18,10 @@ func (p *program) drainOptions(notifier *agent.Notifier) (queue.DrainOptions, er
 	if err != nil {
 		return queue.DrainOptions{}, err
 	}
+	return p.drainOptionsBy(conf, notifier)
+}
+
+func (p *program) drainOptionsBy(conf *config.Config, notifier *agent.Notifier) (queue.DrainOptions, error) {
 	paths, err := p.where()
 	if err != nil {
 		return queue.DrainOptions{}, err

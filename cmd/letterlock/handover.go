@@ -123,7 +123,12 @@ func (h *handOver) after(o sendmail.Options) {
 	if o.QueueOnly || !h.p.somethingWaits() {
 		return
 	}
-	if err := h.p.startDrain(); err != nil {
+	// An agent that listens is not enough: one that was started before this machine's
+	// system sent mail looks after the user's own queue only.
+	if q, err := h.p.openWaiting(); err == nil && q.Attended() {
+		return
+	}
+	if err := h.p.startRun(); err != nil {
 		h.p.log().Warn("what waits is not being handed over now", "error", err)
 	}
 }

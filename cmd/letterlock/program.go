@@ -195,8 +195,14 @@ func (p *program) config() (*config.Config, error) {
 		return nil, err
 	}
 	conf, err := config.Load(paths.Config)
-	if err != nil {
+	var faults *config.Error
+	switch {
+	case errors.As(err, &faults):
 		return nil, err
+	case err != nil:
+		// One that is there and cannot be read is a fault of the configuration, for
+		// sendmail's callers too, and not a file that we could not make.
+		return nil, cli.Wrap(cli.Config, err, "look at that file, its folders and their rights; nothing was done")
 	}
 	p.conf = conf
 	return conf, nil

@@ -56,7 +56,7 @@ func dropTo(who *user.User) error {
 func systemEnviron(environ []string, home string) []string {
 	kept := slices.DeleteFunc(slices.Clone(environ), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
-		return name == "HOME" || name == "GNUPGHOME" || name == "DBUS_SESSION_BUS_ADDRESS" || strings.HasPrefix(name, "XDG_")
+		return name == "HOME" || name == "TMPDIR" || name == "GNUPGHOME" || name == "DBUS_SESSION_BUS_ADDRESS" || strings.HasPrefix(name, "XDG_")
 	})
 	return append(kept, "HOME="+home)
 }

@@ -60,7 +60,7 @@ func dropAndTell() {
 // What points into the administrator's home must not be followed with the rights of
 // another user, by gpg least of all.
 func TestSystemEnvironment(t *testing.T) {
-	got := systemEnviron([]string{"HOME=/root", "PATH=/usr/bin", "GNUPGHOME=/root/.gnupg", "XDG_RUNTIME_DIR=/run/user/0", "XDG_CONFIG_HOME=/root/c",
+	got := systemEnviron([]string{"HOME=/root", "PATH=/usr/bin", "GNUPGHOME=/root/.gnupg", "TMPDIR=/tmp/user/0", "XDG_RUNTIME_DIR=/run/user/0", "XDG_CONFIG_HOME=/root/c",
 		"DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/0/bus", "HTTPS_PROXY=http://proxy:3128", "TERM=xterm", "GPG_TTY=/dev/pts/1"}, "/var/lib/letterlock")
 	want := []string{"PATH=/usr/bin", "HTTPS_PROXY=http://proxy:3128", "TERM=xterm", "GPG_TTY=/dev/pts/1", "HOME=/var/lib/letterlock"}
 	if !slices.Equal(got, want) {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/atomicfile"
 	"github.com/letterlock-mail/letterlock/internal/client/agent"
 	"github.com/letterlock-mail/letterlock/internal/client/intake"
+	"github.com/letterlock-mail/letterlock/internal/config"
 	"github.com/letterlock-mail/letterlock/internal/mail/queue"
 )
 
@@ -61,7 +63,16 @@ func (p *program) waitingDrain(notifier *agent.Notifier) (*queue.Queue, queue.Dr
 	if err != nil {
 		return nil, queue.DrainOptions{}, err
 	}
-	options, err := p.drainOptions(notifier)
+	conf, err := p.config()
+	if errors.Is(err, fs.ErrPermission) {
+		// handsOver took that for a user without accounts, so that mail is here: what
+		// the configuration would say of it is not worth keeping it back.
+		conf, err = &config.Config{}, nil
+	}
+	if err != nil {
+		return nil, queue.DrainOptions{}, err
+	}
+	options, err := p.drainOptionsBy(conf, notifier)
 	if err != nil {
 		return nil, queue.DrainOptions{}, err
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"maps"
 	"net"
 	"path/filepath"
 	"strconv"
@@ -58,8 +59,15 @@ type Server struct {
 	mu     sync.Mutex
 	users  map[int]*user
 	open   int
-	stuck  []queue.ID // taken, but the disk would not take the release
+	stuck  map[queue.ID]stuck // taken, but the disk would not take the release
 	peerOf func(net.Conn) (peercred.Peer, error)
+}
+
+// A stuck entry is not released yet. Until it is, its hand-over must stay in the ledger:
+// after a restart an entry that is held and not remembered is one that was never taken.
+type stuck struct {
+	k    key
+	done bool // its client said so: it can be forgotten then
 }
 
 // New makes a server.
@@ -71,7 +79,7 @@ func New(o Options) *Server {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	o.Limits = o.Limits.filled()
-	return &Server{o: o, users: map[int]*user{}, turns: make(chan struct{}, servedInAll), peerOf: peercred.Of}
+	return &Server{o: o, users: map[int]*user{}, stuck: map[queue.ID]stuck{}, turns: make(chan struct{}, servedInAll), peerOf: peercred.Of}
 }
 
 func (s *Server) at(step string) {
@@ -189,16 +197,15 @@ func (s *Server) serve(ctx context.Context) error {
 func (s *Server) tidy() {
 	s.ledger.expire(s.o.Now())
 	s.mu.Lock()
-	stuck := s.stuck
-	s.stuck = nil
+	left := maps.Clone(s.stuck)
 	for uid, u := range s.users {
 		if u.open == 0 && u.idle(s.o.Now()) {
 			delete(s.users, uid)
 		}
 	}
 	s.mu.Unlock()
-	for _, id := range stuck {
-		s.release(id)
+	for id, one := range left {
+		s.release(one.k, id)
 	}
 }
 
@@ -322,8 +329,7 @@ func (s *Server) converse(ctx context.Context, conn net.Conn, peer peercred.Peer
 	s.at("acknowledged")
 	in.idle = quickly
 	if line, err := readLine(r, maxPreamble); err == nil && string(line) == "done\n" {
-		s.ledger.forget(k)
-		s.at("forgotten")
+		s.done(k, queue.ID(answer.ID))
 	}
 }
 
@@ -392,7 +398,7 @@ func (p *putter) Put(ctx context.Context, e queue.Envelope, message io.Reader) (
 		return "", errors.Join(err, s.o.Queue.Remove(id))
 	}
 	s.at("remembered")
-	s.release(id)
+	s.release(p.k, id)
 	s.at("released")
 	p.taken = id
 	p.u.took(id, p.size, now)
@@ -400,15 +406,39 @@ func (p *putter) Put(ctx context.Context, e queue.Envelope, message io.Reader) (
 	return id, nil
 }
 
+// done forgets a hand-over, or notes that it can be once its message is released.
+func (s *Server) done(k key, id queue.ID) {
+	s.mu.Lock()
+	one, waits := s.stuck[id]
+	if waits {
+		one.done = true
+		s.stuck[id] = one
+	}
+	s.mu.Unlock()
+	if !waits {
+		s.ledger.forget(k)
+		s.at("forgotten")
+	}
+	s.at("done")
+}
+
 // release lets a message be sent. It is taken by then whatever happens: what the disk
 // refuses now is tried again.
-func (s *Server) release(id queue.ID) {
+func (s *Server) release(k key, id queue.ID) {
 	err := s.o.Queue.Release(id)
+	s.mu.Lock()
+	one, waited := s.stuck[id]
 	if err == nil || errors.Is(err, queue.ErrNotFound) {
+		delete(s.stuck, id)
+		s.mu.Unlock()
+		if waited && one.done {
+			s.ledger.forget(k)
+		}
 		return
 	}
+	if !waited {
+		s.stuck[id] = stuck{k: k}
+	}
+	s.mu.Unlock()
 	s.o.Log.Error("release a message", "id", id, "error", err)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.stuck = append(s.stuck, id)
 }

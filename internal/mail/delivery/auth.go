@@ -177,6 +177,9 @@ func (s *session) refusedSignIn(mechanism string, r reply, e *exchange) *failure
 	}
 	f := signInFailure(status, text, s.peer.name)
 	f.closed = disabled(r.String())
+	// Dovecot has the same 535 for a bad token and for an introspection service that is
+	// away. RFC 7628 section 3.2.2 wants the verdict in a challenge before it.
+	f.doubt = s.peer.login.tokens != nil && e.challenge == "" && !f.closed
 	if f.closed {
 		f.status = "5.7.139"
 	}

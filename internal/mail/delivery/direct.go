@@ -257,7 +257,7 @@ func refusedDomain(status, server, text string) *failure {
 func (c *Carrier) toTarget(ctx context.Context, r Route, policy *mtasts.Policy, at target, j *job) bool {
 	p := peer{
 		network: "tcp", address: net.JoinHostPort(at.ip.String(), strconv.Itoa(c.options.Port)), name: at.host, port: c.options.Port, hello: c.hello(r),
-		security: provider.STARTTLS, config: c.tlsConfig(r.TLS, at.host),
+		security: provider.STARTTLS, config: c.tlsConfig(r.TLS, at.host), stranger: true,
 	}
 	key := strings.Join([]string{"mx", j.envelope.Account, at.host, p.address}, "\x00")
 	if policy.Enforced() {

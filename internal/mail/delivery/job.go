@@ -32,6 +32,7 @@ type answer struct {
 	closed  bool // this way cannot do it at all; another may
 	retry   bool // another server, or a new connection, may do better now
 	reports bool // the server offered DSN and reports success itself
+	doubt   bool // of a refused sign-in: nobody said that the token is why
 }
 
 // newJob checks everything that will be put into a command line. A recipient that
@@ -105,7 +106,7 @@ func (j *job) outcomes(at time.Time) []queue.Outcome {
 func (a *answer) outcome(recipient string, at time.Time) queue.Outcome {
 	return queue.Outcome{
 		Recipient: recipient, Verdict: a.verdict, Status: a.status,
-		Reply: cli.Line(a.reply), Server: cli.Line(a.server), At: at, Reports: a.reports,
+		Reply: cli.Line(a.reply), Server: cli.Line(a.server), At: at, Reports: a.reports, Doubt: a.doubt,
 	}
 }
 

@@ -30,6 +30,7 @@ type peer struct {
 	security provider.Security
 	config   *tls.Config
 	login    *login // nil: no sign-in
+	stranger bool   // somebody's MX: there is nothing to sign in with, ever
 }
 
 const opportunistic provider.Security = "opportunistic"

@@ -191,9 +191,10 @@ func (t *transaction) mailReply() bool {
 		return true
 	}
 	a := replyAnswer(r, t.peer.name)
-	if r.code == 530 || r.code == 535 {
+	if !t.peer.stranger && (r.code == 530 || r.code == 535) {
 		// RFC 4954 section 6: the server wants a sign-in, or another one. The mail is
-		// good: it waits for a person.
+		// good: it waits for a person. An MX that says so to us, who have none to give,
+		// has refused the message like with any other 5xx.
 		a.verdict, a.closed = queue.SignIn, disabled(r.String())
 	}
 	if !r.is(4) && !r.is(5) {

@@ -229,7 +229,7 @@ func Create(ctx context.Context, folder, domain, selector string, algorithm Algo
 	defer clear(der)
 	text := pem.EncodeToMemory(&pem.Block{Type: pemPrivate, Bytes: der})
 	defer clear(text)
-	key := Key{Domain: name, Selector: selector, Algorithm: algorithm}
+	key := Key{Domain: name, Selector: selector, Algorithm: algorithm, private: private}
 	err = locked(ctx, folder, name, func(folder string) error {
 		key.Path = filepath.Join(folder, selector+keySuffix)
 		if _, err := os.Lstat(key.Path); !errors.Is(err, fs.ErrNotExist) {

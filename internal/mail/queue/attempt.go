@@ -17,6 +17,10 @@ const (
 	reportPause = 5 * time.Minute
 )
 
+// doubtTries is how many attempts a doubtful refusal of the sign-in stands for an outage:
+// about an hour of the default schedule.
+const doubtTries = 4
+
 // step does one thing for an entry: its next destination or, after the last, what
 // is left to do. It runs on a worker, and only once at a time for an entry.
 func (d *drain) step(ctx context.Context, it *item) (r result) {
@@ -125,6 +129,9 @@ func (d *drain) conclude(h *handle, a *attempt, fault error) record {
 		}
 		if o.At.IsZero() {
 			o.At = now
+		}
+		if o.Verdict == SignIn && o.Doubt && h.state.tries <= doubtTries && !expired {
+			o.Verdict = Deferred
 		}
 		switch {
 		case o.Verdict == Deferred && expired:

@@ -59,6 +59,10 @@ type Outcome struct {
 	// Reports says that the server offered DSN and so reports success itself (RFC
 	// 3461 section 5.2.2); without it NOTIFY=SUCCESS makes the queue say "relayed".
 	Reports bool
+	// Doubt, with SignIn, says that the server refused the sign-in without a word on
+	// why: it may be that what it asks about tokens is away. It is tried again some
+	// times before the message waits for a person.
+	Doubt bool
 }
 
 // A Carrier takes one envelope away. It returns one outcome for each recipient; the
