@@ -3,7 +3,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,28 +15,36 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
+	"github.com/letterlock-mail/letterlock/internal/cli"
 	"github.com/letterlock-mail/letterlock/internal/server/doctor"
 )
 
-// doctor runs the command and returns what it found by JSON, and its exit status.
+// doctor runs the command, in this process, and returns what it found by JSON, and its
+// exit status.
 func (s *site) doctor(dovecotDir string) ([]doctor.Finding, int) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), testPatience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, s.binary, "--config", s.conf, "doctor", "--json", "--postfix-dir", s.postfix.Dir, "--dovecot-dir", dovecotDir)
-	out, err := cmd.Output()
-	code := 0
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		code = exit.ExitCode()
+	var out, complaints bytes.Buffer
+	p := &program{
+		args: []string{"letterlockd", "--config", s.conf, "doctor", "--json", "--postfix-dir", s.postfix.Dir, "--dovecot-dir", dovecotDir},
+		term: &cli.Terminal{In: strings.NewReader(""), Out: &out, Err: &complaints}, getenv: os.Getenv, now: time.Now, random: rand.Reader,
 	}
+	code := p.run(ctx)
 	var found []doctor.Finding
-	if err := json.Unmarshal(out, &found); err != nil {
-		s.t.Fatalf("doctor: exit %d: %v\n%s%s", code, err, out, exit.Stderr)
+	if err := json.Unmarshal(out.Bytes(), &found); err != nil {
+		s.t.Fatalf("doctor: exit %d: %v\n%s%s", code, err, &out, &complaints)
 	}
-	return found, code
+	for _, word := range []string{"dove-secret", "order-key", "never-shown"} {
+		if strings.Contains(out.String()+complaints.String(), word) {
+			s.t.Errorf("the doctor tells a secret:\n%s", &out)
+		}
+	}
+	return found, int(code)
 }
 
 // notOK is the findings that are not ok.
@@ -62,6 +72,7 @@ func (s *site) postconf(args ...string) {
 type plantedPostfix struct {
 	id     string
 	args   []string
+	first  [][]string // what makes it a trap, and is none alone
 	others []string
 	// mended: the command that the finding names takes the trap away.
 	mended bool
@@ -75,16 +86,15 @@ func (s *site) plantedPostfix() []plantedPostfix {
 		{id: "postfix-auth-global", args: []string{"-P", smtp + "/smtpd_sasl_auth_enable=yes"}, mended: true},
 		{id: "postfix-auth-off", args: at("smtpd_sasl_auth_enable=no"), mended: true},
 		{id: "postfix-sasl-elsewhere", args: at(fmt.Sprintf("smtpd_sasl_path=inet:127.0.0.1:%d", s.dovecot.AuthPort))},
-		{id: "postfix-chroot", args: []string{"-F", sub + "/chroot=y"}, others: nil},
-		{id: "postfix-noplaintext", args: at("smtpd_sasl_security_options=noanonymous, noplaintext"), mended: true},
+		{id: "postfix-noplaintext", args: at("smtpd_sasl_security_options=noanonymous,noplaintext"), mended: true},
 		{id: "postfix-anonymous", args: at("smtpd_sasl_security_options="), mended: true},
 		{id: "postfix-auth-before-tls", args: at("smtpd_tls_auth_only=no"), mended: true},
 		{id: "postfix-no-encrypt", args: at("smtpd_tls_security_level=may"), mended: true},
 		{id: "postfix-sender-map", args: at("smtpd_sender_login_maps=")},
 		{id: "postfix-sender-check", args: at("smtpd_sender_restrictions=reject_known_sender_login_mismatch"), mended: true},
 		{id: "postfix-sender-check", args: at("smtpd_sender_restrictions="), mended: true},
-		{id: "postfix-sender-check-late", args: at("smtpd_sender_restrictions=permit_mynetworks, reject_sender_login_mismatch"), mended: true},
-		{id: "postfix-sender-check-late", args: at("smtpd_sender_restrictions=permit_sasl_authenticated, reject_authenticated_sender_login_mismatch"), mended: true},
+		{id: "postfix-sender-check-late", args: at("smtpd_sender_restrictions=permit_mynetworks,reject_sender_login_mismatch"), mended: true},
+		{id: "postfix-sender-check-late", args: at("smtpd_sender_restrictions=permit_sasl_authenticated,reject_authenticated_sender_login_mismatch"), mended: true},
 		{id: "postfix-sender-socket", args: at("smtpd_sender_login_maps=socketmap:unix:letterlock/senders:nonsense")},
 		{id: "postfix-sender-socket", args: at("smtpd_sender_login_maps=socketmap:unix:letterlock/nobody:senders")},
 		{id: "postfix-sasl-socket", args: at("smtpd_sasl_path=letterlock/nobody"), others: []string{"postfix-sasl-elsewhere"}},
@@ -92,27 +102,36 @@ func (s *site) plantedPostfix() []plantedPostfix {
 		{id: "postfix-sasl-socket", args: at("smtpd_sasl_path=letterlock/senders"), others: []string{"postfix-sasl-elsewhere"}},
 		{id: "postfix-milter-off", args: at("smtpd_milters=")},
 		{id: "postfix-milter-off", args: at("receive_override_options=no_milters")},
-		{id: "postfix-milter-socket", args: at("smtpd_milters=unix:letterlock/milter inet:127.0.0.1:1")},
+		{id: "postfix-milter-socket", args: at("smtpd_milters=unix:letterlock/milter,inet:127.0.0.1:1")},
 		{id: "postfix-milter-accept", args: at("milter_default_action=accept"), mended: true},
-		{id: "postfix-milter-accept", args: at("smtpd_milters={ unix:letterlock/milter, default_action=accept }")},
-		{id: "postfix-milter-macros", args: at("milter_mail_macros=i {mail_addr}"), mended: true},
+		{id: "postfix-milter-accept", args: at("smtpd_milters={unix:letterlock/milter,default_action=accept}")},
+		{id: "postfix-milter-macros", args: at("milter_mail_macros=i,{mail_addr}"), mended: true},
 		{id: "postfix-bare-newline", args: at("smtpd_forbid_bare_newline=no"), mended: true},
 		{id: "postfix-nul", args: []string{"-X", "message_reject_characters"}, mended: true},
 		{id: "postfix-line-limit", args: []string{"-e", "line_length_limit=1024"}, mended: true},
 		{id: "postfix-response-limit", args: []string{"-e", "smtpd_sasl_response_limit=2048"}, mended: true},
-		{id: "postfix-open-relay", args: at("smtpd_relay_restrictions=permit"), others: nil, mended: false},
+		{id: "postfix-open-relay", first: [][]string{at("smtpd_recipient_restrictions=permit")}, args: at("smtpd_relay_restrictions=permit"), mended: true},
 		{id: "postfix-networks", args: []string{"-e", "mynetworks=127.0.0.0/8 0.0.0.0/0"}, mended: true},
 		{id: "postfix-upstream", args: at("smtpd_upstream_proxy_protocol=haproxy")},
-		{id: "postfix-chroot", args: at("smtpd_sasl_path=" + queue + "/letterlock/sasl")},
+		{id: "postfix-chroot", first: [][]string{{"-F", sub + "/chroot=y"}}, args: at("smtpd_sasl_path=" + queue + "/letterlock/sasl")},
 	}
+}
+
+// One site for all: the doctor changes nothing, and what is planted is taken out again.
+func TestDoctor(t *testing.T) {
+	s := startSite(t)
+	s.serve()
+	s.switchPostfix()
+	t.Run("postfix", s.testDoctorPostfix)
+	t.Run("dovecot", s.testDoctorDovecot)
+	t.Run("rights", s.testDoctorRights)
+	s.t = t
 }
 
 // Each trap of Postfix, planted alone into what config postfix made, is found, alone, and
 // gone once mended as the doctor says.
-func TestDoctorPostfix(t *testing.T) {
-	s := startSite(t)
-	s.serve()
-	s.switchPostfix()
+func (s *site) testDoctorPostfix(t *testing.T) {
+	s.t = t
 	dove := s.dovecotCopy(nil)
 	found, code := s.doctor(dove)
 	// config postfix leaves main.cf alone, and says so; the doctor tells what is there.
@@ -129,14 +148,8 @@ func TestDoctorPostfix(t *testing.T) {
 	}
 	clean := s.saveConf()
 	for _, c := range s.plantedPostfix() {
-		if c.id == "postfix-chroot" && c.args[0] == "-P" {
-			// The absolute path is a trap in a chroot only.
-			s.postconf("-F", strings.SplitN(c.args[1], "/smtpd", 2)[0]+"/chroot=y")
-		} else if c.id == "postfix-chroot" {
-			continue
-		}
-		if c.id == "postfix-open-relay" {
-			s.postconf("-P", strings.SplitN(c.args[1], "/smtpd", 2)[0]+"/smtpd_recipient_restrictions=permit")
+		for _, args := range c.first {
+			s.postconf(args...)
 		}
 		s.postconf(c.args...)
 		s.found(c.id, c.others, dove, c.mended)
@@ -242,11 +255,8 @@ func (s *site) dovecotCopy(change func(string) string) string {
 }
 
 // Each trap of Dovecot, planted alone into a copy of what config dovecot made, is found.
-func TestDoctorDovecot(t *testing.T) {
-	s := startSite(t)
-	s.serve()
-	s.switchPostfix()
-	s.postconf("-e", `message_reject_characters=\0`)
+func (s *site) testDoctorDovecot(t *testing.T) {
+	s.t = t
 	if ids, bad := notOK(first(s.doctor(s.dovecotCopy(nil)))); len(ids) > 0 {
 		t.Fatalf("a clean set-up:\n%+v", bad)
 	}
@@ -312,10 +322,6 @@ func TestDoctorDovecot(t *testing.T) {
 	s.write("letterlockd.toml", string(conf)+"[throttle]\nallow = [\"192.0.2.7/32\"]\n", 0o644)
 	s.found("dovecot-penalty", nil, s.dovecotCopy(swap("    mode = 0\n", "    mode = 0600\n")), false)
 	s.write("letterlockd.toml", string(conf), 0o644)
-
-	// Away altogether: everything live is wrong, and it is 69, not 78.
-	s.kill()
-	s.found("dovecot-secret", []string{"postfix-sasl-socket", "postfix-sender-socket", "postfix-milter-socket"}, dove, false)
 }
 
 func (s *site) listenOf() string {
@@ -331,14 +337,23 @@ func (s *site) listenOf() string {
 
 // A socket that root can use and Postfix cannot: the group is in /etc/group only, or the
 // folder is closed.
-func TestDoctorRights(t *testing.T) {
-	s := startSite(t)
-	s.serve()
-	s.switchPostfix()
-	s.postconf("-e", `message_reject_characters=\0`)
+func (s *site) testDoctorRights(t *testing.T) {
+	s.t = t
+	dove := s.dovecotCopy(nil)
 	folder := filepath.Join(s.postfix.Dir, "queue", "letterlock")
+	info, err := os.Stat(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := os.Chown(folder, 0, 0); err != nil {
 		t.Fatal(err)
 	}
-	s.found("postfix-sasl-socket", []string{"postfix-sender-socket", "postfix-milter-socket"}, s.dovecotCopy(nil), false)
+	s.found("postfix-sasl-socket", []string{"postfix-sender-socket", "postfix-milter-socket"}, dove, false)
+	if err := errors.Join(os.Chown(folder, 0, int(info.Sys().(*syscall.Stat_t).Gid)), os.Chmod(folder, os.ModeSetgid|0o750)); err != nil {
+		t.Fatal(err)
+	}
+
+	// Away altogether: everything live is wrong, and it is 69, not 78.
+	s.kill()
+	s.found("dovecot-secret", []string{"postfix-sasl-socket", "postfix-sender-socket", "postfix-milter-socket"}, dove, false)
 }

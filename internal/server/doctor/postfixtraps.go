@@ -70,7 +70,7 @@ func postfixTraps() []trap[*postfixFacts] {
 		{id: "postfix-milter-accept", level: Wrong, why: "while the milter is away everybody sends as anybody",
 			mend: setAt + "milter_default_action=tempfail' && postfix@c@ reload", look: submission(milterAccept)},
 		{id: "postfix-milter-macros", level: Wrong, why: "the milter does not learn who signed in, and refuses everything",
-			mend: setAt + "milter_mail_macros=i {auth_type} {auth_authen} {auth_author} {mail_addr} {mail_host} {mail_mailer}' && postfix@c@ reload",
+			mend: setAt + "milter_mail_macros=i,{auth_type},{auth_authen},{auth_author},{mail_addr},{mail_host},{mail_mailer}' && postfix@c@ reload",
 			look: submission(func(_ *postfixFacts, s service) string {
 				return unless(s.get("smtpd_milters") == "" || slices.Contains(words(s.get("milter_mail_macros")), "{auth_authen}"), "milter_mail_macros lacks {auth_authen}")
 			})},
