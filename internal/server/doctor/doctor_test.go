@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -34,7 +35,17 @@ func recordedPostfix(t testing.TB) *postfixFacts {
 	f, err := readPostfix(t.Context(), Options{
 		Postfix: &Postfix{SASL: "/var/spool/postfix/letterlock/sasl", Milter: "/var/spool/postfix/letterlock/milter", Domain: "example.org"},
 		Run: func(_ context.Context, program string, args ...string) ([]byte, error) {
-			return recorded(t, map[string]string{"postconf -x": "postconf-3.7.txt", "postconf -M": "postconf-M-3.7.txt", "postconf -x -P": "postconf-P-3.7.txt"}[program+" "+strings.Join(args, " ")]), nil
+			switch asked := program + " " + strings.Join(args, " "); {
+			case asked == "postconf -M":
+				return recorded(t, "postconf-M-3.7.txt"), nil
+			case asked == "postconf -x -P":
+				return recorded(t, "postconf-P-3.7.txt"), nil
+			case strings.HasPrefix(asked, "postconf -x mail_version "):
+				return recorded(t, "postconf-3.7.txt"), nil
+			default:
+				t.Errorf("ran %s", asked)
+				return nil, os.ErrInvalid
+			}
 		},
 	})
 	if err != nil {
@@ -261,6 +272,25 @@ func TestRowsAreWhole(t *testing.T) {
 	text, err := json.Marshal(Finding{ID: "x", Level: OK, Why: "y"})
 	if err != nil || string(text) != `{"id":"x","level":"ok","why":"y","live":false}` {
 		t.Errorf("%s %v: scripts read this", text, err)
+	}
+}
+
+// Every setting that a row reads is one that postconf is asked for.
+func TestSettingsAreAskedFor(t *testing.T) {
+	source, err := os.ReadFile("postfixtraps.go")
+	more, err2 := os.ReadFile("postfix.go")
+	if err := errors.Join(err, err2); err != nil {
+		t.Fatal(err)
+	}
+	read := regexp.MustCompile(`(?:get|yes|restrictions|atLeast)\("([a-z_]+)"|main\["([a-z_]+)"\]|"(smtpd_[a-z]+_restrictions)"`)
+	found := read.FindAllStringSubmatch(string(source)+string(more), -1)
+	if len(found) < 30 {
+		t.Errorf("only %d readings are seen", len(found))
+	}
+	for _, m := range found {
+		if name := m[1] + m[2] + m[3]; !slices.Contains(settings(), name) {
+			t.Errorf("%s is read and not asked for", name)
+		}
 	}
 }
 

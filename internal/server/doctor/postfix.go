@@ -50,7 +50,8 @@ func readPostfix(ctx context.Context, o Options) (*postfixFacts, error) {
 		}
 		return o.Run(ctx, "postconf", args...)
 	}
-	main, err := ask("-x") // with what $name stands for
+	// -x: with what $name stands for. Only these: some of the others wait for DNS.
+	main, err := ask(append([]string{"-x"}, settings()...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -65,6 +66,20 @@ func readPostfix(ctx context.Context, o Options) (*postfixFacts, error) {
 	f := &postfixFacts{Postfix: o.Postfix, main: parsePostconf(main)}
 	f.services = parseMaster(services, parsePostconf(own), f.main)
 	return f, nil
+}
+
+// settings are those of main.cf that the rows look at.
+func settings() []string {
+	return []string{
+		"mail_version", "queue_directory", "compatibility_level", "mynetworks", "syslog_name",
+		"smtpd_sasl_auth_enable", "smtpd_sasl_type", "smtpd_sasl_path", "smtpd_sasl_security_options", "smtpd_sasl_tls_security_options",
+		"smtpd_tls_auth_only", "smtpd_tls_wrappermode", "smtpd_tls_security_level", "smtpd_sender_login_maps",
+		"smtpd_client_restrictions", "smtpd_helo_restrictions", "smtpd_sender_restrictions", "smtpd_relay_restrictions",
+		"smtpd_recipient_restrictions", "smtpd_data_restrictions",
+		"smtpd_milters", "milter_default_action", "milter_mail_macros", "receive_override_options",
+		"smtpd_forbid_bare_newline", "message_reject_characters", "message_strip_characters",
+		"line_length_limit", "smtpd_sasl_response_limit", "smtpd_upstream_proxy_protocol",
+	}
 }
 
 // place fills in the mends.
