@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/user"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/letterlock-mail/letterlock/internal/cli"
+	"github.com/letterlock-mail/letterlock/internal/command"
+	"github.com/letterlock-mail/letterlock/internal/config"
+	"github.com/letterlock-mail/letterlock/internal/server/doctor"
+)
+
+// doctorFlags are what the command line of doctor says.
+type doctorFlags struct {
+	postfix, dovecot string
+	json, all        bool
+}
+
+func (p *program) doctorCommand() *cobra.Command {
+	var f doctorFlags
+	c := &cobra.Command{
+		Use: "doctor", Short: "look for known traps in the Postfix and Dovecot that are there",
+		Long: `Read the live configuration of Postfix and Dovecot, ask every socket between them and
+letterlockd as they would, and tell each known trap that was found: what it is, why it
+matters, and the command that mends it. Nothing is changed. Where nothing is wrong,
+nothing is printed. Run it as root: sockets are tried with the rights of the user postfix.
+
+Which of the two is looked at follows from [postfix] and [dovecot] in letterlockd.toml.
+The exit status is 78 when the configuration is wrong, 69 when only something that should
+answer does not, and else 0; warnings do not count.`,
+		Example: `  letterlockd doctor
+  letterlockd doctor --all
+  letterlockd doctor --json | jq '.[] | select(.level == "wrong")'`,
+		Args: command.Exactly(0),
+		RunE: func(c *cobra.Command, _ []string) error { return p.doctor(c.Context(), f) },
+	}
+	c.Flags().StringVar(&f.postfix, "postfix-dir", "", "Postfix's configuration `folder`; default: the one that postconf knows")
+	c.Flags().StringVar(&f.dovecot, "dovecot-dir", "", "`folder` of dovecot.conf; default: the one that doveconf knows")
+	c.Flags().BoolVar(&f.json, "json", false, "print every trap, found or not, as JSON")
+	c.Flags().BoolVar(&f.all, "all", false, "print the traps that were not found too")
+	return c
+}
+
+func (p *program) doctor(ctx context.Context, f doctorFlags) error {
+	o, err := p.doctorOptions(f)
+	if err != nil {
+		return err
+	}
+	found, err := doctor.Look(ctx, o)
+	var missing *exec.Error
+	switch {
+	case errors.As(err, &missing):
+		return cli.Wrap(cli.Unavailable, err, "run this where Postfix and Dovecot are installed, or take the section out of "+p.file)
+	case errors.Is(err, fs.ErrPermission):
+		return cli.Wrap(cli.NoPerm, err, "run this as root")
+	case err != nil:
+		return cli.Wrap(cli.Unavailable, err, "does the program say more when it is run by hand?")
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if f.json {
+		if err := p.printJSON(found); err != nil {
+			return err
+		}
+	} else {
+		p.printFindings(found, f.all)
+	}
+	return verdict(found)
+}
+
+// doctorOptions turns the configuration into what is looked at.
+func (p *program) doctorOptions(f doctorFlags) (doctor.Options, error) {
+	var o doctor.Options
+	conf, err := p.config()
+	if err != nil {
+		return o, err
+	}
+	if conf.Postfix != (config.Postfix{}) {
+		o.Postfix = &doctor.Postfix{Dir: f.postfix, SASL: conf.Postfix.SASL, Senders: conf.Postfix.Senders, Milter: conf.Postfix.Milter, Domain: conf.Domains[0]}
+		if owner, err := user.Lookup("postfix"); err == nil && os.Geteuid() == 0 {
+			uid, err1 := strconv.Atoi(owner.Uid)
+			gid, err2 := strconv.Atoi(owner.Gid)
+			o.Postfix.UID, o.Postfix.GID, o.Postfix.As = uid, gid, err1 == nil && err2 == nil
+		}
+	}
+	if conf.Dovecot.Listen != "" {
+		o.Dovecot = &doctor.Dovecot{Dir: f.dovecot, Listen: conf.Dovecot.Listen}
+		for _, network := range conf.Throttle.Allow {
+			o.Dovecot.Webmail = append(o.Dovecot.Webmail, network.String())
+		}
+		for name, node := range conf.Doveadm {
+			key, err := config.SecretFile(node.KeyFile)
+			if err != nil {
+				return o, cli.Wrap(cli.Config, err, "put the node's doveadm_api_key into key_file of [doveadm."+name+"]")
+			}
+			o.Dovecot.Nodes = append(o.Dovecot.Nodes, doctor.Node{Name: name, URL: node.URL, Key: key})
+		}
+	}
+	if o.Postfix == nil && o.Dovecot == nil {
+		return o, cli.Faultf(cli.Config, "letterlockd config describe explains them", "neither [postfix] nor [dovecot] is set in %s: there is nothing to look at", p.file)
+	}
+	return o, nil
+}
+
+func (p *program) printFindings(found []doctor.Finding, all bool) {
+	for _, f := range found {
+		if f.Level == doctor.OK && !all {
+			continue
+		}
+		level := string(f.Level)
+		switch f.Level {
+		case doctor.Wrong:
+			level = p.term.Bad(level)
+		case doctor.OK:
+			level = p.term.Good(level)
+		}
+		head := fmt.Sprintf("%s: %s", level, f.ID)
+		if f.Where != "" {
+			head += " at " + cli.Line(f.Where)
+		}
+		if f.What != "" {
+			head += ": " + cli.Line(f.What)
+		}
+		fmt.Fprintln(p.term.Out, head)
+		if f.Level == doctor.OK {
+			continue
+		}
+		fmt.Fprintf(p.term.Out, "  why:  %s\n", f.Why)
+		if f.Mend != "" {
+			fmt.Fprintf(p.term.Out, "  mend: %s\n", cli.Line(f.Mend))
+		}
+	}
+}
+
+// verdict is the exit status.
+func verdict(found []doctor.Finding) error {
+	wrong, read := 0, false
+	for _, f := range found {
+		if f.Level == doctor.Wrong {
+			wrong++
+			read = read || !f.Live
+		}
+	}
+	code := cli.Unavailable
+	switch {
+	case wrong == 0:
+		return nil
+	case read:
+		code = cli.Config
+	}
+	things := "things are"
+	if wrong == 1 {
+		things = "thing is"
+	}
+	return cli.Faultf(code, "each one says what mends it; then run letterlockd doctor again", "%d %s wrong", wrong, things)
+}
