@@ -24,6 +24,15 @@ type service struct {
 	submits bool // people submit mail there
 	own     map[string]string
 	main    map[string]string
+	cleanup map[string]string // what its cleanup service sets for itself
+}
+
+// ofCleanup is the value that holds where the service's messages are cleaned up.
+func (s service) ofCleanup(name string) string {
+	if value, ok := s.cleanup[name]; ok {
+		return value
+	}
+	return s.main[name]
 }
 
 // get is the value that holds at the service.
@@ -77,7 +86,7 @@ func settings() []string {
 		"smtpd_client_restrictions", "smtpd_helo_restrictions", "smtpd_sender_restrictions", "smtpd_relay_restrictions",
 		"smtpd_recipient_restrictions", "smtpd_data_restrictions",
 		"smtpd_milters", "milter_default_action", "milter_mail_macros", "receive_override_options",
-		"smtpd_forbid_bare_newline", "message_reject_characters", "message_strip_characters",
+		"smtpd_forbid_bare_newline", "cleanup_service_name", "message_reject_characters", "message_strip_characters",
 		"line_length_limit", "smtpd_sasl_response_limit", "smtpd_upstream_proxy_protocol",
 	}
 }
@@ -127,12 +136,17 @@ func parseMaster(text []byte, own, main map[string]string) []service {
 		if len(fields) < 8 || filepath.Base(fields[7]) != "smtpd" || fields[1] != "inet" && fields[1] != "pass" && fields[1] != "unix" {
 			continue
 		}
-		s := service{name: fields[0] + "/" + fields[1], own: map[string]string{}, main: main}
+		s := service{name: fields[0] + "/" + fields[1], own: map[string]string{}, main: main, cleanup: map[string]string{}}
 		// "-" is the built-in default: yes before compatibility level 1 (master(5)).
 		s.chroot = fields[4] == "y" || fields[4] == "-" && compatibility(main) < 1
 		for name, value := range own {
 			if param, ok := strings.CutPrefix(name, s.name+"/"); ok {
 				s.own[param] = value
+			}
+		}
+		for name, value := range own {
+			if param, ok := strings.CutPrefix(name, s.get("cleanup_service_name")+"/unix/"); ok {
+				s.cleanup[param] = value
 			}
 		}
 		s.submits = submits(fields[0], s)

@@ -82,12 +82,10 @@ func postfixTraps() []trap[*postfixFacts] {
 			})},
 		{id: "postfix-nul", level: Warning, why: "a NUL ends the text for some programs and not for others: what a filter saw is not what is read",
 			mend: `postconf@c@ -e 'message_reject_characters=\0' && postfix@c@ reload`,
-			look: func(_ context.Context, f *postfixFacts) []sighting {
-				if strings.Contains(f.main["message_reject_characters"], `\0`) || strings.Contains(f.main["message_strip_characters"], `\0`) {
-					return nil
-				}
-				return []sighting{{where: "main.cf", what: `neither message_reject_characters nor message_strip_characters holds \0`}}
-			}},
+			look: submission(func(_ *postfixFacts, s service) string {
+				return unless(strings.Contains(s.ofCleanup("message_reject_characters")+s.ofCleanup("message_strip_characters"), `\0`),
+					`neither message_reject_characters nor message_strip_characters holds \0 where its messages are cleaned up`)
+			})},
 		{id: "postfix-line-limit", level: Wrong, why: "AUTH with an initial response does not fit, and tokens are cut",
 			mend: setAt + "line_length_limit=2048' && postfix@c@ reload", look: submission(atLeast("line_length_limit", 2048))},
 		{id: "postfix-response-limit", level: Wrong, why: "answers to a challenge do not fit, and tokens are refused",
