@@ -222,7 +222,27 @@ func (s *Sender) settleAuthor(m *message.Message, way Way) error {
 		}
 		return nil
 	}
-	return nil
+	return settleSenderField(m, way)
+}
+
+// settleSenderField does the same for the Sender field: programs show it as the one who
+// really sent. One that cannot be read names nobody who may.
+func settleSenderField(m *message.Message, way Way) error {
+	if way.Policy == Keep || !m.Has("Sender") {
+		return nil
+	}
+	named, err := m.Sender()
+	foreign := slices.IndexFunc(named, func(b message.Mailbox) bool { return !way.permits(b.Address) })
+	switch {
+	case err == nil && foreign < 0:
+		return nil
+	case way.Policy != Refuse:
+		m.Remove("Sender")
+		return nil
+	case err != nil:
+		return addressFault(err)
+	}
+	return notPermitted(way, named[foreign].Address)
 }
 
 // settleSender is the envelope sender. The null sender is nobody's and stays.

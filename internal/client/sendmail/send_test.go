@@ -93,6 +93,10 @@ func TestSend(t *testing.T) {
 		{"own domain, by From", "a@y.test", "From: who@own.test\n\nx\n", "who@own.test", []string{"a@y.test"}, []string{"From: who@own.test"}, nil},
 		{"foreign sender", "-f boss@y.test a@y.test", "From: Boss <boss@y.test>\nSender: boss@y.test\n\nx\n", "cron@x.test", []string{"a@y.test"},
 			[]string{"Boss", "cron@x.test"}, []string{"boss@y.test"}},
+		{"a second From", "a@y.test", "From: alias@x.test\nFrom: Boss <boss@y.test>\n\nx\n", "cron@x.test", []string{"a@y.test"}, []string{"cron@x.test"}, []string{"boss@y.test", "Boss"}},
+		{"another's Sender", "a@y.test", "From: alias@x.test\nSender: boss@y.test\n\nx\n", "alias@x.test", []string{"a@y.test"}, []string{"From: alias@x.test"}, []string{"boss@y.test"}},
+		{"a Sender that cannot be read", "a@y.test", "From: alias@x.test\nSender: <boss@y.test\n\nx\n", "alias@x.test", []string{"a@y.test"}, nil, []string{"boss@y.test"}},
+		{"own Sender", "a@y.test", "From: alias@x.test\nSender: who@own.test\n\nx\n", "alias@x.test", []string{"a@y.test"}, []string{"Sender: who@own.test"}, nil},
 		{"null sender", "-f '<>' a@y.test", "From: who@own.test\n\nx\n", "", []string{"a@y.test"}, nil, nil},
 		{"empty sender", "-f '' a@y.test", "From: who@own.test\n\nx\n", "", []string{"a@y.test"}, nil, nil},
 		{"chain of aliases", "postmaster", "\nx\n", "cron@x.test", []string{"ops@x.test", "second@x.test"}, nil, nil},
@@ -152,6 +156,8 @@ func TestSendRefuses(t *testing.T) {
 		{"unknown account", "--account no a@y.test", "\nx\n", nil, cli.Config},
 		{"two narrow rights", "a@y.test", "\nx\n", func(s *Sender, _ *fakeQueue) { s.Ways = append(s.Ways, refuse) }, cli.Config},
 		{"From not permitted", "a@y.test", "From: boss@y.test\n\nx\n", func(s *Sender, _ *fakeQueue) { s.Ways = []Way{refuse} }, cli.NoPerm},
+		{"second From not permitted", "a@y.test", "From: strict@x.test\nFrom: boss@y.test\n\nx\n", func(s *Sender, _ *fakeQueue) { s.Ways = []Way{refuse} }, cli.NoPerm},
+		{"Sender not permitted", "a@y.test", "From: strict@x.test\nSender: boss@y.test\n\nx\n", func(s *Sender, _ *fakeQueue) { s.Ways = []Way{refuse} }, cli.NoPerm},
 		{"-f not permitted", "-f boss@y.test a@y.test", "From: strict@x.test\n\nx\n", func(s *Sender, _ *fakeQueue) { s.Ways = []Way{refuse} }, cli.NoPerm},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -46,22 +46,30 @@ func sameAddress(address string) string {
 	return address[:at] + strings.ToLower(address[at:])
 }
 
-// From returns the mailboxes of the From field.
-func (m *Message) From() ([]Mailbox, error) {
-	i := m.header.index("From")
-	if i < 0 {
-		return nil, nil
-	}
-	list, err := parseList(string(m.header[i].body()))
-	if err != nil {
-		return nil, err
-	}
+// From returns the mailboxes of the From field; of all, where there are several, since
+// readers differ in which they show.
+func (m *Message) From() ([]Mailbox, error) { return m.mailboxes("From") }
+
+// Sender returns the mailboxes of all Sender fields, of which there should be one at
+// most (RFC 5322 section 3.6.2).
+func (m *Message) Sender() ([]Mailbox, error) { return m.mailboxes("Sender") }
+
+func (m *Message) mailboxes(name string) ([]Mailbox, error) {
 	var boxes []Mailbox
-	for _, e := range list {
-		if e.err != nil {
-			return boxes, e.err
+	for _, f := range m.header {
+		if !f.is(name) {
+			continue
 		}
-		boxes = append(boxes, e.Mailbox)
+		list, err := parseList(string(f.body()))
+		if err != nil {
+			return boxes, err
+		}
+		for _, e := range list {
+			if e.err != nil {
+				return boxes, e.err
+			}
+			boxes = append(boxes, e.Mailbox)
+		}
 	}
 	return boxes, nil
 }
