@@ -1,38 +1,9 @@
 package main
 
 import (
-	"os"
-	"path/filepath"
-
-	"github.com/spf13/cobra"
-
-	"github.com/letterlock-mail/letterlock/internal/cli"
 	"github.com/letterlock-mail/letterlock/internal/command"
 	"github.com/letterlock-mail/letterlock/internal/config"
 )
-
-func (p *program) genDocsCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "gen-docs FOLDER", Short: "write manual pages and completion scripts", Hidden: true,
-		Args: exactly(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			files, err := p.docs()
-			if err != nil {
-				return err
-			}
-			for _, name := range sortedNames(files) {
-				path := filepath.Join(args[0], filepath.FromSlash(name))
-				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-					return cli.Wrap(cli.CannotWrite, err, "")
-				}
-				if err := os.WriteFile(path, files[name], 0o644); err != nil {
-					return cli.Wrap(cli.CannotWrite, err, "")
-				}
-			}
-			return nil
-		},
-	}
-}
 
 // docs makes everything that is generated from the commands and the description of
 // the configuration, by path below docs/.

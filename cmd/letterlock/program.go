@@ -177,7 +177,7 @@ func (p *program) commands() []builder {
 		{"explain", p.explainCommand},
 		{"setup", p.setupCommand},
 		{"report", p.reportCommand},
-		{"gen-docs", p.genDocsCommand},
+		{"gen-docs", func() *cobra.Command { return command.GenDocs(p.docs) }},
 		{"version", func() *cobra.Command { return command.Version("letterlock") }},
 	}
 }

@@ -1,40 +1,9 @@
 package main
 
 import (
-	"maps"
-	"os"
-	"path/filepath"
-	"slices"
-
-	"github.com/spf13/cobra"
-
-	"github.com/letterlock-mail/letterlock/internal/cli"
 	"github.com/letterlock-mail/letterlock/internal/command"
 	"github.com/letterlock-mail/letterlock/internal/config"
 )
-
-func (p *program) genDocsCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "gen-docs FOLDER", Short: "write manual pages and completion scripts", Hidden: true,
-		Args: command.Exactly(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			files, err := p.docs()
-			if err != nil {
-				return err
-			}
-			for _, name := range slices.Sorted(maps.Keys(files)) {
-				path := filepath.Join(args[0], filepath.FromSlash(name))
-				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-					return cli.Wrap(cli.CannotWrite, err, "")
-				}
-				if err := os.WriteFile(path, files[name], 0o644); err != nil {
-					return cli.Wrap(cli.CannotWrite, err, "")
-				}
-			}
-			return nil
-		},
-	}
-}
 
 // docs makes everything that is generated, by path below docs/.
 func (p *program) docs() (map[string][]byte, error) {
