@@ -45,12 +45,14 @@ cross:
 	for system in darwin windows freebsd; do GOOS=$$system $(GO) build -o /dev/null ./cmd/letterlock || exit 1; done
 	GOOS=freebsd $(GO) build -o /dev/null ./cmd/letterlockd
 
+# Not e2e: it drives the built binary, which has no race detector in it; lab runs it whole.
 race:
-	CGO_ENABLED=1 $(GO) test -race ./...
+	CGO_ENABLED=1 $(GO) test -race $$($(GO) list ./... | grep -v /cmd/letterlock/e2e$$)
 
-# One package after the other: the peers of one suite are load enough for two cores.
+# The packages that have tests with peers; race has run all others. One after the other:
+# the peers of one suite are load enough for two cores.
 lab: build
-	$(GO) test -tags lab -p 1 -count 1 -timeout 15m ./...
+	$(GO) test -tags lab -p 1 -count 1 -timeout 15m $$(git grep -l '^//go:build.*lab' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|')
 
 long: lab-install check
 	bench/long
