@@ -49,10 +49,10 @@ cross:
 race:
 	CGO_ENABLED=1 $(GO) test -race $$($(GO) list ./... | grep -v /cmd/letterlock/e2e$$)
 
-# The packages that have tests with peers; race has run all others. One after the other:
-# the peers of one suite are load enough for two cores.
+# The packages that have tests with peers; race has run all others. Two at a time: most of
+# it is waiting for servers.
 lab: build
-	$(GO) test -tags lab -p 1 -count 1 -timeout 15m $$(git grep -l '^//go:build.*lab' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|')
+	$(GO) test -tags lab -p 2 -count 1 -timeout 15m $$(git grep -l '^//go:build.*lab' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|')
 
 long: lab-install check
 	bench/long
