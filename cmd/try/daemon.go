@@ -3,9 +3,10 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -37,7 +38,7 @@ func newDaemon(path, folder string) (*daemon, error) {
 	if err := os.Mkdir(folder, 0o755); err != nil {
 		return nil, fmt.Errorf("make folder of letterlockd: %w", err)
 	}
-	ports, err := freePorts(3)
+	ports, err := lab.FreePorts(3)
 	if err != nil {
 		return nil, err
 	}
@@ -53,27 +54,13 @@ func newDaemon(path, folder string) (*daemon, error) {
 	return d, nil
 }
 
-// freePorts finds ports that nobody listens on at the moment.
-func freePorts(n int) ([]int, error) {
-	var ports []int
-	for range n {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("find a free port: %w", err)
-		}
-		defer listener.Close() // only now, so that none comes twice
-		ports = append(ports, listener.Addr().(*net.TCPAddr).Port)
-	}
-	return ports, nil
-}
-
 const configuration = `domains = ["try.test"]
 [database]
-url = {{.In "sqlite:" "letterlockd.db"}}
+url = {{call .In "sqlite:" "letterlockd.db"}}
 [web]
 public_url = "{{.URL}}"
 listen = "127.0.0.1:{{.Web}}"
-master_key_file = {{.In "" "master.key"}}
+master_key_file = {{call .In "" "master.key"}}
 [oauth]
 registration = true
 [signin.github]
@@ -81,7 +68,7 @@ type = "github"
 label = "GitHub"
 url = "{{.GitHub}}"
 client_id = "` + appID + `"
-client_secret_file = {{.In "" "github.secret"}}
+client_secret_file = {{call .In "" "github.secret"}}
 organization = {{.Organization}}
 bind_verified = true
 provision = true
@@ -89,10 +76,10 @@ provision = true
 name = "try.test"
 [dovecot]
 listen = "127.0.0.1:{{.Dovecot}}"
-secret_file = {{.In "" "dovecot.secret"}}
+secret_file = {{call .In "" "dovecot.secret"}}
 [doveadm.here]
 url = "http://127.0.0.1:{{.Doveadm}}/doveadm/v1"
-key_file = {{.In "" "doveadm.key"}}
+key_file = {{call .In "" "doveadm.key"}}
 [postfix]
 sasl = "{{.Socket}}/sasl"
 senders = "{{.Socket}}/senders"
@@ -165,3 +152,31 @@ func (d *daemon) endpoint(name string) string {
 }
 
 func (d *daemon) discovery() string { return d.url + "/.well-known/openid-configuration" }
+
+// introspect asks, as Dovecot does, whose token it is and how long it lives.
+func (d *daemon) introspect(ctx context.Context, token string) (left time.Duration, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.endpoint("introspect"), strings.NewReader(url.Values{"token": {token}}.Encode()))
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("X-Dovecot-Auth-Service", "imap")
+	req.SetBasicAuth("dovecot", d.secret.Reveal())
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, fmt.Errorf("introspection: %w", err)
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		Active   bool   `json:"active"`
+		Username string `json:"username"`
+		Expires  int64  `json:"exp"`
+	}
+	if err := json.NewDecoder(http.MaxBytesReader(nil, resp.Body, 64<<10)).Decode(&answer); err != nil {
+		return 0, fmt.Errorf("introspection: %w", err)
+	}
+	if !answer.Active || answer.Username != address {
+		return 0, fmt.Errorf("the token is active: %v, of %q; want %s", answer.Active, answer.Username, address)
+	}
+	return time.Until(time.Unix(answer.Expires, 0)), nil
+}

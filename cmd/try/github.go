@@ -16,10 +16,11 @@ import (
 // A github stands for GitHub: the strict one of the tests, with a page in front of it
 // where the person decides. Here whoever sits at this computer may be you@try.test.
 type github struct {
-	url    string
-	secret string // of letterlockd's app there
-	http   *http.Server
-	done   sync.WaitGroup
+	url      string
+	secret   string // of letterlockd's app there
+	callback string
+	http     *http.Server
+	done     sync.WaitGroup
 }
 
 const (
@@ -34,7 +35,7 @@ func startGitHub(callback string) (*github, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for the stand-in of GitHub: %w", err)
 	}
-	g := &github{url: "http://" + listener.Addr().String(), secret: rand.Text()}
+	g := &github{url: "http://" + listener.Addr().String(), secret: rand.Text(), callback: callback}
 	fake := fakegithub.New(time.Now, appID, g.secret, callback)
 	fake.Sit(&fakegithub.Person{
 		ID: yourID, Login: "you", Name: "You", Emails: []fakegithub.Email{{Email: address, Primary: true, Verified: true}},
@@ -42,7 +43,7 @@ func startGitHub(callback string) (*github, error) {
 	})
 	mux := http.NewServeMux()
 	mux.Handle("/", fake)
-	mux.HandleFunc("GET /login/oauth/authorize", g.page)
+	mux.Handle("GET /login/oauth/authorize", web.Headers(http.HandlerFunc(g.page)))
 	mux.Handle("POST /decide", http.NewCrossOriginProtection().Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		g.decide(w, r, fake)
 	})))
@@ -59,10 +60,7 @@ var gitHubPage = sync.OnceValue(func() *web.Page {
 })
 
 func (g *github) page(w http.ResponseWriter, r *http.Request) {
-	// The page's own headers, not all of web.Headers: its form leads to another site.
-	w.Header().Set("Referrer-Policy", "no-referrer")
-	w.Header().Set("Cache-Control", "no-store")
-	gitHubPage().Show(w, http.StatusOK, struct{ Query, Address string }{r.URL.RawQuery, address})
+	gitHubPage().Show(w, http.StatusOK, struct{ Query, Address string }{r.URL.RawQuery, address}, g.callback)
 }
 
 // decide hands the request on as if it came only now.
