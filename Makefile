@@ -21,7 +21,7 @@ build:
 
 try: build
 	$(GO) build -trimpath -o bin/try ./cmd/try
-	@bin/try -letterlock bin/letterlock $(if $(filter once,$(TRY)),-once)
+	@bin/try -letterlock bin/letterlock -letterlockd bin/letterlockd $(if $(filter once,$(TRY)),-once)
 
 quick: check
 	$(GO) test ./...

@@ -273,12 +273,11 @@ func (l *plan) listen(ctx context.Context, name, place string, serve func(contex
 			return cli.Wrap(cli.Unavailable, err, "is another letterlockd running, and may this user write there?")
 		}
 		listeners = append(listeners, listener)
+	} else if held := listeners[0].Addr().String(); filepath.IsAbs(place) && held != place {
+		l.log.Warn("the socket unit holds another path than the configuration names, which is what config postfix prints",
+			"service", name, "unit", held, "configuration", place)
 	}
 	for _, listener := range listeners {
-		if held := listener.Addr().String(); filepath.IsAbs(place) && held != place {
-			l.log.Warn("the socket unit holds another path than the configuration names, which is what config postfix prints",
-				"service", name, "unit", held, "configuration", place)
-		}
 		l.add(name, func(ctx context.Context) error { return serve(ctx, listener) })
 		l.log.Info("listening", "service", name, "address", place)
 	}

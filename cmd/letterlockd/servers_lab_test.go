@@ -199,14 +199,9 @@ func (s *site) shell(script string) {
 
 func freePorts(t *testing.T, n int) []int {
 	t.Helper()
-	var ports []int
-	for range n {
-		listener, err := net.Listen("tcp4", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer listener.Close()
-		ports = append(ports, listener.Addr().(*net.TCPAddr).Port)
+	ports, err := lab.FreePorts(n)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return ports
 }

@@ -63,11 +63,11 @@ func (s *story) cronMail(ctx context.Context) error {
 // signInSender makes the account, and mail for root its own.
 func (s *story) signInSender(ctx context.Context) error {
 	login := s.program.login(ctx, append([]string{
-		"login", address, "--account", sender, "--send-only", "--issuer", s.site.url, "--client-id", clientID, "--flow", "browser", "--no-browser",
+		"login", address, "--account", sender, "--send-only", "--issuer", s.daemon.url, "--flow", "browser", "--no-browser",
 		"--key", "file", "--ca-file", s.ca.File,
 	}, s.servers.flags()...))
 	defer login.stop()
-	url, err := login.url(ctx, s.site.url)
+	url, err := login.url(ctx, s.daemon.url)
 	if err != nil {
 		return fmt.Errorf("letterlock login --send-only: %w", err)
 	}

@@ -1,14 +1,14 @@
-// Try runs the story of Letterlock on this computer: a provider, mail servers, and
-// the real letterlock program with a folder of its own, all on loopback. It needs
-// only Go, no root, installs nothing, and leaves nothing behind.
+// Try runs the story of Letterlock on this computer: the real letterlockd, mail servers,
+// and the real letterlock with a folder of its own, all on loopback. It needs only Go, no
+// root, installs nothing, and leaves nothing behind.
 //
-//	you's browser --> provider (authserver, sign-in page)  127.0.0.1:8080
-//	letterlock ------>    |  tokens                         temporary folder
-//	     |                | introspection
-//	     +--> IMAP, SMTP -+   Dovecot and Postfix when installed, else built in
+//	your browser --> 127.0.0.1:8080 --> letterlockd --> a stand-in of GitHub
+//	letterlock --------- tokens ------->   |  ^         temporary folder
+//	     |                        sessions |  | who is it, who may send
+//	     +--> IMAP, SMTP <---------- end --+--+         Dovecot and Postfix when installed, else built in
 //
-// The person signs in once; the second right, which only sends (line 4), is asked for
-// and clicked by the program.
+// The person signs in once and revokes once; the second right, which only sends (line
+// 4), and the app password (line 5) are asked for and clicked by the program.
 //
 // `make try` waits for a person to click; -once clicks by itself and fails when any
 // line fails. No line is printed that was not tested just before. It is never
@@ -35,13 +35,14 @@ import (
 func main() {
 	once := flag.Bool("once", false, "click by itself, then end")
 	program := flag.String("letterlock", "bin/letterlock", "the letterlock `program` to run")
+	server := flag.String("letterlockd", "bin/letterlockd", "the letterlockd `program` to run")
 	servers := flag.String("servers", "auto", "mail servers: auto, builtin, or dovecot")
-	port := flag.Int("port", 8080, "`port` of the sign-in page; another one is taken when it is busy")
+	port := flag.Int("port", 8080, "`port` of the first page; another one is taken when it is busy")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := Run(ctx, Options{
-		Once: *once, Letterlock: *program, Servers: *servers, Port: *port,
+		Once: *once, Letterlock: *program, Letterlockd: *server, Servers: *servers, Port: *port,
 		Out: os.Stdout, Terminal: term.IsTerminal(int(os.Stdout.Fd())), Open: openBrowser,
 	})
 	stop()

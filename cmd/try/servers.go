@@ -7,6 +7,9 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -15,7 +18,6 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/lab"
 	"github.com/letterlock-mail/letterlock/internal/lab/trymail"
 	"github.com/letterlock-mail/letterlock/internal/provider"
-	"github.com/letterlock-mail/letterlock/internal/server/authserver"
 )
 
 // A mailEnd is one server to log in to.
@@ -35,19 +37,19 @@ type mailServers interface {
 }
 
 // startServers starts real servers where they are installed, and the built-in ones
-// elsewhere. Only "not installed" makes it fall back: real servers that fail to
-// start are a failure of the story.
-func startServers(ctx context.Context, which string, ca *lab.CA, at *site) (mailServers, error) {
+// elsewhere, and letterlockd beside them. Only "not installed" makes it fall back: real
+// servers that fail to start are a failure of the story.
+func startServers(ctx context.Context, which string, ca *lab.CA, d *daemon) (mailServers, error) {
 	switch which {
 	case "builtin":
-		return startBuiltin(ca, at)
+		return startBuiltin(ctx, ca, d)
 	case "dovecot":
-		return startReal(ctx, ca, at)
+		return startReal(ctx, ca, d)
 	case "auto":
-		servers, err := startReal(ctx, ca, at)
+		servers, err := startReal(ctx, ca, d)
 		var missing *lab.Missing
 		if errors.As(err, &missing) {
-			return startBuiltin(ca, at)
+			return startBuiltin(ctx, ca, d)
 		}
 		return servers, err
 	}
@@ -82,87 +84,126 @@ func (p *pair) stop() {
 	}
 }
 
-func startBuiltin(ca *lab.CA, at *site) (mailServers, error) {
+// startBuiltin starts servers of our own that ask letterlockd as the real ones do.
+func startBuiltin(ctx context.Context, ca *lab.CA, d *daemon) (mailServers, error) {
+	builtin, err := runBuiltin(ca, d)
+	if err != nil {
+		return nil, err
+	}
+	// Orders go to the port that only the servers know.
+	d.doveadm = builtin.Doveadm.Port
+	if err := errors.Join(d.configure(), d.start(ctx)); err != nil {
+		builtin.Stop()
+		return nil, err
+	}
+	return &pair{
+		imap: implicit(builtin.IMAP.Port), smtp: implicit(builtin.SMTP.Port), title: builtin.Name(), stops: []func(){builtin.Stop},
+		letters: func(address string) ([][]byte, error) { return builtin.Delivered(address), nil },
+	}, nil
+}
+
+func implicit(port int) provider.MailServer {
+	return provider.MailServer{Host: "127.0.0.1", Port: port, Security: provider.ImplicitTLS}
+}
+
+func runBuiltin(ca *lab.CA, d *daemon) (*trymail.Servers, error) {
 	conf, err := ca.Server("localhost", "127.0.0.1")
 	if err != nil {
 		return nil, fmt.Errorf("make certificate: %w", err)
 	}
-	servers, err := trymail.Start(trymail.Options{
-		TLS: conf, Introspection: at.introspectionURL(), ClientID: resourceServer, Secret: at.secret,
-		HTTP: &http.Client{Timeout: 10 * time.Second}, OpenIDConfiguration: at.url + "/.well-known/openid-configuration",
-		Log: slog.New(slog.DiscardHandler),
+	return trymail.Start(trymail.Options{
+		TLS: conf, Introspection: d.endpoint("introspect"), Password: d.endpoint("password"), ClientID: "dovecot", Secret: d.secret,
+		Senders: filepath.Join(d.socket, "senders"), DoveadmKey: d.doveadmKey,
+		HTTP: &http.Client{Timeout: 10 * time.Second}, OpenIDConfiguration: d.discovery(), Log: slog.New(slog.DiscardHandler),
 	})
-	if err != nil {
-		return nil, err
-	}
-	end := func(port int) provider.MailServer {
-		return provider.MailServer{Host: "127.0.0.1", Port: port, Security: provider.ImplicitTLS}
-	}
-	return &pair{imap: end(servers.IMAP.Port), smtp: end(servers.SMTP.Port), title: servers.Name(), stops: []func(){servers.Stop},
-		letters: func(address string) ([][]byte, error) { return servers.Delivered(address), nil },
-	}, nil
 }
 
-// startReal starts Dovecot, and Postfix for submission where it can: Postfix needs
-// root, and Dovecot has a submission server of its own.
-func startReal(ctx context.Context, ca *lab.CA, at *site) (mailServers, error) {
-	// Dovecot's submission server connects to its relay as soon as somebody signs in.
-	relay, err := lab.StartSink(lab.SinkOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("start relay: %w", err)
+// startReal starts Dovecot and Postfix by the configuration that letterlockd prints.
+// Postfix needs root; without, the built-in server takes what is sent.
+func startReal(ctx context.Context, ca *lab.CA, d *daemon) (mailServers, error) {
+	printed := d.in("dovecot")
+	if err := os.MkdirAll(filepath.Join(printed, "conf.d"), 0o755); err != nil {
+		return nil, fmt.Errorf("make folder for Dovecot: %w", err)
 	}
-	// One reads and one sends, because Dovecot 2.3 wants the same scope of every protocol.
-	options := lab.DovecotOptions{
-		Relay: relay.Addr(),
-		CA:    ca, Introspection: at.introspectionURL(), ClientID: resourceServer, ClientSecret: at.secret.Reveal(),
-		NameClaim: "username", OpenIDConfiguration: at.url + "/.well-known/openid-configuration",
+	if !lab.Installed("dovecot") {
+		return nil, &lab.Missing{Program: "dovecot", Package: "dovecot-imapd"}
 	}
-	p := &pair{stops: []func(){relay.Stop}}
-	start := func(scope string) (*lab.Dovecot, error) {
-		options.Scope = scope
-		dovecot, err := lab.StartDovecot(ctx, options)
-		if err != nil {
-			p.stop()
-			return nil, err
-		}
-		p.stops = append(p.stops, dovecot.Stop)
-		return dovecot, nil
-	}
-	reads, err := start(authserver.ScopeIMAP)
-	if err != nil {
+	if _, err := d.run(ctx, "config", "dovecot", "--write", "--config-dir", printed); err != nil {
 		return nil, err
 	}
-	sends, err := start(authserver.ScopeSMTP)
-	if err != nil {
-		return nil, err
-	}
-	p.imap = provider.MailServer{Host: "127.0.0.1", Port: reads.IMAPS, Security: provider.ImplicitTLS}
-	p.smtp = provider.MailServer{Host: "127.0.0.1", Port: sends.Subs, Security: provider.ImplicitTLS}
-	p.title = "Dovecot " + majorMinor(reads.Version)
-	// Dovecot's submission server delivers nothing: where it relays to is the end.
-	p.letters = func(string) (all [][]byte, err error) {
-		for _, m := range relay.Messages() {
-			all = append(all, m.Data)
-		}
-		return all, nil
-	}
-	if os.Geteuid() != 0 {
-		return p, nil
-	}
-	postfix, err := lab.StartPostfix(ctx, lab.PostfixOptions{
-		CA: ca, Dovecot: reads, SASLPath: fmt.Sprintf("inet:127.0.0.1:%d", sends.AuthPort), Mailboxes: []string{address},
+	dovecot, err := lab.StartDovecot(ctx, lab.DovecotOptions{
+		CA: ca, Introspection: "-", Mechanisms: "plain login",
+		Extra: fmt.Sprintf("!include %[1]s/conf.d/05-letterlock.conf\n!include %[1]s/conf.d/95-letterlock.conf\n", printed),
 	})
-	var missing *lab.Missing
-	switch {
-	case errors.As(err, &missing):
-		return p, nil
-	case err != nil:
+	if err != nil {
+		return nil, err
+	}
+	p := &pair{imap: implicit(dovecot.IMAPS), title: "Dovecot " + majorMinor(dovecot.Version), letters: dovecot.Inbox, stops: []func(){dovecot.Stop}}
+	if os.Geteuid() == 0 && lab.Installed("postfix") {
+		err = p.addPostfix(ctx, ca, d, dovecot)
+	} else {
+		err = p.addBuiltin(ctx, ca, d)
+	}
+	if err != nil {
 		p.stop()
 		return nil, err
 	}
-	p.smtp.Port, p.title, p.letters = postfix.Subs, p.title+", Postfix "+majorMinor(postfix.Version), reads.Inbox
-	p.stops = append(p.stops, postfix.Stop)
 	return p, nil
+}
+
+// addPostfix has Postfix ask letterlockd, by the script that is printed for it.
+func (p *pair) addPostfix(ctx context.Context, ca *lab.CA, d *daemon, dovecot *lab.Dovecot) error {
+	postfix, err := lab.StartPostfix(ctx, lab.PostfixOptions{CA: ca, Dovecot: dovecot, Mailboxes: []string{address}})
+	if err != nil {
+		return err
+	}
+	p.stops = append(p.stops, postfix.Stop)
+	if d.socket, err = socketFolder(postfix.Dir); err != nil {
+		return err
+	}
+	if err := errors.Join(d.configure(), d.start(ctx)); err != nil {
+		return err
+	}
+	script, err := d.run(ctx, "config", "postfix", "--config-dir", postfix.Dir)
+	if err != nil {
+		return err
+	}
+	sh := exec.CommandContext(ctx, "sh")
+	sh.Env, sh.Stdin = append(os.Environ(), "MAIL_CONFIG="+postfix.Dir, "LC_ALL=C"), strings.NewReader(script)
+	if out, err := sh.CombinedOutput(); err != nil {
+		return fmt.Errorf("the script for Postfix: %w", explain(err, string(out)))
+	}
+	p.smtp, p.title = implicit(postfix.Subs), p.title+", Postfix "+majorMinor(postfix.Version)
+	return nil
+}
+
+// socketFolder is what a package or a unit would make: below Postfix's queue, its group
+// that of Postfix, who may connect to what is made in it.
+func socketFolder(postfix string) (string, error) {
+	owner, err := user.Lookup("postfix")
+	if err != nil {
+		return "", err
+	}
+	gid, err := strconv.Atoi(owner.Gid)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(postfix, "queue", "letterlock")
+	return path, errors.Join(os.Mkdir(path, 0o750), os.Chown(path, 0, gid), os.Chmod(path, os.ModeSetgid|0o750))
+}
+
+func (p *pair) addBuiltin(ctx context.Context, ca *lab.CA, d *daemon) error {
+	if err := d.start(ctx); err != nil {
+		return err
+	}
+	builtin, err := runBuiltin(ca, d)
+	if err != nil {
+		return err
+	}
+	p.smtp, p.title = implicit(builtin.SMTP.Port), p.title+", built-in SMTP"
+	p.letters = func(address string) ([][]byte, error) { return builtin.Delivered(address), nil }
+	p.stops = append(p.stops, builtin.Stop)
+	return nil
 }
 
 // majorMinor shortens 2.3.19.1 to 2.3.

@@ -12,7 +12,8 @@ import (
 func TestRealServers(t *testing.T) {
 	temp := t.TempDir()
 	var out bytes.Buffer
-	err := Run(t.Context(), Options{Once: true, Letterlock: letterlock(t), Servers: "dovecot", Out: &out, Open: noBrowser, Temp: temp})
+	letterlock, letterlockd := programs(t)
+	err := Run(t.Context(), Options{Once: true, Letterlock: letterlock, Letterlockd: letterlockd, Servers: "dovecot", Out: &out, Open: noBrowser, Temp: temp})
 	if err != nil || !strings.Contains(out.String(), "XOAUTH2 ok, OAUTHBEARER ok (Dovecot 2.") {
 		t.Errorf("%v\n%s", err, out.String())
 	}

@@ -15,34 +15,37 @@ import (
 	"time"
 )
 
-// letterlock builds the real program.
-func letterlock(t *testing.T) string {
+// programs builds both.
+func programs(t *testing.T) (letterlock, letterlockd string) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "letterlock")
+	folder, suffix := t.TempDir(), ""
 	if runtime.GOOS == "windows" {
-		path += ".exe"
+		suffix = ".exe"
 	}
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", path, "../letterlock")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", folder+string(filepath.Separator), "../letterlock", "../letterlockd")
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build letterlock: %v\n%s", err, out)
+		t.Fatalf("build: %v\n%s", err, out)
 	}
-	return path
+	return filepath.Join(folder, "letterlock"+suffix), filepath.Join(folder, "letterlockd"+suffix)
 }
 
 func noBrowser(context.Context, string) error { return errors.New("no browser in tests") }
 
-// TestRuns runs the story with the program just built, in each way it can go.
+// TestRuns runs the story with the programs just built, in each way it can go.
 func TestRuns(t *testing.T) {
-	program := letterlock(t)
-	t.Run("once", func(t *testing.T) { once(t, program) })
-	t.Run("person", func(t *testing.T) { person(t, program) })
-	t.Run("interrupted", func(t *testing.T) { interrupted(t, program) })
+	var o Options
+	o.Letterlock, o.Letterlockd = programs(t)
+	o.Servers = "builtin"
+	t.Run("once", func(t *testing.T) { once(t, o) })
+	t.Run("person", func(t *testing.T) { person(t, o) })
+	t.Run("interrupted", func(t *testing.T) { interrupted(t, o) })
 }
 
-func once(t *testing.T, program string) {
+func once(t *testing.T, o Options) {
 	temp := t.TempDir()
 	var out bytes.Buffer
-	err := Run(t.Context(), Options{Once: true, Letterlock: program, Servers: "builtin", Out: &out, Open: noBrowser, Temp: temp})
+	o.Once, o.Out, o.Open, o.Temp = true, &out, noBrowser, temp
+	err := Run(t.Context(), o)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
@@ -50,7 +53,9 @@ func once(t *testing.T, program string) {
 2 Token        mutt's command prints llat_…  valid (59|60) min, on disk only encrypted
 3 IMAP, SMTP   XOAUTH2 ok, OAUTHBEARER ok \(built-in servers\)
 4 Cron mail    sendmail: delivered; the same right reading mail: REFUSED
-Passwords stored: none\.
+5 App password made in the portal: SMTP 235; sending as other@: REFUSED 553
+7 Revoke       click Revoke at http://127\.0\.0\.1:\d+  IMAP session ended after \d+\.\d\d s, next login REFUSED
+Passwords stored: none\. App passwords: 1, as Argon2id\.
 Your own mail:  letterlock register google && letterlock login you@gmail\.com
 \z`)
 	if !want.MatchString(out.String()) {
@@ -68,35 +73,61 @@ func wantEmpty(t *testing.T, dir string) {
 	}
 }
 
-// person waits as `make try` does, with the test for a person.
-func person(t *testing.T, program string) {
+// person waits as `make try` does, with the test for a person, who first takes the wrong
+// right away.
+func person(t *testing.T, o Options) {
 	temp := t.TempDir()
-	clicked := make(chan error, 1)
+	clicked := make(chan error, 4)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	opened, rights := 0, []string{"Send mail as you", "Read"}
 	open := func(ctx context.Context, url string) error {
-		clicked <- click(ctx, url)
+		opened++
+		if opened == 1 {
+			clicked <- click(ctx, url)
+			return nil
+		}
+		surfer, err := portalSurfer(ctx, url)
+		if err == nil {
+			err = surfer.revoke(ctx, rights[opened-2])
+		}
+		clicked <- err
+		if err != nil {
+			t.Errorf("revocation %d: %v", opened-1, err)
+			cancel()
+		}
 		return nil
 	}
 	var out bytes.Buffer
-	if err := Run(t.Context(), Options{Letterlock: program, Servers: "builtin", Out: &out, Terminal: true, Open: open, Temp: temp}); err != nil {
+	o.Out, o.Terminal, o.Open, o.Temp = &out, true, open, temp
+	if err := Run(ctx, o); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
-	if err := <-clicked; err != nil {
-		t.Error(err)
+	for range opened {
+		if err := <-clicked; err != nil {
+			t.Error(err)
+		}
 	}
-	if !strings.Contains(out.String(), "(waiting)\r\x1b[K1 Sign in ") {
-		t.Errorf("the waiting line was not written over:\n%q", out.String())
+	if opened != 3 {
+		t.Errorf("the person's browser was opened %d times, want for the sign-in and for two revocations", opened)
+	}
+	for _, line := range []string{"1 Sign in ", "7 Revoke "} {
+		if !strings.Contains(out.String(), "(waiting)\r\x1b[K"+line) {
+			t.Errorf("the waiting line of %s was not written over:\n%q", line, out.String())
+		}
 	}
 	wantEmpty(t, temp)
 }
 
 // interrupted: whoever gives up before signing in leaves nothing behind either.
-func interrupted(t *testing.T, program string) {
+func interrupted(t *testing.T, o Options) {
 	temp := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	open := func(context.Context, string) error { cancel(); return nil }
 	var out bytes.Buffer
-	err := Run(ctx, Options{Letterlock: program, Servers: "builtin", Out: &out, Open: open, Temp: temp})
+	o.Out, o.Open, o.Temp = &out, open, temp
+	err := Run(ctx, o)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want context.Canceled", err)
 	}
@@ -108,6 +139,7 @@ func interrupted(t *testing.T, program string) {
 
 // TestFailures: a line that is not proven is not printed, and the run fails.
 func TestFailures(t *testing.T) {
+	_, server := programs(t)
 	for name, c := range map[string]struct{ script, want, printed string }{
 		"login fails":            {`echo no such flag >&2; exit 64`, "no such flag", ""},
 		"login says nothing":     {`exit 0`, "letterlock login", ""},
@@ -125,12 +157,40 @@ func TestFailures(t *testing.T) {
 			var out bytes.Buffer
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
-			err := Run(ctx, Options{Once: true, Letterlock: program, Servers: "builtin", Out: &out, Open: noBrowser, Temp: temp})
+			err := Run(ctx, Options{Once: true, Letterlock: program, Letterlockd: server, Servers: "builtin", Out: &out, Open: noBrowser, Temp: temp})
 			if err == nil || !strings.Contains(err.Error(), c.want) || out.String() != c.printed {
 				t.Errorf("got %v and printed %q", err, out.String())
 			}
 			wantEmpty(t, temp)
 		})
+	}
+}
+
+// TestWrong: one sign differs, behind the selector.
+func TestWrong(t *testing.T) {
+	for password, want := range map[string]string{"sel-abc-def": "sel-bbc-def", "sel-xyz": "sel-ayz"} {
+		if got := wrong(password); got != want {
+			t.Errorf("%s: %s, want %s", password, got, want)
+		}
+	}
+}
+
+// TestOnlyHashed: the password nowhere, its hash somewhere.
+func TestOnlyHashed(t *testing.T) {
+	for name, c := range map[string]struct {
+		text string
+		good bool
+	}{
+		"hashed": {"x$argon2id$v=19$m=1,t=1,p=1$c2FsdA$aGFzaA", true}, "nothing": {"", false},
+		"open": {"$argon2id$v=19$ sel-secret", false}, "another hash": {"$2y$10$x", false},
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "letterlockd.db"), []byte(c.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := onlyHashed(dir, "sel-secret"); (err == nil) != c.good {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

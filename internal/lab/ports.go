@@ -56,6 +56,9 @@ func bindConflict(line string) bool { return strings.Contains(line, "Address alr
 
 func loopback(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 
+// FreePorts is for programs that are started without the lab's help.
+func FreePorts(n int) ([]int, error) { return freePorts(n) }
+
 // waitPort waits until a process listens on a loopback port.
 func waitPort(ctx context.Context, port int, p *Process) error {
 	for {

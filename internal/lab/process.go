@@ -210,3 +210,9 @@ func (p *Process) Stop() {
 	killGroup(p.Pid())
 	<-p.done
 }
+
+// Installed says whether a server is on this machine.
+func Installed(program string) bool {
+	_, err := find(program, "")
+	return err == nil
+}

@@ -16,6 +16,7 @@ import (
 	gosasl "github.com/emersion/go-sasl"
 
 	"github.com/letterlock-mail/letterlock/internal/sasl"
+	"github.com/letterlock-mail/letterlock/internal/secret"
 )
 
 // A checker asks the authorization server about tokens.
@@ -26,16 +27,22 @@ type checker struct{ Options }
 var errUnavailable = errors.New("the authorization server cannot be asked")
 
 // mechanisms are what both servers offer.
-func mechanisms() []string { return []string{sasl.OAuthBearer, sasl.XOAuth2} }
+func (c checker) mechanisms() []string {
+	offered := []string{sasl.OAuthBearer, sasl.XOAuth2}
+	if c.Password != "" {
+		offered = append(offered, sasl.Plain)
+	}
+	return offered
+}
 
 // server returns the server side of a mechanism. Who signed in goes to welcome; scope
 // is what the token must have.
 func (c checker) server(mechanism, scope string, welcome func(user string), refuse func(error) error) (gosasl.Server, error) {
-	if !sasl.IsToken(mechanism) {
+	if !slices.Contains(c.mechanisms(), mechanism) {
 		return nil, refuse(sasl.ErrMechanism)
 	}
 	inner, err := sasl.NewServer(mechanism, func(presented sasl.Credentials) error {
-		user, err := c.check(presented, scope)
+		user, err := c.judge(presented, scope)
 		if err == nil {
 			welcome(user)
 		}
@@ -68,8 +75,15 @@ type introspection struct {
 	Scope    string `json:"scope"`
 }
 
-func (c checker) check(presented sasl.Credentials, scope string) (user string, err error) {
-	answer, err := c.introspect(presented.Secret.Reveal())
+func (c checker) judge(presented sasl.Credentials, scope string) (user string, err error) {
+	if presented.Mechanism == sasl.Plain {
+		return c.password(presented.User, presented.Secret, scope)
+	}
+	return c.token(presented, scope)
+}
+
+func (c checker) token(presented sasl.Credentials, scope string) (user string, err error) {
+	answer, err := c.ask(c.Introspection, url.Values{"token": {presented.Secret.Reveal()}, "token_type_hint": {"access_token"}}, scope)
 	if err != nil {
 		c.Log.Error("introspection", "error", err)
 		return "", errUnavailable
@@ -89,17 +103,37 @@ func (c checker) check(presented sasl.Credentials, scope string) (user string, e
 	return strings.ToLower(answer.Username), nil
 }
 
-// introspect asks anew at every login: a token that was revoked a second ago must
-// not log in.
-func (c checker) introspect(token string) (answer introspection, err error) {
+// password asks whether the app password opens the user's account for the protocol, as
+// Dovecot's oauth2 passdb does with grant_url. A no is an answer too: it names somebody
+// else.
+func (c checker) password(user string, password secret.String, protocol string) (login string, err error) {
+	if c.Password == "" {
+		return "", sasl.ErrMechanism
+	}
+	answer, err := c.ask(c.Password, url.Values{"grant_type": {"password"}, "username": {user}, "password": {password.Reveal()}}, protocol)
+	switch {
+	case err != nil:
+		c.Log.Error("password", "error", err)
+		return "", errUnavailable
+	case !answer.Active || !strings.EqualFold(answer.Username, user):
+		return "", errRefused
+	}
+	return strings.ToLower(answer.Username), nil
+}
+
+// errRefused is a no to a password.
+var errRefused = errors.New("the password is refused")
+
+// ask asks anew at every login: what was revoked a second ago must not log in.
+func (c checker) ask(endpoint string, form url.Values, protocol string) (answer introspection, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	body := url.Values{"token": {token}, "token_type_hint": {"access_token"}}.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.Introspection, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
 	if err != nil {
 		return answer, fmt.Errorf("make introspection request: %w", err)
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("X-Dovecot-Auth-Service", protocol)
 	req.SetBasicAuth(c.ClientID, c.Secret.Reveal())
 	resp, err := c.HTTP.Do(req)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	gosasl "github.com/emersion/go-sasl"
@@ -20,8 +21,8 @@ type smtpSession struct {
 
 var _ smtp.AuthSession = (*smtpSession)(nil)
 
-// AuthMechanisms are the token mechanisms.
-func (s *smtpSession) AuthMechanisms() []string { return mechanisms() }
+// AuthMechanisms are the token mechanisms, and PLAIN where app passwords are taken.
+func (s *smtpSession) AuthMechanisms() []string { return s.servers.checker.mechanisms() }
 
 // Auth begins a sign-in.
 func (s *smtpSession) Auth(mechanism string) (gosasl.Server, error) {
@@ -40,7 +41,11 @@ func (s *smtpSession) Mail(from string, _ *smtp.MailOptions) error {
 	if s.user == "" {
 		return &smtp.SMTPError{Code: 530, EnhancedCode: smtp.EnhancedCode{5, 7, 0}, Message: "Authentication required"}
 	}
-	if !strings.EqualFold(from, s.user) {
+	owners, err := s.servers.checker.owners(from, s.user)
+	if err != nil {
+		return &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 0}, Message: "Sender address rejected: look-up failed"}
+	}
+	if !slices.ContainsFunc(owners, func(owner string) bool { return strings.EqualFold(owner, s.user) }) {
 		return &smtp.SMTPError{Code: 553, EnhancedCode: smtp.EnhancedCode{5, 7, 1}, Message: "Sender address rejected: not owned by user"}
 	}
 	return nil

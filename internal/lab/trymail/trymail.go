@@ -2,7 +2,10 @@
 // memory server) and submission (go-smtp) on free loopback ports, under TLS of a
 // throw-away authority, in this process. They stand in where Dovecot and Postfix are
 // not installed, and do what those do with a token: ask the authorization server by
-// introspection (RFC 7662) at every login, keep nothing, and take no password.
+// introspection (RFC 7662) at every login, and keep nothing. Beside letterlockd they also
+// do what its printed configuration makes Dovecot and Postfix do: ask it about app
+// passwords, ask its socketmap who may send as whom, and end a person's sessions when
+// it says so by doveadm's HTTP API.
 //
 // It is for tests and cmd/try only. What is proven against it is proven against these
 // two libraries; internal/lab has the real servers.
@@ -38,6 +41,15 @@ type Options struct {
 	Secret        secret.String
 	HTTP          *http.Client
 
+	// Password is the endpoint that judges app passwords, as Dovecot's grant_url; empty:
+	// no password is taken.
+	Password string
+	// Senders is the path of the socketmap that says who may send as whom; empty: each
+	// as themselves.
+	Senders string
+	// DoveadmKey opens the HTTP API that ends sessions; empty: there is none.
+	DoveadmKey secret.String
+
 	// OpenIDConfiguration is told to clients whose token is refused.
 	OpenIDConfiguration string
 	Log                 *slog.Logger
@@ -45,14 +57,17 @@ type Options struct {
 
 // Servers are the running servers.
 type Servers struct {
-	IMAP *net.TCPAddr
-	SMTP *net.TCPAddr
+	IMAP    *net.TCPAddr
+	SMTP    *net.TCPAddr
+	Doveadm *net.TCPAddr // nil without a DoveadmKey
 
-	checker checker
-	boxes   *mailboxes
-	imap    *imapserver.Server
-	smtp    *smtp.Server
-	done    sync.WaitGroup
+	checker  checker
+	boxes    *mailboxes
+	sessions sessions
+	imap     *imapserver.Server
+	smtp     *smtp.Server
+	doveadm  *http.Server
+	done     sync.WaitGroup
 }
 
 // Start listens on free ports of 127.0.0.1 and serves until Stop.
@@ -69,10 +84,13 @@ func Start(options Options) (*Servers, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("listen for SMTP: %w", err), imapListener.Close())
 	}
+	if err := s.startDoveadm(); err != nil {
+		return nil, errors.Join(err, imapListener.Close(), smtpListener.Close())
+	}
 	s.IMAP, s.SMTP = imapListener.Addr().(*net.TCPAddr), smtpListener.Addr().(*net.TCPAddr)
 	s.imap = imapserver.New(&imapserver.Options{
-		NewSession: func(*imapserver.Conn) (imapserver.Session, *imapserver.GreetingData, error) {
-			return &imapSession{servers: s}, nil, nil
+		NewSession: func(conn *imapserver.Conn) (imapserver.Session, *imapserver.GreetingData, error) {
+			return &imapSession{servers: s, conn: conn}, nil, nil
 		},
 		Caps: imap.CapSet{imap.CapIMAP4rev1: {}},
 		// The library sees plain text: TLS is ended in front of it.
@@ -91,6 +109,9 @@ func Start(options Options) (*Servers, error) {
 func (s *Servers) Stop() {
 	_ = s.imap.Close()
 	_ = s.smtp.Close()
+	if s.doveadm != nil {
+		_ = s.doveadm.Close()
+	}
 	s.done.Wait()
 }
 
