@@ -47,6 +47,7 @@ func (p *program) carrier() (queue.Carrier, func(), error) {
 		if err := carrier.Close(); err != nil {
 			p.log().Debug("close connections", "error", err)
 		}
+		ways.close()
 	}, nil
 }
 

@@ -42,7 +42,7 @@ func (p *program) drainOptionsBy(conf *config.Config, notifier *agent.Notifier) 
 	if notifier == nil {
 		notifier = p.notifier(conf.Notify.Command)
 	}
-	o.Bouncer = p.bouncer(conf.Queue.Reports, &agent.Bounces{Folder: filepath.Join(paths.State, "reports"), Host: hostName(), Notifier: notifier, Now: p.now})
+	o.Bouncer = p.bouncer(conf, &agent.Bounces{Folder: filepath.Join(paths.State, "reports"), Host: hostName(), Notifier: notifier, Now: p.now})
 	return o, nil
 }
 

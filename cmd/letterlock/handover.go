@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
 	"github.com/letterlock-mail/letterlock/internal/client/intake"
@@ -22,8 +23,17 @@ import (
 type handOver struct {
 	p       *program
 	user    string
-	waiting []queue.ID // in the user's own queue, for the system to come back
+	socket  string
+	pauses  []time.Duration // before asking again, where nothing can be kept
+	waiting []queue.ID      // in the user's own queue, for the system to come back
 	why     error
+}
+
+// askAgain is how long a caller waits for the answer to a hand-over that can be kept
+// nowhere: an agent that was restarted is back by then. Each time takes as long as the
+// server needs besides.
+func askAgain() []time.Duration {
+	return []time.Duration{0, time.Second, 3 * time.Second, 10 * time.Second, 15 * time.Second}
 }
 
 // handsOver says whether mail goes to the system: it is there, and the user has no
@@ -70,7 +80,7 @@ func systemPresent() bool {
 func (p *program) forwardingSender() *sendmail.Sender {
 	s := p.machineSender(&config.Config{})
 	s.User, s.Name = sendmail.Caller(p.getenv("LOGNAME"))
-	p.over = &handOver{p: p, user: s.User}
+	p.over = &handOver{p: p, user: s.User, socket: intake.SocketPath, pauses: askAgain()}
 	s.Forward = p.over.forward
 	return s
 }
@@ -83,7 +93,23 @@ func (h *handOver) forward(ctx context.Context, o sendmail.Options, m *message.M
 	}
 	s := intake.Submission{ID: id, Recipients: o.Recipients, Sender: o.Sender, Name: printable(o.Name), Account: printable(o.Account),
 		Notify: o.Notify, Return: o.Return, EnvelopeID: o.EnvelopeID, NoAliases: o.NoAliases}
-	receipt, err := intake.Submit(ctx, intake.SocketPath, s, m.Reader(), m.Size())
+	taken, err := h.submit(ctx, s, m)
+	if err == nil || hasFault(err) {
+		return taken, err
+	}
+	// Also when we are told to end: the system may have it already, and only the same id
+	// keeps the caller's next try from being a second message.
+	kept, keepErr := h.keep(context.WithoutCancel(ctx), s, m)
+	if keepErr != nil {
+		return h.insist(ctx, s, m, err, keepErr)
+	}
+	h.waiting, h.why = append(h.waiting, kept), err
+	return kept, nil
+}
+
+// submit hands over once. A final no is a *cli.Fault.
+func (h *handOver) submit(ctx context.Context, s intake.Submission, m *message.Message) (queue.ID, error) {
+	receipt, err := intake.Submit(ctx, h.socket, s, m.Reader(), m.Size())
 	if err == nil {
 		receipt.Done()
 		return queue.ID(receipt.ID), nil
@@ -92,15 +118,33 @@ func (h *handOver) forward(ctx context.Context, o sendmail.Options, m *message.M
 	if errors.As(err, &refusal) && refusal.Final() {
 		return "", &cli.Fault{Code: refusal.Code, What: refusal.What, Hint: refusal.Hint, Err: err}
 	}
-	// Also when we are told to end: the system may have it already, and only the same id
-	// keeps the caller's next try from being a second message.
-	kept, keepErr := h.keep(context.WithoutCancel(ctx), s, m)
-	if keepErr != nil {
-		return "", &cli.Fault{Code: cli.TempFail, What: err.Error(), Err: errors.Join(err, keepErr),
-			Hint: "nothing was queued, as there is no place of your own to keep it either: " + keepErr.Error()}
+	return "", err
+}
+
+// insist is for who cannot keep the message. Where the system's answer was lost, it is
+// asked again with the same id: an exit code of 75 would make the caller send what may
+// have been taken. When it never comes, the caller is told that.
+func (h *handOver) insist(ctx context.Context, s intake.Submission, m *message.Message, err, keepErr error) (queue.ID, error) {
+	doubt := errors.Is(err, intake.ErrUnanswered)
+	for i := 0; doubt && i < len(h.pauses); i++ {
+		select {
+		case <-time.After(h.pauses[i]):
+		case <-ctx.Done():
+			i = len(h.pauses)
+			continue
+		}
+		var taken queue.ID
+		if taken, err = h.submit(ctx, s, m); err == nil || hasFault(err) {
+			return taken, err // it looks for the id before it says no
+		}
 	}
-	h.waiting, h.why = append(h.waiting, kept), err
-	return kept, nil
+	f := &cli.Fault{Code: cli.TempFail, What: err.Error(), Err: errors.Join(err, keepErr),
+		Hint: "nothing was queued, as there is no place of your own to keep it either: " + keepErr.Error()}
+	if doubt {
+		f.What = "the message may have been taken: " + err.Error()
+		f.Hint = "sent again it may arrive twice; its administrator finds it by your uid in the agent's log. There is no place of your own to keep it: " + keepErr.Error()
+	}
+	return "", f
 }
 
 func (h *handOver) keep(ctx context.Context, s intake.Submission, m *message.Message) (queue.ID, error) {

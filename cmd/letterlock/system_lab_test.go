@@ -54,6 +54,8 @@ func TestSystemQueue(t *testing.T) {
 		p.Cmds["sendall"] = sendAllCommand
 		p.Cmds["everyone"] = everyoneCommand
 		p.Cmds["hold"] = holdCommand
+		p.Cmds["own"] = ownCommand
+		p.Cmds["reported"] = reportedCommand
 	})
 }
 

@@ -59,6 +59,17 @@ func (w *ways) route(name string) (delivery.Route, error) {
 	return r, nil
 }
 
+// close waits for what the ways do beside an attempt.
+func (w *ways) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, r := range w.made {
+		if policies, ok := r.Policies.(*mtasts.Cache); ok {
+			policies.Close()
+		}
+	}
+}
+
 // ungranted is a way that needs nobody's leave.
 func (w *ways) ungranted(name string, a config.Account) (delivery.Route, error) {
 	local := delivery.Route{Way: delivery.LMTP, Socket: a.LMTP}
@@ -89,7 +100,7 @@ func (w *ways) ungranted(name string, a config.Account) (delivery.Route, error) 
 			dial = nil
 		}
 		r.Policies = mtasts.NewCache(mtasts.Options{
-			TXT: delivery.Records(w.resolver), HTTP: mtasts.NewClient(roots, dial), Folder: filepath.Join(paths.State, "mta-sts"), Now: w.p.now,
+			TXT: delivery.Records(w.resolver), HTTP: mtasts.NewClient(roots, dial), Folder: filepath.Join(paths.State, "mta-sts"), Now: w.p.now, Log: w.p.log(),
 		})
 	}
 	signer, err := w.p.signer(name, a)

@@ -357,7 +357,7 @@ func queueFields() []field[Queue] {
 		{"give_up", "how long to try before the sender hears that a message failed; default: \"5d\"", `"5d"`, duration(func(v *q) *time.Duration { return &v.GiveUp }, time.Hour, 30*24*time.Hour)},
 		{"parallel", "how many messages are sent at a time; default: 20", `20`, number(func(v *q) *int { return &v.Parallel }, 1, 200)},
 		{"per_destination", "how many of them to one server; default: 5", `5`, number(func(v *q) *int { return &v.PerDestination }, 1, 100)},
-		{"reports", "where delivery reports go: the absolute path of a Maildir, or the NAME of an account with way = \"lmtp\" or \"maildir\", which puts them into the sender's own mailbox; default: the Maildir reports beside the queue", `"/home/you/Maildir"`, text(func(v *q) *string { return &v.Reports }, filled)},
+		{"reports", "where delivery reports go: the absolute path of a Maildir, or the NAME of an account with way = \"lmtp\" or \"maildir\", which puts them into the sender's own mailbox; default: the Maildir reports beside the queue. In the system's queue the user who submitted the message gets them too, where the mailbox is that his login name (or its alias) has on this machine: by that account, else the first with way = \"lmtp\" or \"maildir\", else one with local_domains", `"/home/you/Maildir"`, text(func(v *q) *string { return &v.Reports }, filled)},
 		{"max_size", "the largest message, in MiB; default: 100", `100`, number(func(v *q) *int { return &v.MaxSize }, 1, 4096)},
 		{"user_messages", "with --system: how many messages one user may hand over in an hour; what is more waits in the user's own queue; default: 1000", `1000`, number(func(v *q) *int { return &v.UserMessages }, 1, 1_000_000)},
 		{"user_recipients", "with --system: how many recipients one message of a user may have; default: 1000", `1000`, number(func(v *q) *int { return &v.UserRecipients }, 1, 20_000)},
@@ -368,7 +368,7 @@ func queueFields() []field[Queue] {
 
 func notifyFields() []field[Notify] {
 	return []field[Notify]{
-		{"command", "run by the agent when a person is needed, as an array (no shell); it gets the event (sign-in, failed, unknown, locked), the account and one line of text as further arguments, never a secret", `["notify-send", "--app-name=letterlock"]`, list(func(v *Notify) *[]string { return &v.Command })},
+		{"command", "run by the agent when a person is needed, as an array (no shell); it gets the event (sign-in, failed, delayed, relayed, unknown, locked), the account and one line of text as further arguments, never a secret", `["notify-send", "--app-name=letterlock"]`, list(func(v *Notify) *[]string { return &v.Command })},
 	}
 }
 

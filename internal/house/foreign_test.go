@@ -44,6 +44,7 @@ func mouths() []mouth {
 		{"internal/sasl", "ParseRefusal", "FuzzParseRefusal"},
 		{"internal/sasl", "NewServer", "FuzzServer"},
 		{"internal/secret", "Veil.Text", "FuzzVeil"},
+		{"internal/trust", "subject", "FuzzSubject"},
 
 		{"internal/client/account", "decode", "FuzzDecode"},
 		{"internal/client/agent", "readLine", "FuzzAnswer"},

@@ -67,6 +67,7 @@ func rooms() map[string]room {
 		"internal/sasl":       {layer: leaf},
 		"internal/peercred":   {layer: leaf},
 		"internal/secret":     {layer: leaf},
+		"internal/trust":      {layer: leaf},
 
 		"internal/client/account":    {layer: noun, wing: client},
 		"internal/client/tokenstore": {layer: noun, wing: client},

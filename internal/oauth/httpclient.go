@@ -1,15 +1,17 @@
 package oauth
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/letterlock-mail/letterlock/internal/trust"
 )
 
 // maxBody is the most we read of an answer. The largest honest ones, metadata and
@@ -47,6 +49,9 @@ func NewHTTPClient(opts HTTPOptions) *http.Client {
 		DisableCompression:     true, // nothing to gain, and no bombs
 		MaxResponseHeaderBytes: 64 << 10,
 	}
+	if opts.Roots == nil {
+		base.DialTLSContext = dialTLS(base)
+	}
 	return &http.Client{
 		Transport: &guard{base: base, extra: opts.Roots, trace: opts.Trace},
 		Timeout:   opts.Timeout, // covers reading the body: a server that drips ends here
@@ -56,13 +61,39 @@ func NewHTTPClient(opts HTTPOptions) *http.Client {
 	}
 }
 
+// dialTLS connects to a server without a proxy in between, and reads no more of the
+// system's authorities than its certificate needs. Through a proxy crypto/tls reads all.
+func dialTLS(base *http.Transport) func(ctx context.Context, network, address string) (net.Conn, error) {
+	dial := base.DialContext
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		raw, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		ctx, cancel := context.WithTimeout(ctx, base.TLSHandshakeTimeout)
+		defer cancel()
+		config := base.TLSClientConfig.Clone()
+		config.ServerName = host
+		conn := tls.Client(raw, trust.Config(config))
+		if err := conn.HandshakeContext(ctx); err != nil {
+			_ = raw.Close()
+			return nil, err
+		}
+		return conn, nil
+	}
+}
+
 // trusting returns the transport for one request to host, which trusts the extra
 // authorities too. Two pools cannot be merged without reading both, so a connection is
 // verified against one after the other. InsecureSkipVerify only moves the verification
 // to VerifyConnection, which runs for every connection, resumed ones too.
 func trusting(base *http.Transport, extra *x509.CertPool, host string) *http.Transport {
 	if extra == nil {
-		return base // crypto/x509 reads the system pool at the first verification
+		return base
 	}
 	one := base.Clone()
 	one.TLSClientConfig.InsecureSkipVerify = true
@@ -71,29 +102,12 @@ func trusting(base *http.Transport, extra *x509.CertPool, host string) *http.Tra
 		if name == "" {
 			name = host // crypto/tls leaves it empty for IP addresses
 		}
-		if err := verify(state, name, extra); err == nil {
+		if err := trust.Verify(state.PeerCertificates, name, extra, time.Time{}); err == nil {
 			return nil
 		}
-		return verify(state, name, nil)
+		return trust.Verify(state.PeerCertificates, name, nil, time.Time{})
 	}
 	return one
-}
-
-func verify(state tls.ConnectionState, name string, roots *x509.CertPool) error {
-	if len(state.PeerCertificates) == 0 || name == "" {
-		return errors.New("server sent no certificate")
-	}
-	between := x509.NewCertPool()
-	for _, cert := range state.PeerCertificates[1:] {
-		between.AddCert(cert)
-	}
-	_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{
-		DNSName: name, Intermediates: between, Roots: roots,
-	})
-	if err != nil {
-		return &tls.CertificateVerificationError{UnverifiedCertificates: state.PeerCertificates, Err: err}
-	}
-	return nil
 }
 
 // A guard keeps the rules that http.Client and http.Transport have no setting for.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/letterlock-mail/letterlock/internal/client/account"
 	"github.com/letterlock-mail/letterlock/internal/client/tokenstore"
+	"github.com/letterlock-mail/letterlock/internal/mail/queue"
 )
 
 // fakeAccounts hands out tokens of a given life and counts how often it was asked to.
@@ -253,11 +254,21 @@ func FuzzAnswer(f *testing.F) {
 	})
 }
 
+// hookInto is a command that keeps its last arguments in a file.
+func hookInto(t *testing.T, file string) string {
+	t.Helper()
+	hook := filepath.Join(t.TempDir(), "hook")
+	if err := os.WriteFile(hook, []byte("#!/bin/sh\necho \"$@\" > "+file+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return hook
+}
+
 func TestBounces(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "reports")
 	b := &Bounces{Folder: folder, Host: "host.test", Now: time.Now}
 	for range 2 {
-		if err := b.Bounce(t.Context(), "me@x.test", []byte("Subject: no\r\n\r\n")); err != nil {
+		if err := b.Bounce(t.Context(), queue.Notice{Kind: queue.Failed, To: "me@x.test", DSN: []byte("Subject: no\r\n\r\n")}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -265,10 +276,20 @@ func TestBounces(t *testing.T) {
 	if err != nil || len(entries) != 2 {
 		t.Fatalf("%v, %v", entries, err)
 	}
+	// The person hears what the report says, and no byte of an address steers anything.
+	b.Notifier = &Notifier{Command: []string{hookInto(t, filepath.Join(folder, "told"))}, Now: time.Now, Line: func(s string) string { return strings.ReplaceAll(s, "\n", "?") }}
+	for kind, want := range map[queue.Kind]string{queue.Failed: "failed m?e a message was not delivered; ", queue.Delayed: "delayed m?e a message is late ", queue.Relayed: "relayed m?e a message was handed "} {
+		if err := b.Bounce(t.Context(), queue.Notice{Kind: kind, To: "m\ne"}); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(filepath.Join(folder, "told")); err != nil || !strings.HasPrefix(string(got), want) || strings.Contains(string(got), "not delivered") != (kind == queue.Failed) {
+			t.Errorf("%s: %q, %v", kind, got, err)
+		}
+	}
 	if err := os.Chmod(filepath.Join(folder, "new"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Bounce(t.Context(), "me@x.test", nil); err == nil {
+	if err := b.Bounce(t.Context(), queue.Notice{}); err == nil {
 		t.Error("a folder that others read was written into")
 	}
 }

@@ -50,6 +50,11 @@ func checkServer(conn net.Conn, r Request) error {
 	if r.Do == doPing || r.Do == doStatus {
 		return nil
 	}
+	return checkPeer(conn)
+}
+
+// checkPeer wants our own uid at the other end, or root's.
+func checkPeer(conn net.Conn) error {
 	peer, err := peercred.Of(conn)
 	if err != nil {
 		return err

@@ -13,10 +13,12 @@ type Event string
 
 // The events.
 const (
-	SignIn Event = "sign-in" // an account needs a person
-	Failed Event = "failed"  // a message could not be delivered
-	Asked  Event = "unknown" // a message may have arrived: somebody must look
-	Locked Event = "locked"  // the key of an account's grant is locked: nothing is renewed or sent
+	SignIn  Event = "sign-in" // an account needs a person
+	Failed  Event = "failed"  // a message could not be delivered
+	Late    Event = "delayed" // a message is not delivered yet; it goes on being tried
+	Relayed Event = "relayed" // the last that can be known of a message whose sender asked for a report
+	Asked   Event = "unknown" // a message may have arrived: somebody must look
+	Locked  Event = "locked"  // the key of an account's grant is locked: nothing is renewed or sent
 )
 
 // hookTime bounds a hook: a notification that hangs must not hold up the mail.
@@ -52,7 +54,7 @@ func (n *Notifier) Tell(ctx context.Context, event Event, account, text string) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, hookTime)
 	defer cancel()
-	words := append(append([]string{}, n.Command[1:]...), string(event), account, n.Line(text))
+	words := append(append([]string{}, n.Command[1:]...), string(event), n.Line(account), n.Line(text))
 	cmd := exec.CommandContext(ctx, n.Command[0], words...)
 	cmd.WaitDelay = time.Second
 	if err := cmd.Run(); err != nil && n.Log != nil {

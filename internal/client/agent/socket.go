@@ -244,14 +244,15 @@ func (a *Agent) answer(line []byte) Answer {
 	return answer
 }
 
-// Listens says whether somebody listens at path. It exchanges no word: a front end
-// that has just queued a message only wants to know whether it must do more.
+// Listens says whether an agent of ours listens at path. It exchanges no word: a front
+// end that has just queued a message only wants to know whether it must do more. Another
+// user's process there sends nothing of ours, so it is as good as none.
 func Listens(ctx context.Context, path string) bool {
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "unix", path)
 	if err != nil {
 		return false
 	}
-	conn.Close()
-	return true
+	defer conn.Close()
+	return checkPeer(conn) == nil
 }

@@ -42,7 +42,7 @@ func drain(t *testing.T, q *queue.Queue, path string) queue.Summary {
 
 type nobody struct{}
 
-func (nobody) Bounce(context.Context, string, []byte) error { return nil }
+func (nobody) Bounce(context.Context, queue.Notice) error { return nil }
 
 func TestCarrier(t *testing.T) {
 	s := newSite(t, nil)

@@ -42,6 +42,10 @@ func (r *Refusal) Final() bool {
 	return false
 }
 
+// ErrUnanswered: the server got everything and said nothing. It may have taken the
+// message; who asks again with the same id learns whether it has.
+var ErrUnanswered = errors.New("it has not answered")
+
 // A Receipt says that the message is in the system's queue.
 type Receipt struct {
 	ID    string // of the entry there
@@ -58,8 +62,10 @@ func (r *Receipt) Done() {
 }
 
 // Submit hands a message of size octets to the server at path. With a Receipt it is
-// durable there; end it with Done. A *Refusal says that it is not. After any other
-// error it may be, and the same submission with the same ID can be handed over again.
+// durable there; end it with Done. A *Refusal says that it is not, or that a hand-over
+// of the same ID is still under way. After ErrUnanswered it may be, after any other
+// error this hand-over was none; the same submission with the same ID can be handed
+// over again.
 func Submit(ctx context.Context, path string, s Submission, message io.Reader, size int64) (*Receipt, error) {
 	receipt, err := submit(ctx, path, s, message, size)
 	var refusal *Refusal
@@ -89,9 +95,11 @@ func submit(ctx context.Context, path string, s Submission, message io.Reader, s
 	case err == nil && answer.Code == cli.OK && answer.ID != "":
 		return &Receipt{ID: answer.ID, Again: answer.Again, conn: conn}, nil
 	case err == nil && answer.Code == cli.OK:
-		err = errors.New("malformed answer")
+		err = fmt.Errorf("%w: malformed answer", ErrUnanswered)
 	case err == nil:
 		err = &Refusal{Code: answer.Code, What: answer.What, Hint: answer.Hint}
+	case ctx.Err() != nil && errors.Is(err, ErrUnanswered):
+		err = fmt.Errorf("%w (%w)", context.Cause(ctx), ErrUnanswered)
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
 	}
@@ -107,14 +115,15 @@ func converse(conn net.Conn, head []byte, message io.Reader, size int64) (Answer
 	if errors.As(sent, &broken) {
 		return Answer{}, broken.err
 	}
-	if err := conn.SetReadDeadline(time.Now().Add(answerTime)); err != nil {
-		return Answer{}, err
-	}
+	_ = conn.SetReadDeadline(time.Now().Add(answerTime)) // fails on a closed one: so does reading
 	answer, err := readAnswer(bufio.NewReader(conn))
-	if sent != nil && (err != nil || answer.Code == cli.OK) {
+	switch {
+	case sent != nil && (err != nil || answer.Code == cli.OK):
 		return Answer{}, sent // no server takes a message that it has not got whole
+	case err != nil:
+		return Answer{}, fmt.Errorf("%w: %w", ErrUnanswered, err)
 	}
-	return answer, err
+	return answer, nil
 }
 
 // A sourceError is one of our own message, not of the connection.

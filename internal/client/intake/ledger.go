@@ -44,6 +44,7 @@ func parseKey(text string) (key, bool) {
 // takes no block of the disk.
 type ledger struct {
 	folder string
+	disk   func(op string) error // tests make the disk fail here; nil otherwise
 	mu     sync.Mutex
 	known  map[int]map[string]remembered
 }
@@ -99,25 +100,79 @@ func (l *ledger) find(k key) (queue.ID, bool) {
 	return r.entry, ok
 }
 
-// add is durable when it returns nil. After an error the hand-over counts as not
-// taken.
+// errUnsure: whether the hand-over is remembered is for the disk to say, after the next
+// start or when it works again.
+var errUnsure = errors.New("the disk does not say whether it kept it")
+
+// add is durable when it returns nil. After an error the hand-over is not remembered,
+// and is certain not to be on the disk either, unless the error is errUnsure. It may be
+// asked to add again what it was unsure of.
 func (l *ledger) add(k key, entry queue.ID, now time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if _, known := l.known[k.uid][k.id]; known {
+		return errors.New("remember the hand-over: it is known already")
+	}
 	l.makeRoom(k.uid)
 	path := filepath.Join(l.folder, k.String())
-	if err := os.Symlink(string(entry), path); err != nil {
-		return fmt.Errorf("remember the hand-over: %w", err)
+	err := l.symlink(string(entry), path)
+	if err == nil {
+		err = l.sync()
 	}
-	if err := l.sync(); err != nil {
-		// It must not come back after a power cut without its entry.
-		return errors.Join(fmt.Errorf("remember the hand-over: %w", err), os.Remove(path), l.sync())
+	if err == nil {
+		l.note(k, remembered{entry, now})
+		return nil
 	}
-	l.note(k, remembered{entry, now})
+	err = fmt.Errorf("remember the hand-over: %w", err)
+	// It must not come back after a power cut or a restart without its entry: then who
+	// asks again would hear that his message was taken, and nobody had it. A call that
+	// failed may have done its work all the same, and so may one that follows it.
+	undone := l.remove(path)
+	if undone == nil {
+		undone = l.sync()
+	}
+	if undone != nil && !errors.Is(undone, fs.ErrNotExist) { // no folder, no link
+		return errors.Join(err, errUnsure, undone)
+	}
+	return err
+}
+
+// symlink makes the link anew. One that is there is of an earlier try: a sync that has
+// failed once may say of the same link that all is well, and it is not on the disk.
+func (l *ledger) symlink(entry, path string) error {
+	if err := l.remove(path); err != nil {
+		return err
+	}
+	if err := l.fails("symlink"); err != nil {
+		return err
+	}
+	if err := os.Symlink(entry, path); err != nil {
+		return err
+	}
+	return l.fails("symlinked")
+}
+
+func (l *ledger) remove(path string) error {
+	if err := l.fails("remove"); err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	return nil
 }
 
+func (l *ledger) fails(op string) error {
+	if l.disk == nil {
+		return nil
+	}
+	return l.disk(op)
+}
+
 func (l *ledger) sync() error {
+	if err := l.fails("sync"); err != nil {
+		return err
+	}
 	folder, err := os.Open(l.folder)
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -59,7 +60,9 @@ type Server struct {
 	mu     sync.Mutex
 	users  map[int]*user
 	open   int
-	stuck  map[queue.ID]stuck // taken, but the disk would not take the release
+	stuck  map[queue.ID]stuck    // taken, but the disk would not take the release
+	unsure map[key]queue.ID      // held entries whose hand-over may be in the ledger or not
+	disk   func(op string) error // of the ledger, for tests
 	peerOf func(net.Conn) (peercred.Peer, error)
 }
 
@@ -79,7 +82,7 @@ func New(o Options) *Server {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	o.Limits = o.Limits.filled()
-	return &Server{o: o, users: map[int]*user{}, stuck: map[queue.ID]stuck{}, turns: make(chan struct{}, servedInAll), peerOf: peercred.Of}
+	return &Server{o: o, users: map[int]*user{}, stuck: map[queue.ID]stuck{}, unsure: map[key]queue.ID{}, turns: make(chan struct{}, servedInAll), peerOf: peercred.Of}
 }
 
 func (s *Server) at(step string) {
@@ -107,6 +110,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.ledger, err = openLedger(filepath.Join(s.o.Folder, "taken"), s.o.Now()); err != nil {
 		return fmt.Errorf("take mail in: %w", err)
 	}
+	s.ledger.disk = s.disk
 	switch err := s.recover(ctx); {
 	case ctx.Err() != nil:
 		return nil
@@ -198,6 +202,7 @@ func (s *Server) tidy() {
 	s.ledger.expire(s.o.Now())
 	s.mu.Lock()
 	left := maps.Clone(s.stuck)
+	unsure := slices.Collect(maps.Keys(s.unsure))
 	for uid, u := range s.users {
 		if u.open == 0 && u.idle(s.o.Now()) {
 			delete(s.users, uid)
@@ -207,6 +212,39 @@ func (s *Server) tidy() {
 	for id, one := range left {
 		s.release(one.k, id)
 	}
+	for _, k := range unsure {
+		// Not while its client is asking: it must not hear of it half-way.
+		if u := s.userOf(k.uid); u.begin(k.id) {
+			_ = s.ascertain(k)
+			u.end(k.id)
+		}
+	}
+}
+
+// ascertain tries once more what the ledger was unsure of, so that it is taken or not:
+// its entry stays, held, as long as the hand-over may be on the disk. Its owner has
+// begun the hand-over.
+func (s *Server) ascertain(k key) error {
+	s.mu.Lock()
+	id, unsure := s.unsure[k]
+	s.mu.Unlock()
+	if !unsure {
+		return nil
+	}
+	err := s.ledger.add(k, id, s.o.Now())
+	if errors.Is(err, errUnsure) {
+		return err
+	}
+	s.mu.Lock()
+	delete(s.unsure, k)
+	s.mu.Unlock()
+	if err != nil {
+		s.o.Log.Error("not taken after all", "uid", k.uid, "id", id, "error", err)
+		return s.o.Queue.Remove(id)
+	}
+	s.release(k, id)
+	s.o.Log.Info("took a message, late", "uid", k.uid, "id", id)
+	return nil
 }
 
 func (s *Server) userOf(uid int) *user {
@@ -337,6 +375,10 @@ func (s *Server) converse(ctx context.Context, conn net.Conn, peer peercred.Peer
 // his message: nobody is there to hear an answer.
 func (s *Server) take(ctx context.Context, peer peercred.Peer, u *user, submission Submission, message *exact) (Answer, bool) {
 	k := key{peer.UID, submission.ID}
+	if err := s.ascertain(k); errors.Is(err, errUnsure) {
+		s.o.Log.Error("take a message", "uid", peer.UID, "error", err)
+		return Answer{}, false
+	}
 	if entry, taken := s.ledger.find(k); taken {
 		// To its end, so that the client can go on to "done".
 		if _, err := io.Copy(io.Discard, message); err != nil {
@@ -346,9 +388,14 @@ func (s *Server) take(ctx context.Context, peer peercred.Peer, u *user, submissi
 		return Answer{Code: cli.OK, ID: string(entry), Again: true}, true
 	}
 	into := &putter{s: s, u: u, k: k, size: message.left}
+	var limit *limitError
+	// Before the octets come: whoever is beyond his limits shall not fill the disk first.
+	// How many recipients there are is known when the aliases have been asked.
+	if err := u.permit(s.o.Limits, 0, message.left, s.o.Now(), s.o.Queue.Waits); errors.As(err, &limit) {
+		return limit.answer, true
+	}
 	// What has come whole is finished, even when the service is told to end.
 	err := s.o.Take(context.WithoutCancel(ctx), peer, submission, message, into)
-	var limit *limitError
 	var fault *cli.Fault
 	switch {
 	case into.taken != "":
@@ -356,6 +403,10 @@ func (s *Server) take(ctx context.Context, peer peercred.Peer, u *user, submissi
 			s.o.Log.Error("after a message was taken", "error", err)
 		}
 		return Answer{Code: cli.OK, ID: string(into.taken)}, true
+	case errors.Is(err, errUnsure):
+		// No answer is the true one: the client asks again, with the same id.
+		s.o.Log.Error("take a message", "uid", peer.UID, "error", err)
+		return Answer{}, false
 	case message.err != nil:
 		s.o.Log.Info("a peer left in the middle of a message", "uid", peer.UID, "error", message.err)
 		return Answer{}, false
@@ -394,7 +445,14 @@ func (p *putter) Put(ctx context.Context, e queue.Envelope, message io.Reader) (
 		return "", err
 	}
 	s.at("put")
-	if err := s.ledger.add(p.k, id, now); err != nil {
+	switch err := s.ledger.add(p.k, id, now); {
+	case errors.Is(err, errUnsure):
+		p.u.took(id, p.size, now)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.unsure[p.k] = id
+		return "", err
+	case err != nil:
 		return "", errors.Join(err, s.o.Queue.Remove(id))
 	}
 	s.at("remembered")

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,6 +33,7 @@ type site struct {
 	server *Server
 	stop   func()
 	step   func(string)
+	disk   func(string) error
 
 	mu  sync.Mutex
 	uid int // whom the server takes the next peers for
@@ -82,7 +84,7 @@ func (s *site) start(change func(*Options)) {
 		change(&o)
 	}
 	s.server = New(o)
-	s.server.step = s.step
+	s.server.step, s.server.disk = s.step, s.disk
 	s.server.peerOf = func(net.Conn) (peercred.Peer, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -261,6 +263,67 @@ func TestLedgerExpires(t *testing.T) {
 	}
 	if err := l.add(k, "0123456789abcdef", now); err != nil || len(l.known[1001]) > rememberedMax/2+1 || len(l.known[7]) != 1 {
 		t.Errorf("%d and %d remembered, %v", len(l.known[1001]), len(l.known[7]), err)
+	}
+}
+
+// Who is beyond his limits hears so before he has sent the octets that would fill the
+// disk, and one who had no room left when they had come hears it then.
+func TestLimitsBeforeTheOctets(t *testing.T) {
+	took := make(chan struct{}, 1)
+	var s *site
+	var other atomic.Bool
+	s = newSite(t, func(o *Options) {
+		o.Limits = Limits{Hourly: 2, Bytes: 1000, Size: 500}
+		o.Take = func(ctx context.Context, p peercred.Peer, sub Submission, m io.Reader, into Putter) error {
+			took <- struct{}{}
+			if other.CompareAndSwap(true, false) { // another one of his was faster
+				id, err := s.queue.Put(ctx, queue.Envelope{To: []queue.Recipient{{Address: "b@x"}}}, strings.NewReader(letter))
+				if err != nil {
+					return err
+				}
+				s.server.userOf(p.UID).took(id, 900, time.Now())
+			}
+			return put(ctx, p, sub, m, into)
+		}
+	})
+	announce := func(size int64) (Answer, error) {
+		conn, err := net.Dial("unix", s.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		sub := newSubmission(t)
+		head, err := sub.encode(size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Write(head); err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(idleTime / 2)) // it waits longer for octets
+		return readAnswer(bufio.NewReader(conn))
+	}
+	if a, err := announce(501); err != nil || a.Code != cli.DataError {
+		t.Errorf("too large: %+v, %v", a, err)
+	}
+	other.Store(true)
+	_, err := s.submit(newSubmission(t), strings.Repeat("x", 400))
+	refusal(t, err, cli.TempFail, "MiB")
+	<-took
+	if a, err := announce(400); err != nil || a.Code != cli.TempFail || !strings.Contains(a.What, "MiB") {
+		t.Errorf("too much in all: %+v, %v", a, err)
+	}
+	if _, err := s.submit(newSubmission(t), letter); err != nil {
+		t.Fatal(err)
+	}
+	<-took
+	if a, err := announce(1); err != nil || a.Code != cli.TempFail || !strings.Contains(a.What, "within the hour") {
+		t.Errorf("too many: %+v, %v", a, err)
+	}
+	select {
+	case <-took:
+		t.Error("a message beyond the limits was begun to be taken")
+	default:
 	}
 }
 

@@ -1,6 +1,7 @@
 package sendmail
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -220,9 +221,12 @@ func (s *Sender) settleAuthor(m *message.Message, way Way) error {
 		if err := m.RewriteFrom(way.Address); err != nil {
 			return readFault(err)
 		}
-		return nil
+		break
 	}
-	return settleSenderField(m, way)
+	if err := settleSenderField(m, way); err != nil {
+		return err
+	}
+	return settleResent(m, way)
 }
 
 // settleSenderField does the same for the Sender field: programs show it as the one who
@@ -243,6 +247,35 @@ func settleSenderField(m *message.Message, way Way) error {
 		return addressFault(err)
 	}
 	return notPermitted(way, named[foreign].Address)
+}
+
+// settleResent does the same for who resends a message, as mutt's bounce does: programs
+// show that name too. Complete has put a Resent-From into each such block.
+func settleResent(m *message.Message, way Way) error {
+	if way.Policy == Keep {
+		return nil
+	}
+	judged := func(boxes []message.Mailbox, err error) error {
+		if i := slices.IndexFunc(boxes, func(b message.Mailbox) bool { return !way.permits(b.Address) }); i >= 0 {
+			return notPermitted(way, boxes[i].Address)
+		}
+		if err != nil {
+			return addressFault(err)
+		}
+		return nil
+	}
+	author, sender := judged(m.ResentFrom()), judged(m.ResentSender())
+	switch {
+	case way.Policy == Refuse:
+		return cmp.Or(author, sender)
+	case author != nil:
+		if err := m.RewriteResentFrom(way.Address); err != nil {
+			return readFault(err)
+		}
+	case sender != nil:
+		m.RemoveResentSender()
+	}
+	return nil
 }
 
 // settleSender is the envelope sender. The null sender is nobody's and stays.

@@ -158,6 +158,10 @@ func TestSendRefuses(t *testing.T) {
 		{"From not permitted", "a@y.test", "From: boss@y.test\n\nx\n", func(s *Sender, _ *fakeQueue) { s.Ways = []Way{refuse} }, cli.NoPerm},
 		{"second From not permitted", "a@y.test", "From: strict@x.test\nFrom: boss@y.test\n\nx\n", func(s *Sender, _ *fakeQueue) { s.Ways = []Way{refuse} }, cli.NoPerm},
 		{"Sender not permitted", "a@y.test", "From: strict@x.test\nSender: boss@y.test\n\nx\n", func(s *Sender, _ *fakeQueue) { s.Ways = []Way{refuse} }, cli.NoPerm},
+		{"Resent-From not permitted", "a@y.test", "Resent-From: boss@y.test\nFrom: strict@x.test\n\nx\n", func(s *Sender, _ *fakeQueue) { s.Ways = []Way{refuse} }, cli.NoPerm},
+		{"second Resent-From not permitted", "a@y.test", "Resent-From: strict@x.test\nResent-From: boss@y.test\nFrom: strict@x.test\n\nx\n", func(s *Sender, _ *fakeQueue) { s.Ways = []Way{refuse} }, cli.NoPerm},
+		{"Resent-Sender not permitted", "a@y.test", "Resent-From: strict@x.test\nResent-Sender: boss@y.test\nFrom: strict@x.test\n\nx\n", func(s *Sender, _ *fakeQueue) { s.Ways = []Way{refuse} }, cli.NoPerm},
+		{"Resent-From unreadable", "a@y.test", "Resent-From: boss@@y.test\nFrom: strict@x.test\n\nx\n", func(s *Sender, _ *fakeQueue) { s.Ways = []Way{refuse} }, cli.NoUser},
 		{"-f not permitted", "-f boss@y.test a@y.test", "From: strict@x.test\n\nx\n", func(s *Sender, _ *fakeQueue) { s.Ways = []Way{refuse} }, cli.NoPerm},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -168,6 +172,32 @@ func TestSendRefuses(t *testing.T) {
 			_, err := s.Send(t.Context(), mustParse(t, c.args), strings.NewReader(c.in))
 			if code(err) != c.code || q.count != 0 {
 				t.Errorf("%v (%d), %d queued; want %d", err, code(err), q.count, c.code)
+			}
+		})
+	}
+}
+
+// Who resends a message is judged as who writes one, in the newest block alone: older
+// ones are traces of others.
+func TestResent(t *testing.T) {
+	old := "Received: by y.test; x\nResent-From: older@y.test\nResent-Sender: old@y.test\nFrom: cron@x.test\n"
+	kept := "Received: by y.test; x\r\nResent-From: older@y.test\r\nResent-Sender: old@y.test\r\nFrom: cron@x.test\r\n"
+	for _, c := range []struct{ name, head, want string }{
+		{"permitted", "Resent-To: a@y.test\nResent-From: Me <cron@x.test>\n", "Resent-From: Me <cron@x.test>\r\n"},
+		{"foreign", "Resent-From: Boss <boss@y.test>\nResent-Sender: boss@y.test\nResent-To: a@y.test\n", "Resent-From: \"Boss\" <cron@x.test>\r\n"},
+		{"foreign sender", "Resent-From: cron@x.test\nResent-Sender: boss@y.test\nResent-To: a@y.test\n", "Resent-From: cron@x.test\r\n"},
+		{"several", "Resent-From: cron@x.test, boss@y.test\nResent-To: a@y.test\n", "Resent-From: cron@x.test\r\n"},
+		{"twice", "Resent-From: cron@x.test\nResent-From: boss@y.test\nResent-To: a@y.test\n", "Resent-From: cron@x.test\r\n"},
+		{"unreadable", "Resent-From: boss@@y.test\nResent-To: a@y.test\n", "Resent-From: cron@x.test\r\n"},
+		{"none", "Resent-To: a@y.test\n", "Resent-From: \"Me Myself\" <cron@x.test>\r\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, q := machine(t)
+			if _, err := s.Send(t.Context(), mustParse(t, "a@y.test"), strings.NewReader(c.head+old+"\nx\n")); err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(q.text, c.want) || strings.Count(q.text, "Resent-From:") != 2 || !strings.Contains(q.text, kept) || strings.Contains(q.text, "boss@y.test") {
+				t.Errorf("%s", q.text)
 			}
 		})
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/mail/mtasts"
 	"github.com/letterlock-mail/letterlock/internal/mail/queue"
 	"github.com/letterlock-mail/letterlock/internal/provider"
+	"github.com/letterlock-mail/letterlock/internal/trust"
 )
 
 // Policies finds a domain's MTA-STS policy; nil without error when it has none.
@@ -262,6 +263,7 @@ func (c *Carrier) toTarget(ctx context.Context, r Route, policy *mtasts.Policy, 
 	key := strings.Join([]string{"mx", j.envelope.Account, at.host, p.address}, "\x00")
 	if policy.Enforced() {
 		// RFC 8461 section 4.2: TLS, and a certificate for the MX host's name.
+		p.config = trust.Config(p.config)
 		c.through(ctx, key+"\x00sts", p, j)
 		return c.talked(j)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/letterlock-mail/letterlock/internal/mail/queue"
 	"github.com/letterlock-mail/letterlock/internal/provider"
+	"github.com/letterlock-mail/letterlock/internal/trust"
 )
 
 // checkSubmission finds the faults that no server needs to be asked about.
@@ -47,7 +48,7 @@ func (c *Carrier) submit(ctx context.Context, r Route, j *job) error {
 	host, port := r.Server.Host, strconv.Itoa(r.Server.Port)
 	p := peer{
 		network: "tcp", address: net.JoinHostPort(host, port), name: host, port: r.Server.Port, hello: c.hello(r),
-		security: r.Server.Security, config: c.tlsConfig(r.TLS, host),
+		security: r.Server.Security, config: trust.Config(c.tlsConfig(r.TLS, host)),
 	}
 	if r.signsIn() {
 		p.login = &login{

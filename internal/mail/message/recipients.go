@@ -2,6 +2,7 @@ package message
 
 import (
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -54,9 +55,22 @@ func (m *Message) From() ([]Mailbox, error) { return m.mailboxes("From") }
 // most (RFC 5322 section 3.6.2).
 func (m *Message) Sender() ([]Mailbox, error) { return m.mailboxes("Sender") }
 
-func (m *Message) mailboxes(name string) ([]Mailbox, error) {
+// ResentFrom and ResentSender return who resends the message: the mailboxes of the newest
+// block of Resent- fields. Older blocks are others' traces (RFC 5322 section 3.6.6).
+func (m *Message) ResentFrom() ([]Mailbox, error) {
+	return m.header.resentBlock().mailboxes("Resent-From")
+}
+
+// ResentSender is ResentFrom for Resent-Sender.
+func (m *Message) ResentSender() ([]Mailbox, error) {
+	return m.header.resentBlock().mailboxes("Resent-Sender")
+}
+
+func (m *Message) mailboxes(name string) ([]Mailbox, error) { return m.header.mailboxes(name) }
+
+func (h header) mailboxes(name string) ([]Mailbox, error) {
 	var boxes []Mailbox
-	for _, f := range m.header {
+	for _, f := range h {
 		if !f.is(name) {
 			continue
 		}
@@ -101,6 +115,41 @@ func (m *Message) RewriteFrom(address string) error {
 	i = m.header.index("From")
 	m.header[i].raw = []byte("From: " + FormatMailbox(Mailbox{Name: name, Address: addresses[0]}) + "\r\n")
 	return nil
+}
+
+// RewriteResentFrom is RewriteFrom for the newest block of Resent- fields; a message
+// without one stays as it is.
+func (m *Message) RewriteResentFrom(address string) error {
+	addresses, err := ParseAddresses(address)
+	if err != nil {
+		return err
+	}
+	block := m.header.resentBlock()
+	if len(block) == 0 {
+		return nil
+	}
+	box := Mailbox{Address: addresses[0]}
+	if boxes, _ := m.ResentFrom(); len(boxes) > 0 {
+		box.Name = boxes[0].Name
+	}
+	mine := field{name: "Resent-From", raw: []byte("Resent-From: " + FormatMailbox(box) + "\r\n")}
+	m.replaceResent(append(header{mine}, block.without("Resent-From", "Resent-Sender")...))
+	return nil
+}
+
+// RemoveResentSender takes Resent-Sender out of the newest block.
+func (m *Message) RemoveResentSender() {
+	m.replaceResent(m.header.resentBlock().without("Resent-Sender"))
+}
+
+// replaceResent puts a block in the place of the newest one, which stands in one piece.
+func (m *Message) replaceResent(block header) {
+	old := m.header.resentBlock()
+	if len(old) == 0 {
+		return
+	}
+	at := m.header.index(old[0].name)
+	m.header = slices.Concat(m.header[:at], block, m.header[at+len(old):])
 }
 
 func (m *Message) count(name string) int {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"mime"
 	"net/http"
 	"path/filepath"
@@ -27,14 +28,21 @@ type Options struct {
 	// Folder keeps policies over a restart; empty: memory only.
 	Folder string
 	Now    func() time.Time // nil: time.Now
+	Log    *slog.Logger     // nil discards
 }
 
-// A Cache finds policies and keeps them for as long as they ask to be kept. It is safe
-// for concurrent use.
+// A Cache finds policies and keeps them for as long as they ask to be kept. One that it
+// goes on using it fetches again each day, so that it does not end in the very hour in
+// which somebody keeps it from being fetched (RFC 8461 section 10.2). It is safe for
+// concurrent use; Close it at the end.
 type Cache struct {
 	options Options
 	mu      sync.Mutex
 	entries map[string]*entry
+
+	fetching sync.WaitGroup // of policies that are kept
+	closed   chan struct{}
+	slots    chan struct{} // a token for each such fetch
 }
 
 // An entry is what is known of a domain. Its lock is held while it is fetched, so that
@@ -43,13 +51,25 @@ type entry struct {
 	mu      sync.Mutex
 	policy  *Policy
 	expires time.Time // of the policy
+	fetched time.Time // when it was last fetched
 	checked time.Time // when DNS was last asked
+	tried   time.Time // when it was last to be fetched again
 	loaded  bool      // the folder has been looked into
 }
 
 // recheck is how long an answer of DNS, or a failure to fetch, holds: RFC 8461 section
 // 3.3 asks for a pause of five minutes or more after a failure.
 const recheck = 10 * time.Minute
+
+// How old a kept policy may be before it is fetched again (RFC 8461 section 10.2 suggests
+// a day), how soon after a failure, how many at a time, and how long Close waits for
+// those under way.
+const (
+	refreshAge   = 24 * time.Hour
+	refreshPause = time.Hour
+	refreshes    = 4
+	closeTime    = 5 * time.Second
+)
 
 // maxEntries bounds the memory: beyond it all is forgotten, the folder keeps it.
 const maxEntries = 10_000
@@ -62,7 +82,21 @@ func NewCache(o Options) *Cache {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Cache{options: o, entries: map[string]*entry{}}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Cache{options: o, entries: map[string]*entry{}, closed: make(chan struct{}), slots: make(chan struct{}, refreshes)}
+}
+
+// Close ends what is being fetched, after a moment in which it may end by itself: a
+// process that sends one message and ends shall refresh policies too. Nobody may ask for
+// a policy any more.
+func (c *Cache) Close() {
+	over := sync.OnceFunc(func() { close(c.closed) })
+	timer := time.AfterFunc(closeTime, over)
+	defer timer.Stop()
+	c.fetching.Wait()
+	over()
 }
 
 // Policy returns the policy to apply to mail for domain, nil when there is none. An
@@ -85,6 +119,9 @@ func (c *Cache) Policy(ctx context.Context, domain string) (*Policy, error) {
 	id, err := c.announced(ctx, domain)
 	if err != nil || id == "" || e.policy != nil && e.policy.ID == id {
 		e.checked = now
+		if id != "" || err != nil {
+			c.refresh(ctx, domain, e, now)
+		}
 		// RFC 8461 section 3.1: a record that is gone, or cannot be asked for, does not
 		// end a kept policy: that would be the attack itself.
 		return e.policy, errUnless(e.policy, err)
@@ -98,8 +135,57 @@ func (c *Cache) Policy(ctx context.Context, domain string) (*Policy, error) {
 		return e.policy, errUnless(e.policy, err)
 	}
 	policy.ID = id
-	e.policy, e.expires = policy, now.Add(policy.MaxAge)
+	e.keep(policy, now)
 	return policy, c.save(domain, e)
+}
+
+func (e *entry) keep(policy *Policy, now time.Time) {
+	e.policy, e.fetched, e.expires = policy, now, now.Add(policy.MaxAge)
+}
+
+// refresh fetches a kept policy again, once a day and beside the attempt that asked for
+// it, which it outlives. Whatever goes wrong, the kept one holds until its end. A domain
+// that has taken its record back is left alone: its policy runs out.
+func (c *Cache) refresh(ctx context.Context, domain string, e *entry, now time.Time) {
+	if e.policy == nil || now.Sub(e.fetched) < refreshAge || now.Sub(e.tried) < refreshPause {
+		return
+	}
+	select {
+	case c.slots <- struct{}{}:
+	default:
+		return // at the next attempt
+	}
+	e.tried = now
+	kept := e.policy
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	c.fetching.Go(func() {
+		select {
+		case <-c.closed:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	c.fetching.Go(func() {
+		defer func() { <-c.slots }()
+		defer cancel()
+		policy, err := c.fetch(ctx, domain)
+		if err != nil {
+			if kept.Mode != None { // RFC 8461 section 10.2: the log is for administrators
+				c.options.Log.Warn("MTA-STS policy cannot be fetched again, the kept one holds", "domain", domain, "error", err.Error())
+			}
+			return
+		}
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if e.policy != kept {
+			return // a new one has come meanwhile
+		}
+		policy.ID = kept.ID
+		e.keep(policy, c.options.Now())
+		if err := c.save(domain, e); err != nil {
+			c.options.Log.Warn("MTA-STS policy is kept in memory only", "domain", domain, "error", err.Error())
+		}
+	})
 }
 
 func errUnless(kept *Policy, err error) error {
@@ -179,6 +265,7 @@ type kept struct {
 	Mode    Mode
 	MX      []string
 	Expires time.Time
+	Fetched time.Time
 }
 
 // file names an entry by a hash: a domain comes from an address, and no part of one
@@ -201,7 +288,7 @@ func (c *Cache) load(domain string, e *entry) {
 	if json.Unmarshal(text, &k) != nil || k.Version != 1 || k.Domain != domain || k.Mode != Enforce && k.Mode != Testing && k.Mode != None {
 		return
 	}
-	e.policy = &Policy{ID: k.ID, Mode: k.Mode, MX: k.MX}
+	e.policy, e.fetched = &Policy{ID: k.ID, Mode: k.Mode, MX: k.MX}, k.Fetched
 	// A clock that was wrong once must not keep a policy for ever.
 	if e.expires = k.Expires; e.expires.Sub(c.options.Now()) > maxAge {
 		e.expires = c.options.Now().Add(maxAge)
@@ -212,7 +299,7 @@ func (c *Cache) save(domain string, e *entry) error {
 	if c.options.Folder == "" {
 		return nil
 	}
-	text, err := json.Marshal(kept{Version: 1, Domain: domain, ID: e.policy.ID, Mode: e.policy.Mode, MX: e.policy.MX, Expires: e.expires})
+	text, err := json.Marshal(kept{Version: 1, Domain: domain, ID: e.policy.ID, Mode: e.policy.Mode, MX: e.policy.MX, Expires: e.expires, Fetched: e.fetched})
 	if err == nil {
 		err = atomicfile.PrivateFolder(c.options.Folder)
 	}

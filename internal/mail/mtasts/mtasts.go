@@ -18,6 +18,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/letterlock-mail/letterlock/internal/trust"
 )
 
 // ErrPolicy means a record or policy that is not one.
@@ -181,13 +183,5 @@ func isPattern(pattern string) bool {
 // Verify checks a certificate as the policy wants it (RFC 8461 section 4.2): a chain
 // to a known root, and the MX host's name. roots nil: the system's.
 func Verify(state tls.ConnectionState, host string, roots *x509.CertPool) error {
-	if len(state.PeerCertificates) == 0 {
-		return errors.New("no certificate")
-	}
-	between := x509.NewCertPool()
-	for _, certificate := range state.PeerCertificates[1:] {
-		between.AddCert(certificate)
-	}
-	_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{DNSName: host, Intermediates: between, Roots: roots})
-	return err
+	return trust.Verify(state.PeerCertificates, host, roots, time.Time{})
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -75,6 +77,9 @@ type site struct {
 	asked   int
 	fetched int
 	now     time.Time
+	said    strings.Builder
+	hang    bool          // until the request is given up
+	fetches chan struct{} // one is begun
 }
 
 func (s *site) TXT(_ context.Context, name string) ([]string, error) {
@@ -90,6 +95,11 @@ func (s *site) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.String() != "https://mta-sts.example.com/.well-known/mta-sts.txt" {
 		return nil, errors.New("fetched " + r.URL.String())
 	}
+	if s.hang {
+		s.fetches <- struct{}{}
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	}
 	if s.err != nil {
 		return nil, s.err
 	}
@@ -97,7 +107,7 @@ func (s *site) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func (s *site) cache(folder string) *Cache {
-	return NewCache(Options{TXT: s.TXT, HTTP: &http.Client{Transport: s}, Folder: folder, Now: func() time.Time { return s.now }})
+	return NewCache(Options{TXT: s.TXT, HTTP: &http.Client{Transport: s}, Folder: folder, Now: func() time.Time { return s.now }, Log: slog.New(slog.NewTextHandler(&s.said, nil))})
 }
 
 func newSite() *site {
@@ -155,6 +165,83 @@ func TestCacheKeepsWhatAnAttackerWouldHide(t *testing.T) {
 	s.now = s.now.Add(2 * time.Second)
 	wantMode(t, c, "")
 	wantMode(t, s.cache(folder), "")
+}
+
+// A policy whose id stays is fetched again each day, beside an attempt, and so outlives
+// its first max_age; whoever keeps it from being fetched changes nothing before its end.
+func TestCacheRefetches(t *testing.T) {
+	day := 24 * time.Hour
+	s, folder := newSite(), filepath.Join(t.TempDir(), "sts")
+	// Each step is a process of its own, which asks twice and ends.
+	step := func(forward time.Duration, want, then Mode, fetched int) {
+		t.Helper()
+		s.now = s.now.Add(forward)
+		before := s.fetched
+		c := s.cache(folder)
+		wantMode(t, c, want)
+		c.fetching.Wait()
+		wantMode(t, c, then)
+		c.Close()
+		if got := s.fetched - before; got != fetched {
+			t.Errorf("fetched %d times, want %d", got, fetched)
+		}
+	}
+	step(0, Enforce, Enforce, 1)
+	step(day-time.Minute, Enforce, Enforce, 0)
+	step(time.Minute, Enforce, Enforce, 1)
+	for range 8 { // max_age is a week
+		step(day, Enforce, Enforce, 1)
+	}
+	// Faults: the kept one holds, and the administrator reads of it.
+	for _, spoil := range []func(){
+		func() { s.err = errors.New("connection refused") },
+		func() { s.err, s.status = nil, 404 },
+		func() { s.status, s.text = 200, "version: STSv1\nmode: enforce\nmax_age: 1\n" },
+		func() { s.txtErr = errors.New("server misbehaving") },
+	} {
+		spoil()
+		s.said.Reset()
+		step(day, Enforce, Enforce, 1)
+		if !strings.Contains(s.said.String(), "the kept one holds") {
+			t.Errorf("not in the log: %q", s.said.String())
+		}
+	}
+	// What the domain says under the same id counts too.
+	s.txtErr, s.text = nil, "version: STSv1\nmode: none\nmax_age: 604800\n"
+	step(day, Enforce, None, 1)
+	step(0, None, None, 0)
+	// No record: it runs out.
+	s.txt = nil
+	step(6*day, None, None, 0)
+	step(day+time.Second, "", "", 0)
+}
+
+// Failures are not repeated with every message, and Close waits for no site that hangs.
+func TestCacheRefetchIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite()
+		c := s.cache("")
+		wantMode(t, c, Enforce)
+		s.err = errors.New("connection refused")
+		s.now = s.now.Add(25 * time.Hour)
+		for range 13 { // ten minutes apart, as DNS is asked
+			wantMode(t, c, Enforce)
+			c.fetching.Wait()
+			s.now = s.now.Add(recheck)
+		}
+		if s.fetched != 4 {
+			t.Errorf("fetched %d times in two hours, want 1 and 3", s.fetched)
+		}
+		s.hang, s.fetches = true, make(chan struct{}, 1)
+		s.now = s.now.Add(2 * time.Hour)
+		wantMode(t, c, Enforce)
+		<-s.fetches
+		begun := time.Now()
+		if c.Close(); time.Since(begun) != closeTime {
+			t.Errorf("closed after %v", time.Since(begun))
+		}
+		wantMode(t, c, Enforce)
+	})
 }
 
 func TestCacheWithoutPolicy(t *testing.T) {

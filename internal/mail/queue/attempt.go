@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// busyPause is how long to leave an entry alone that somebody else has open, and
-// stuckPause how long when the disk would not take a record.
+// busyPause is how long to leave an entry alone that somebody else has open, at most: a
+// Put lets go of it soon. stuckPause is how long when the disk would not take a record.
 const (
 	busyPause   = time.Second
 	stuckPause  = 10 * time.Second
@@ -30,12 +30,16 @@ func (d *drain) step(ctx context.Context, it *item) (r result) {
 	case errors.Is(err, ErrNotFound):
 		return r.gone()
 	case errors.Is(err, ErrActive):
-		return r.at(d.q.now().Add(busyPause))
+		pause := min(10*time.Millisecond<<min(it.locked, 10), busyPause)
+		it.locked++
+		d.q.at("drain: locked out")
+		return r.at(d.q.now().Add(pause))
 	case err != nil:
 		d.log.Error("queue file cannot be used", "id", it.id, "error", err)
 		return r
 	}
 	defer h.close()
+	it.locked = 0
 	h.state.settle()
 	if err := d.saveStuck(h, it); err != nil {
 		d.log.Error("outcome cannot be kept", "id", it.id, "error", err)
@@ -72,6 +76,24 @@ func (d *drain) saveStuck(h *handle, it *item) error {
 	}
 	it.stuck = nil
 	return nil
+}
+
+// saveAllStuck is for the end of a drain: afterwards nobody knows what is in memory
+// alone.
+func (d *drain) saveAllStuck() {
+	for _, it := range d.known {
+		if it.stuck == nil {
+			continue
+		}
+		h, err := d.q.open(it.id, true)
+		if err == nil {
+			err = d.saveStuck(h, it)
+			h.close()
+		}
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			d.log.Error("outcome is lost, it counts as unknown", "id", it.id, "error", err)
+		}
+	}
 }
 
 // carry makes one attempt for some recipients and records what came of it.
@@ -169,7 +191,12 @@ func (d *drain) finish(ctx context.Context, h *handle, it *item, r result) resul
 	d.q.at("drain: reported")
 	switch s := h.state.state(); s {
 	case StateDelivered, StateBounced:
-		if err := h.remove(); err != nil {
+		err := h.remove()
+		if err == nil && it.stuck != nil {
+			// The disk has no record that would say so after a power cut.
+			err = d.q.syncEntries()
+		}
+		if err != nil {
 			d.log.Error("queue file cannot be removed", "id", it.id, "error", err)
 			return r.at(d.q.now().Add(stuckPause))
 		}

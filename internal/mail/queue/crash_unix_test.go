@@ -103,8 +103,8 @@ func noted(folder string) Bouncer { return notes(folder) }
 
 type notes string
 
-func (n notes) Bounce(_ context.Context, _ string, dsn []byte) error {
-	_, rest, _ := strings.Cut(string(dsn), "Message-ID: ")
+func (n notes) Bounce(_ context.Context, r Notice) error {
+	_, rest, _ := strings.Cut(string(r.DSN), "Message-ID: ")
 	id, _, _ := strings.Cut(rest, "\r\n")
 	note(string(n), "bounced", id)
 	return nil

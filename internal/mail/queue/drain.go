@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/atomicfile"
@@ -130,6 +131,7 @@ func (d *drain) locked(ctx context.Context) error {
 	if _, err := d.scan(); err != nil {
 		return fmt.Errorf("drain queue: %w", err)
 	}
+	defer d.saveAllStuck()
 	return d.loop(ctx, told)
 }
 
@@ -166,15 +168,16 @@ type drain struct {
 
 // An item is an entry as the loop knows it.
 type item struct {
-	id    ID
-	due   time.Time
-	place int   // in the timetable; -1 when not there
-	stamp int64 // time of change of the file when it was last looked at
-	busy  bool  // in a lane or on a worker
-	dirty bool  // somebody changed it meanwhile
-	keys  []string
-	stuck *record // outcomes that the disk would not take yet
-	sum   Summary // what its worker counted
+	id     ID
+	due    time.Time
+	place  int   // in the timetable; -1 when not there
+	stamp  int64 // time of change of the file when it was last looked at
+	busy   bool  // in a lane or on a worker
+	dirty  bool  // somebody changed it meanwhile
+	keys   []string
+	locked int     // how often somebody else had it open
+	stuck  *record // outcomes that the disk would not take yet
+	sum    Summary // what its worker counted
 }
 
 // A lane is the tasks for one destination.
@@ -241,8 +244,15 @@ func (d *drain) ended(ctx context.Context) error {
 	return nil
 }
 
+// lockedTries is how often, in five seconds, a drain that ends by itself waits for an entry that somebody
+// else has open: the Put of it mostly, which trusts us to see it.
+const lockedTries = 10
+
 func (d *drain) idle() bool {
-	return len(d.free) == 0 && len(d.lanes) == 0 && (len(d.waiting) == 0 || d.waiting[0].due.After(d.q.now()))
+	if len(d.free) > 0 || len(d.lanes) > 0 || len(d.waiting) > 0 && !d.waiting[0].due.After(d.q.now()) {
+		return false
+	}
+	return !slices.ContainsFunc(d.waiting, func(it *item) bool { return it.locked > 0 && it.locked < d.q.patience })
 }
 
 func (d *drain) nextDue() time.Time {

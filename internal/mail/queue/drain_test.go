@@ -216,7 +216,7 @@ func TestRoom(t *testing.T) {
 		t.Errorf("%d attempts kept of 11", e.Attempts)
 	}
 	data, _ := os.ReadFile(q.path(id))
-	if _, room := parseRecords(data[len(data)-2000:]); room == 2000 {
+	if is := parseRecords(data[len(data)-2000:]); is.room == 2000 {
 		t.Error("no room at the end")
 	}
 	// A torn line hides nothing that comes after it.

@@ -106,10 +106,13 @@ func (d dsn) kind(plain, global string) string {
 	return plain
 }
 
-// digest tells the reports of one entry apart, and is the same for the same report.
-func (d dsn) digest() uint64 {
+// unique is the left side of the report's Message-ID: the same for the same report.
+func (r Report) unique() string { return fmt.Sprintf("%s.%s.%016x", r.ID, r.Kind, r.digest()) }
+
+// digest tells the reports of one entry apart.
+func (r Report) digest() uint64 {
 	h := fnv.New64a()
-	for _, o := range d.Outcomes {
+	for _, o := range r.Outcomes {
 		fmt.Fprintf(h, "%s\x00", o.Recipient)
 	}
 	return h.Sum64()
@@ -124,7 +127,7 @@ func (d dsn) header(b *bytes.Buffer, boundary string, returned []byte) {
 	subject := map[Kind]string{Failed: "Undelivered mail returned to sender", Delayed: "Delayed mail (still being tried)",
 		Relayed: "Mail relayed without delivery report"}[d.Kind]
 	fmt.Fprintf(b, "From: %s\r\nTo: %s\r\nSubject: %s\r\nDate: %s\r\n", from, d.clean(d.Envelope.From), subject, date(d.Now))
-	fmt.Fprintf(b, "Message-ID: <%s.%s.%016x@%s>\r\n", d.ID, d.Kind, d.digest(), host)
+	fmt.Fprintf(b, "Message-ID: <%s@%s>\r\n", d.unique(), host)
 	if id := messageID(returned); id != "" {
 		fmt.Fprintf(b, "In-Reply-To: %s\r\nReferences: %s\r\n", id, id)
 	}

@@ -31,17 +31,19 @@ type Options struct {
 //	drain.lock      held by the process that drains
 //	wake            where that process hears of changes
 type Queue struct {
-	folder  string
-	entries string
-	now     func() time.Time
-	random  io.Reader
-	step    func(name string) // tests die here; nil otherwise
-	rescan  time.Duration     // how often a drainer looks for what nobody told it
+	folder   string
+	entries  string
+	now      func() time.Time
+	random   io.Reader
+	step     func(name string)                        // tests die here; nil otherwise
+	disk     func(op string, length int) (int, error) // tests make the disk fail here; nil otherwise
+	patience int                                      // how often a drain that ends by itself tries a locked entry
+	rescan   time.Duration                            // how often a drainer looks for what nobody told it
 }
 
 // Open opens the queue in folder (0700) and creates it if it is not there.
 func Open(folder string, options Options) (*Queue, error) {
-	q := &Queue{folder: folder, entries: filepath.Join(folder, "entries"), now: options.Now, random: options.Random, rescan: rescanEvery}
+	q := &Queue{folder: folder, entries: filepath.Join(folder, "entries"), now: options.Now, random: options.Random, rescan: rescanEvery, patience: lockedTries}
 	if q.now == nil {
 		q.now = time.Now
 	}
@@ -60,6 +62,14 @@ func (q *Queue) at(step string) {
 	if q.step != nil {
 		q.step(step)
 	}
+}
+
+// fails is what a test wants of the disk: how much of a write it takes, and an error.
+func (q *Queue) fails(op string, length int) (int, error) {
+	if q.disk == nil {
+		return length, nil
+	}
+	return q.disk(op, length)
 }
 
 // Put takes a message in: when it returns nil, message and envelope are synced.
@@ -107,10 +117,22 @@ func (q *Queue) put(ctx context.Context, envelope Envelope, message io.Reader, f
 	if err != nil {
 		return "", err
 	}
+	if renamesOpenFiles {
+		// No drainer may take it before the folder is synced: what it has sent by then
+		// could not be taken back any more.
+		if _, err := tryLock(file); err != nil {
+			_ = file.Close()
+			_ = os.Remove(temporary)
+			return "", err
+		}
+		defer file.Close()
+	}
 	q.at("put: created")
 	err = q.fill(ctx, file, text, message, append(first, blanks(roomFor(len(envelope.To))+len(first))...)) // the Release needs its room too
-	if closed := file.Close(); err == nil {
-		err = closed
+	if !renamesOpenFiles || err != nil {
+		if closed := file.Close(); err == nil {
+			err = closed
+		}
 	}
 	if err == nil {
 		q.at("put: synced")
@@ -121,10 +143,9 @@ func (q *Queue) put(ctx context.Context, envelope Envelope, message io.Reader, f
 		return "", err
 	}
 	q.at("put: renamed")
-	if err := syncFolder(q.entries); err != nil {
+	if err := q.syncEntries(); err != nil {
 		// Not known to be on disk is not accepted, and then it must not be sent.
-		_ = os.Remove(q.path(id))
-		return "", err
+		return "", errors.Join(err, q.takeBack(id, file))
 	}
 	q.at("put: folder synced")
 	return id, nil
@@ -151,6 +172,27 @@ func (q *Queue) fill(ctx context.Context, file *os.File, head []byte, message io
 		return err
 	}
 	return file.Sync()
+}
+
+// takeBack removes an entry that was not accepted. One that cannot be removed is made to
+// be none.
+func (q *Queue) takeBack(id ID, file *os.File) error {
+	_, err := q.fails("remove", 0)
+	if err == nil {
+		err = os.Remove(q.path(id))
+	}
+	if err == nil || !renamesOpenFiles {
+		return err
+	}
+	_, spoilt := file.WriteAt(make([]byte, preambleLen), 0)
+	return errors.Join(err, spoilt, file.Sync())
+}
+
+func (q *Queue) syncEntries() error {
+	if _, err := q.fails("sync entries", 0); err != nil {
+		return err
+	}
+	return syncFolder(q.entries)
 }
 
 type cancelReader struct {

@@ -194,24 +194,31 @@ func (r record) line() ([]byte, error) {
 	return fmt.Appendf(nil, "%08x %s\n", checksum(text), text), nil
 }
 
-// parseRecords reads a journal and says where in it the room at its end begins.
-func parseRecords(journal []byte) (records []record, room int) {
-	room = len(journal)
+// A reading is what a journal says.
+type reading struct {
+	records []record
+	room    int // where the room at its end begins
+	last    int // where the last record begins; -1 without one
+}
+
+// parseRecords reads a journal.
+func parseRecords(journal []byte) reading {
+	is := reading{room: len(journal), last: -1}
 	for at := 0; at < len(journal); {
 		line := journal[at:]
 		if end := bytes.IndexByte(line, '\n'); end >= 0 {
 			line = line[:end+1]
 		}
-		room = len(journal)
+		is.room = len(journal)
 		if len(bytes.Trim(line, " \n")) == 0 && line[len(line)-1] == '\n' && at+len(line) == len(journal) {
-			room = at
+			is.room = at
 		}
 		if r, ok := parseRecord(line); ok {
-			records = append(records, r)
+			is.records, is.last = append(is.records, r), at
 		}
 		at += len(line)
 	}
-	return records, room
+	return is
 }
 
 func parseRecord(line []byte) (record, bool) {

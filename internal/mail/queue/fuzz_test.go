@@ -34,11 +34,11 @@ func FuzzFile(f *testing.F) {
 		if err != nil || l.journal > int64(len(data)) {
 			return
 		}
-		records, room := parseRecords(data[l.journal:])
-		if rest := data[l.journal+int64(room):]; len(bytes.Trim(rest, " \n")) != 0 {
+		is := parseRecords(data[l.journal:])
+		if rest := data[l.journal+int64(is.room):]; len(bytes.Trim(rest, " \n")) != 0 {
 			t.Errorf("room over %q", rest)
 		}
-		s := replay(l, records)
+		s := replay(l, is.records)
 		e := s.entry("0123456789abcdef")
 		o := DrainOptions{OnUnknown: Resend}.filled()
 		s.due(&o)

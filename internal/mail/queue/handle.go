@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,9 @@ type handle struct {
 	end    int64 // of the file
 	room   int64 // where the next record goes
 	locked bool
+	doubt  bool   // a write has failed: what is on the disk is to be read again
+	last   []byte // the last record on disk as it was read, and where it stands
+	lastAt int64
 }
 
 // open reads an entry. With lock it is ours alone until close; ErrActive when
@@ -72,26 +76,86 @@ func (h *handle) read() error {
 		return err
 	}
 	h.end = info.Size()
-	length := h.end - l.journal
-	if length < 0 || length > maxJournal {
-		return fmt.Errorf("%w: %d bytes of records", ErrDamaged, length)
-	}
-	journal := make([]byte, length)
-	if _, err := h.file.ReadAt(journal, l.journal); err != nil && !(errors.Is(err, io.EOF) && length == 0) {
+	is, err := h.readJournal(l)
+	if err != nil {
 		return err
 	}
-	records, room := parseRecords(journal)
-	h.room = l.journal + int64(room)
-	h.state = replay(l, records)
+	h.state = replay(l, is.records)
 	return nil
 }
 
-// append writes a record, syncs it if asked to, and applies it.
+func (h *handle) readJournal(l layout) (reading, error) {
+	length := h.end - l.journal
+	if length < 0 || length > maxJournal {
+		return reading{}, fmt.Errorf("%w: %d bytes of records", ErrDamaged, length)
+	}
+	journal := make([]byte, length)
+	if _, err := h.file.ReadAt(journal, l.journal); err != nil && !(errors.Is(err, io.EOF) && length == 0) {
+		return reading{}, err
+	}
+	is := parseRecords(journal)
+	h.room = l.journal + int64(is.room)
+	if is.last >= 0 {
+		line, _, _ := bytes.Cut(journal[is.last:], []byte("\n"))
+		h.last, h.lastAt = append(line, '\n'), l.journal+int64(is.last)
+	}
+	return is, nil
+}
+
+// look finds out where the next record can go after a write that has failed: all of it
+// may be on the disk, or a part.
+func (h *handle) look() error {
+	info, err := h.file.Stat()
+	if err != nil {
+		return err
+	}
+	h.end = info.Size()
+	if _, err := h.readJournal(h.state.layout); err != nil {
+		return err
+	}
+	h.doubt, h.last = false, nil // what is there now was not applied
+	return nil
+}
+
+// append writes a record, syncs it if asked to, and applies it. After an error it may be
+// on the disk or not; what is known of it in memory is what it would have said.
 func (h *handle) append(r record, sync bool) error {
 	line, err := r.line()
 	if err != nil {
 		return err
 	}
+	if h.doubt {
+		if err := h.look(); err != nil {
+			return err
+		}
+	}
+	if bytes.Equal(line, h.last) {
+		return h.again(line, sync)
+	}
+	if err := h.write(line, sync); err != nil {
+		h.doubt = true
+		return err
+	}
+	h.last = nil
+	h.state.apply(r)
+	return nil
+}
+
+// again writes the last record over itself: it was there when the entry was opened and
+// so is applied, but the sync that followed it has failed, and none that follows says
+// anything of bytes that were not written again. Twice in the file it would count twice.
+func (h *handle) again(line []byte, sync bool) error {
+	if err := h.writeAt(line, h.lastAt); err != nil {
+		h.doubt = true
+		return err
+	}
+	if !sync {
+		return nil
+	}
+	return h.sync()
+}
+
+func (h *handle) write(line []byte, sync bool) error {
 	data, at := line, h.room
 	roomy := h.room+int64(len(line)) <= h.end
 	if !roomy {
@@ -99,7 +163,7 @@ func (h *handle) append(r record, sync bool) error {
 		at = h.end
 		data = append(append([]byte("\n"), line...), blanks(roomFor(len(h.state.people)))...)
 	}
-	if _, err := h.file.WriteAt(data, at); err != nil {
+	if err := h.writeAt(data, at); err != nil {
 		return err
 	}
 	h.room = at + int64(len(line))
@@ -107,13 +171,26 @@ func (h *handle) append(r record, sync bool) error {
 		h.room++
 		h.end += int64(len(data))
 	}
-	if sync {
-		if err := dataSync(h.file); err != nil {
-			return err
-		}
+	if !sync {
+		return nil
 	}
-	h.state.apply(r)
-	return nil
+	return h.sync()
+}
+
+func (h *handle) writeAt(data []byte, at int64) error {
+	if n, err := h.q.fails("write", len(data)); err != nil {
+		_, _ = h.file.WriteAt(data[:n], at) // as much as the failing disk has taken
+		return err
+	}
+	_, err := h.file.WriteAt(data, at)
+	return err
+}
+
+func (h *handle) sync() error {
+	if _, err := h.q.fails("sync", 0); err != nil {
+		return err
+	}
+	return dataSync(h.file)
 }
 
 // remove takes the entry away. The folder need not be synced: after a power cut the

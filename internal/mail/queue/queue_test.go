@@ -104,13 +104,13 @@ type box struct {
 	err     error
 }
 
-func (b *box) Bounce(_ context.Context, to string, dsn []byte) error {
+func (b *box) Bounce(_ context.Context, n Notice) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.err != nil {
 		return b.err
 	}
-	b.reports = append(b.reports, to+"\n"+string(dsn))
+	b.reports = append(b.reports, n.To+"\n"+string(n.DSN))
 	return nil
 }
 

@@ -9,9 +9,18 @@ import (
 
 // A Bouncer takes a report to the sender of a message: into a local mailbox, a
 // Maildir, or a queue. It must keep it durably before it returns nil. It may get the
-// same report twice after a crash, with the same Message-ID.
+// same report twice, after a crash or when it has failed, with the same ID.
 type Bouncer interface {
-	Bounce(ctx context.Context, to string, dsn []byte) error
+	Bounce(ctx context.Context, n Notice) error
+}
+
+// A Notice is a report on its way to whom it concerns.
+type Notice struct {
+	ID        string // left side of its Message-ID: the same for the same report
+	Kind      Kind
+	To        string // the envelope sender
+	Submitter string // of the message, as Envelope has it
+	DSN       []byte
 }
 
 // tell logs, counts and announces what an attempt brought.
@@ -106,7 +115,7 @@ func (d *drain) reportOne(ctx context.Context, h *handle, kind Kind, who []int) 
 	}
 	text, err := DSN(report)
 	if err == nil {
-		err = d.options.Bouncer.Bounce(ctx, envelope.From, text)
+		err = d.options.Bouncer.Bounce(ctx, Notice{ID: report.unique(), Kind: kind, To: envelope.From, Submitter: envelope.Submitter, DSN: text})
 	}
 	d.q.at("drain: bounced")
 	if err == nil {

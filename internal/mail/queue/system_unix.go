@@ -14,6 +14,9 @@ import (
 // put an entry died before telling.
 const rescanEvery = time.Minute
 
+// renamesOpenFiles: a file can be given its name while it is open and locked.
+const renamesOpenFiles = true
+
 // tryLock takes the lock of an open file; it ends with the file or the process.
 // The lock is on the file we read and write: a lock by name could be on a file that
 // was removed and made anew.

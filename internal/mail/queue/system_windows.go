@@ -13,6 +13,9 @@ import (
 // rescanEvery is short: there is no pipe to hear of changes.
 const rescanEvery = 5 * time.Second
 
+// renamesOpenFiles: a file must be closed before it can get its name.
+const renamesOpenFiles = false
+
 func tryLock(file *os.File) (bool, error) {
 	err := windows.LockFileEx(windows.Handle(file.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, &windows.Overlapped{})
 	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) {
