@@ -28,7 +28,7 @@ func (l *plan) portal(p *program, mux *http.ServeMux, sessions *web.Sessions) er
 			query := url.Values{"choose": {"1"}, "back": {back}}
 			http.Redirect(w, r, web.SignInPath+"?"+query.Encode(), http.StatusSeeOther)
 		},
-		SignOut: "/signout", Domains: l.conf.Domains, Servers: servers,
+		Client: clientNames(l.issuer), SignOut: "/signout", Domains: l.conf.Domains, Servers: servers,
 		Fresh: l.conf.Portal.Fresh, AdminBySignIn: l.conf.Portal.AdminAtProvider,
 		Now: l.now, Random: p.random, Log: l.log,
 	}

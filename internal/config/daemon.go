@@ -28,6 +28,7 @@ type Daemon struct {
 	Web       Web
 	Portal    Portal
 	SignIn    map[string]SignIn
+	OAuth     OAuth
 	Postfix   Postfix
 	Dovecot   Dovecot
 	Doveadm   map[string]Doveadm
@@ -156,6 +157,7 @@ func defaultDaemon() *Daemon {
 		Web:       Web{Listen: "127.0.0.1:8480", MasterKeyFile: "/var/lib/letterlockd/master.key"},
 		Portal:    Portal{Fresh: 15 * time.Minute},
 		SignIn:    map[string]SignIn{},
+		OAuth:     OAuth{Access: time.Hour, Refresh: 90 * 24 * time.Hour},
 		Passwords: Passwords{Memory: 19 << 10, Time: 2, OutageGrace: 15 * time.Minute},
 		Doveadm:   map[string]Doveadm{},
 	}
@@ -174,6 +176,8 @@ func (d *decoder) daemon(tree map[string]any) *Daemon {
 			single(d, name, value, portalFields(), &c.Portal)
 		case "signin":
 			c.SignIn = sections(d, name, value, signInFields(), d.checkSignIn)
+		case "oauth":
+			single(d, name, value, oauthFields(), &c.OAuth)
 		case "postfix":
 			single(d, name, value, postfixFields(), &c.Postfix)
 		case "dovecot":

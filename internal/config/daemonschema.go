@@ -83,6 +83,7 @@ func DescribeDaemon() []Section {
 		{"[web]", "Pages for people. There are none until public_url is named.", docs(webFields())},
 		{"[portal]", "What the pages tell people.", docs(portalFields())},
 		{"[signin.NAME]", "Who knows who a person is. NAME is part of the address that the provider sends the browser back to: PUBLIC_URL/signin/NAME/callback.", docs(signInFields())},
+		{"[oauth]", "The authorization server for mail programs: there whenever public_url is named. Its issuer is public_url.", docs(oauthFields())},
 		{"[postfix]", "Sockets that Postfix asks. Each is off until it is named.", docs(postfixFields())},
 		{"[dovecot]", "Endpoints that Dovecot asks.", docs(dovecotFields())},
 		{"[doveadm.NAME]", "A Dovecot node that must feel revocations.", docs(doveadmFields())},

@@ -1,11 +1,16 @@
 package authserver
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 	"github.com/letterlock-mail/letterlock/internal/server/web"
@@ -20,6 +25,9 @@ type authRequest struct {
 	Challenge   string
 	Nonce       string
 	Prompt      string
+	// Since: who signed in before has to prove it once more (max_age, prompt=login);
+	// zero: whoever is signed in.
+	Since time.Time
 }
 
 // A pageError is a fault that must not be sent to the redirect URI, since that is
@@ -40,7 +48,7 @@ func (e *redirectError) Error() string { return e.code + ": " + e.description }
 
 // parseAuthRequest checks the query of an authorization request. First who asks and
 // where the answer may go; only then are faults answered there.
-func (s *Server) parseAuthRequest(query string) (authRequest, error) {
+func (s *Server) parseAuthRequest(ctx context.Context, query string) (authRequest, error) {
 	var request authRequest
 	if len(query) > maxQuery {
 		return request, &pageError{"The request is too long.", ""}
@@ -49,13 +57,16 @@ func (s *Server) parseAuthRequest(query string) (authRequest, error) {
 	if err != nil || slices.Contains(twice, "client_id") || slices.Contains(twice, "redirect_uri") {
 		return request, &pageError{"The program sent a malformed request.", "Update the program, or tell its makers."}
 	}
-	client, ok := s.client(in["client_id"])
-	if !ok {
+	client, err := s.client(ctx, in["client_id"])
+	if err != nil && !errors.Is(err, identity.ErrNotFound) {
+		return request, fmt.Errorf("find client: %w", err)
+	}
+	if err != nil {
 		return request, &pageError{"This server does not know the program that sent you here.", "Check the client id in its settings."}
 	}
 	// RFC 9700 section 2.1. Never defaulted, not even to the only one registered: the
 	// code is bound to what was asked for, and a client that names nothing is confused.
-	if !matchRedirect(client.RedirectURIs, in["redirect_uri"]) {
+	if !redirectAllowed(client, in["redirect_uri"]) {
 		return request, &pageError{"The program wants the answer sent to a place that is not registered for it.", "Nothing was allowed."}
 	}
 	request = authRequest{Client: client, RedirectURI: in["redirect_uri"], State: in["state"], Challenge: in["code_challenge"], Nonce: in["nonce"], Prompt: in["prompt"]}
@@ -71,10 +82,46 @@ func (s *Server) parseAuthRequest(query string) (authRequest, error) {
 	if code, description := unsupported(in, client); code != "" {
 		return fail(code, description)
 	}
-	if request.Scopes, ok = s.grantScopes(in["scope"]); !ok {
-		return fail("invalid_scope", "none of the scopes is known here")
+	var ok bool
+	if request.Scopes, ok = s.grantScopes(in["scope"]); ok {
+		request.Scopes = allowedScopes(client, request.Scopes)
+	}
+	if !ok || !useful(request.Scopes) {
+		return fail("invalid_scope", "none of the scopes can be had here")
+	}
+	if request.Since, ok = s.provedSince(in); !ok {
+		return fail("invalid_request", "max_age is not a number of seconds")
 	}
 	return request, nil
+}
+
+// redirectAllowed says whether an answer may go to uri.
+func redirectAllowed(client identity.Client, uri string) bool {
+	if client.ID == OpenClient {
+		return ownComputer(uri)
+	}
+	return matchRedirect(client.RedirectURIs, uri)
+}
+
+// provedSince reads how fresh the sign-in has to be. Our own "since" stands for a
+// prompt=login that was obeyed: the person may change it, and lies then to themselves, for
+// the client sees auth_time in the ID token.
+func (s *Server) provedSince(in params) (time.Time, bool) {
+	var since time.Time
+	if text := in["max_age"]; text != "" {
+		seconds, err := strconv.ParseUint(text, 10, 31)
+		if err != nil {
+			return since, false
+		}
+		since = s.Now().Add(-time.Duration(seconds) * time.Second)
+	}
+	if strings.Contains(" "+in["prompt"]+" ", " login ") {
+		return s.Now(), true
+	}
+	if seconds, err := strconv.ParseInt(in["since"], 10, 64); err == nil && time.Unix(seconds, 0).After(since) {
+		since = time.Unix(seconds, 0)
+	}
+	return since, true
 }
 
 // unsupported names the first thing that this server does not do.
@@ -83,7 +130,7 @@ func unsupported(in params, client identity.Client) (code, description string) {
 	case in["request"] != "":
 		return "request_not_supported", "request objects are not supported"
 	case in["request_uri"] != "":
-		return "request_uri_not_supported", "request objects are not supported"
+		return "request_uri_not_supported", "request objects are not supported, and pushed requests come once"
 	case in["response_type"] == "":
 		return "invalid_request", "response_type is missing"
 	case in["response_type"] != "code":
@@ -92,6 +139,7 @@ func unsupported(in params, client identity.Client) (code, description string) {
 		return "invalid_request", "want response_mode=query"
 	case !client.Allows(identity.AuthorizationCode):
 		return "unauthorized_client", "this client may not use authorization codes"
+	case in["code_challenge"] == "" && in["code_challenge_method"] == "" && client.WithoutPKCE && client.Confidential():
 	case in["code_challenge"] == "":
 		return "invalid_request", "PKCE is required: code_challenge is missing"
 	case in["code_challenge_method"] != "S256":
@@ -104,26 +152,33 @@ func unsupported(in params, client identity.Client) (code, description string) {
 	return "", ""
 }
 
-// authorize is the authorization endpoint.
+// authorize is the authorization endpoint. OpenID Connect Core section 3.1.2.1 wants POST
+// beside GET; what comes that way from another site has no session of ours with it.
 func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
-	request, err := s.parseAuthRequest(r.URL.RawQuery)
+	query, err := s.authQuery(w, r)
+	if err != nil {
+		s.answerFault(w, r, err)
+		return
+	}
+	request, err := s.parseAuthRequest(r.Context(), query)
 	if err != nil {
 		s.answerFault(w, r, err)
 		return
 	}
 	session, ok := s.SignIn.SignedIn(r)
-	if request.Prompt == "none" {
+	stale := ok && session.At.Before(request.Since.Truncate(time.Second))
+	if strings.Contains(" "+request.Prompt+" ", " none ") {
 		// A person always decides here (RFC 8252 section 8.6: who the client is cannot
 		// be known), so nothing can be had without a page.
 		code := "consent_required"
-		if !ok {
+		if !ok || stale {
 			code = "login_required"
 		}
 		s.answerFault(w, r, &redirectError{request: request, code: code, description: "a person has to decide"})
 		return
 	}
-	if !ok {
-		s.SignIn.Begin(w, r, s.path+"/authorize?"+r.URL.RawQuery)
+	if !ok || stale {
+		s.signInFirst(w, r, query, request, ok)
 		return
 	}
 	person, err := s.activePerson(r, session)
@@ -134,8 +189,42 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 	consentPage().Show(w, http.StatusOK, consentView{
 		Action: s.path + "/consent", Client: request.Client, Address: person.Address, Lines: scopeLines(request.Scopes),
 		OfferSendOnly: canSend(request.Scopes), Target: targetOf(request.RedirectURI),
-		Request: r.URL.RawQuery, Token: s.formKey.Token(session.ID, "consent", r.URL.RawQuery),
+		Request: query, Token: s.formKey.Token(session.ID, "consent", query),
 	}, request.RedirectURI)
+}
+
+// signInFirst sends the browser to sign in and then back to the same request, in which
+// prompt=login has become what it means: not before now.
+func (s *Server) signInFirst(w http.ResponseWriter, r *http.Request, query string, request authRequest, again bool) {
+	if strings.Contains(" "+request.Prompt+" ", " login ") {
+		values, err := url.ParseQuery(query)
+		if err != nil {
+			s.answerFault(w, r, err)
+			return
+		}
+		values.Set("prompt", strings.TrimSpace(strings.ReplaceAll(" "+request.Prompt+" ", " login ", " ")))
+		values.Set("since", strconv.FormatInt(request.Since.Unix(), 10))
+		query = values.Encode()
+	}
+	back := s.path + "/authorize?" + query
+	if again && s.Again != nil {
+		s.Again(w, r, back)
+		return
+	}
+	s.SignIn.Begin(w, r, back)
+}
+
+// authQuery is the request as it was sent: in the address, in a form, or pushed before.
+func (s *Server) authQuery(w http.ResponseWriter, r *http.Request) (string, error) {
+	query := r.URL.RawQuery
+	if r.Method == http.MethodPost {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxQuery))
+		if err != nil || query != "" {
+			return "", &pageError{"The program sent a malformed request.", "Update the program, or tell its makers."}
+		}
+		query = string(body)
+	}
+	return s.pushed(r.Context(), query)
 }
 
 // activePerson finds the signed-in person, who may have been disabled since.

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 	"github.com/letterlock-mail/letterlock/internal/server/web"
@@ -22,7 +23,7 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 		web.Fault(w, http.StatusForbidden, "This form is not from your current session.", "Start again from the program that sent you here.")
 		return
 	}
-	request, err := s.parseAuthRequest(in["request"])
+	request, err := s.parseAuthRequest(r.Context(), in["request"])
 	if err != nil {
 		s.answerFault(w, r, err)
 		return
@@ -64,6 +65,7 @@ func (s *Server) addCode(r *http.Request, session Session, request authRequest) 
 		return "", err
 	}
 	s.Log.Info("consent given", "grant", grant.ID, "person", grant.Person, "client", grant.Client, "scopes", grant.Scopes)
+	s.noteGrant(r, grant, request.Client)
 	return code.Reveal(), nil
 }
 
@@ -72,6 +74,13 @@ func (s *Server) newGrant(session Session, client identity.Client, scopes []stri
 	return identity.Grant{
 		ID: identity.GrantID(id), Person: session.Person, Client: client.ID, Scopes: scopes, Created: s.Now(),
 	}, err
+}
+
+// noteGrant writes a consent into the audit trail. A registered client's id is as long as
+// its registration: its name stands for it.
+func (s *Server) noteGrant(r *http.Request, grant identity.Grant, client identity.Client) {
+	s.note(r.Context(), identity.Event{Kind: "grant.given", Person: grant.Person, Actor: string(grant.Person), From: s.remoteAddr(r),
+		Detail: client.Name + ": " + strings.Join(grant.Scopes, " ")})
 }
 
 // pageForm reads a form of one of our pages.

@@ -11,6 +11,7 @@ const (
 	ScopeIMAP     = "imap"
 	ScopePOP3     = "pop3"
 	ScopeSMTP     = "smtp"
+	ScopeSieve    = "sieve"
 	ScopeSendOnly = "send-only"
 	ScopeMail     = "urn:ietf:params:oauth:scope:mail"
 	ScopeOffline  = "offline_access"
@@ -21,11 +22,16 @@ const (
 // knownScopes lists what the server knows, in the order of its pages. Who signed in
 // can be told only where ID tokens are signed.
 func (s *Server) knownScopes() []string {
-	known := []string{ScopeIMAP, ScopePOP3, ScopeSMTP, ScopeSendOnly, ScopeMail, ScopeOffline}
+	known := []string{ScopeIMAP, ScopePOP3, ScopeSMTP, ScopeSieve, ScopeSendOnly, ScopeMail, ScopeOffline}
 	if s.ids != nil {
 		known = append(known, ScopeOpenID, ScopeEmail)
 	}
 	return known
+}
+
+// Scopes lists every scope there is.
+func Scopes() []string {
+	return []string{ScopeIMAP, ScopePOP3, ScopeSMTP, ScopeSieve, ScopeSendOnly, ScopeMail, ScopeOffline, ScopeOpenID, ScopeEmail}
 }
 
 // describeScope is what a person reads on the consent page.
@@ -37,10 +43,12 @@ func describeScope(scope string) string {
 		return "fetch and delete mail of your inbox (POP3)"
 	case ScopeSMTP:
 		return "send mail as you"
+	case ScopeSieve:
+		return "change your mail filters (Sieve)"
 	case ScopeSendOnly:
 		return "send mail as you, and nothing else"
 	case ScopeMail:
-		return "read, change, delete and send all your mail"
+		return "read, change, delete and send all your mail, and change your mail filters"
 	case ScopeOpenID:
 		return "know that it is you"
 	case ScopeEmail:
@@ -54,7 +62,8 @@ func describeScope(scope string) string {
 // grantScopes turns the scope parameter into what can be granted. Unknown scopes are
 // left out (RFC 6749 section 3.3 allows it if the answer says so): mail programs ask
 // for calendars and contacts in the same breath. No scope at all means all mail.
-// ok is false when nothing of ours remains.
+// ok is false when nothing of ours remains. Who asks only who the person is gets just
+// that: such a token opens no mailbox.
 func (s *Server) grantScopes(asked string) (scopes []string, ok bool) {
 	if strings.TrimSpace(asked) == "" {
 		return []string{ScopeMail}, true
@@ -68,7 +77,12 @@ func (s *Server) grantScopes(asked string) (scopes []string, ok bool) {
 	if slices.Contains(scopes, ScopeSendOnly) {
 		scopes = onlySend(scopes)
 	}
-	return scopes, len(effectiveScopes(scopes)) > 0
+	return scopes, useful(scopes)
+}
+
+// useful: scopes that are good for something by themselves.
+func useful(scopes []string) bool {
+	return len(effectiveScopes(scopes)) > 0 || slices.Contains(scopes, ScopeOpenID)
 }
 
 // onlySend narrows what may be done with the mail to sending.
@@ -103,10 +117,10 @@ func effectiveScopes(scopes []string) []string {
 	for _, scope := range scopes {
 		switch scope {
 		case ScopeMail:
-			add(ScopeMail, ScopeIMAP, ScopePOP3, ScopeSMTP)
+			add(ScopeMail, ScopeIMAP, ScopePOP3, ScopeSMTP, ScopeSieve)
 		case ScopeSendOnly:
 			add(ScopeSendOnly, ScopeSMTP)
-		case ScopeIMAP, ScopePOP3, ScopeSMTP:
+		case ScopeIMAP, ScopePOP3, ScopeSMTP, ScopeSieve:
 			add(scope)
 		}
 	}
@@ -129,5 +143,5 @@ func narrower(granted []string, asked string) ([]string, bool) {
 			scopes = append(scopes, word)
 		}
 	}
-	return scopes, len(effectiveScopes(scopes)) > 0
+	return scopes, useful(scopes)
 }

@@ -57,6 +57,42 @@ type DeviceStore interface {
 	PollDevice(ctx context.Context, digest identity.Digest, client identity.ClientID, at time.Time) (before identity.DeviceRequest, tooSoon bool, err error)
 }
 
+// ClientStore keeps the programs that an administrator entered, and which of those that
+// registered themselves have deleted that again.
+type ClientStore interface {
+	// Client finds a disabled one too.
+	Client(ctx context.Context, id identity.ClientID) (identity.Client, error)
+	// EndRegistration also revokes all grants of the client.
+	EndRegistration(ctx context.Context, id identity.ClientID, at time.Time) error
+	RegistrationEnded(ctx context.Context, id identity.ClientID) (bool, error)
+	// ClientGrants lists the grants in force of a client.
+	ClientGrants(ctx context.Context, id identity.ClientID) ([]identity.Grant, error)
+}
+
+// KeyStore keeps the keys of ID tokens.
+type KeyStore interface {
+	// SigningKeys lists all, in the order in which they become active.
+	SigningKeys(ctx context.Context) ([]identity.SigningKey, error)
+	// AddSigningKey with first gives identity.ErrExists when there is one.
+	AddSigningKey(ctx context.Context, key identity.SigningKey, first bool) error
+}
+
+// Trail is the audit trail.
+type Trail interface {
+	AddEvent(ctx context.Context, e identity.Event) error
+}
+
+// Counter counts in windows that all instances share.
+type Counter interface {
+	Count(ctx context.Context, key string, window time.Time, add int) (int, error)
+}
+
+// OnceStore keeps things that are taken once.
+type OnceStore interface {
+	PutOnce(ctx context.Context, digest identity.Digest, kind string, data []byte, expires time.Time) error
+	TakeOnce(ctx context.Context, digest identity.Digest, kind string, now time.Time) ([]byte, error)
+}
+
 // People finds persons.
 type People interface {
 	Person(ctx context.Context, id identity.PersonID) (identity.Person, error)

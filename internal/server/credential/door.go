@@ -100,6 +100,8 @@ type Verdict struct {
 	Credential *identity.Credential // of an app password
 	Grant      *identity.Grant      // of a token
 	Scopes     []string             // of a token, with what they imply written out
+	Issued     time.Time            // of a token
+	Expires    time.Time            // of a token; zero where it is not known
 }
 
 // MailUser is the user name for the mail server. At SMTP a credential with limits of

@@ -63,7 +63,7 @@ func (d *Door) Token(ctx context.Context, p Presented) (Verdict, error) {
 		return Verdict{}, refused
 	}
 	grant := e.grant
-	return Verdict{Person: e.person, Login: login, Grant: &grant, Scopes: e.scopes}, nil
+	return Verdict{Person: e.person, Login: login, Grant: &grant, Scopes: e.scopes, Issued: e.token.Issued, Expires: e.token.Expires}, nil
 }
 
 // isToken knows the form of our tokens: others are refused before any store is asked.

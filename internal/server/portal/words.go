@@ -146,10 +146,12 @@ func scopeWords(scope string) string {
 		return "Fetch and delete mail of your inbox (POP3)"
 	case "smtp":
 		return "Send mail as you"
+	case "sieve":
+		return "Change your mail filters (Sieve)"
 	case "send-only":
 		return "Send mail as you, and nothing else"
 	case "urn:ietf:params:oauth:scope:mail":
-		return "Read, change, delete and send all your mail"
+		return "Read, change, delete and send all your mail, and change your mail filters"
 	case "openid":
 		return "Know that it is you"
 	case "email":
