@@ -180,8 +180,7 @@ func (s *signIn) checkScopes(got []string) error {
 	}
 	var missing []string
 	for _, scope := range s.scopes() {
-		switch scope {
-		case "openid", "email", "profile", "offline_access":
+		if isIdentity(scope) {
 			continue
 		}
 		if !slices.ContainsFunc(got, func(g string) bool { return strings.EqualFold(g, scope) }) {

@@ -27,6 +27,7 @@ type loginOptions struct {
 	sendOnly     bool
 	noBrowser    bool
 	noHint       bool
+	dnsServer    string
 	key          string
 	mailbox      string
 	caFile       string
@@ -55,7 +56,10 @@ What the provider grants is kept encrypted. The account is called ADDRESS, or wh
 --account says: a second account with --send-only beside the full one is a good idea
 for machines that only send.
 
-Without a client id for the provider, letterlock register is started.`,
+Where the address is of no provider that Letterlock knows, its domain is asked for its
+settings (letterlock discover shows what it says), and a client is registered where
+the domain's server lets programs do that; logout removes it again. Otherwise, without
+a client id for the provider, letterlock register is started.`,
 		Example: `  letterlock login you@gmail.com
   letterlock login you@example.org --issuer https://login.example.org/realms/mail --imap mail.example.org --smtp mail.example.org
   letterlock login you@gmail.com --account cron --send-only --key file
@@ -75,6 +79,7 @@ Without a client id for the provider, letterlock register is started.`,
 	f.BoolVar(&o.sendOnly, "send-only", false, "ask for a right that can send and cannot read mail")
 	f.BoolVar(&o.noBrowser, "no-browser", false, "print the address instead of opening a browser")
 	f.BoolVar(&o.noHint, "no-login-hint", false, "do not tell the provider which address is meant")
+	f.StringVar(&o.dnsServer, "dns-server", "", "DNS server to look the domain up at, as ADDRESS or ADDRESS:PORT (default: the system's)")
 	f.StringVar(&o.key, "key", "", "what protects the grant on disk: keyring, gpg, passphrase, systemd, file, or a [key.NAME] of the configuration")
 	f.StringVar(&o.mailbox, "mailbox", "", "the mailbox to open, when it is not the login's own (a shared mailbox)")
 	f.StringVar(&o.caFile, "ca-file", "", "PEM file of further certificate authorities for this account")
@@ -103,6 +108,14 @@ func (p *program) login(ctx context.Context, address string, o loginOptions) err
 	if err != nil {
 		return err
 	}
+	err = s.complete(ctx)
+	if err != nil {
+		s.abandon(ctx)
+	}
+	return err
+}
+
+func (s *signIn) complete(ctx context.Context) error {
 	token, flow, err := s.signIn(ctx)
 	if err != nil {
 		return err
@@ -163,6 +176,7 @@ func (s *signIn) keep(ctx context.Context, grant *grantInfo) error {
 	if err := s.manager.Save(ctx, grant.Grant); err != nil {
 		return err
 	}
+	s.kept = true
 	if err := s.configure(ctx, string(grant.Flow)); err != nil {
 		return fmt.Errorf("the grant is kept, but not the settings: %w", err)
 	}

@@ -49,6 +49,7 @@ func mouths() []mouth {
 		{"internal/client/account", "decode", "FuzzDecode"},
 		{"internal/client/agent", "readLine", "FuzzAnswer"},
 		{"internal/client/discovery", "parseAutoconfig", "FuzzAutoconfig"},
+		{"internal/client/discovery", "parseXML", "FuzzXML"},
 		{"internal/client/discovery", "parsePACC", "FuzzPACC"},
 		{"internal/client/discovery", "paccDigests", "FuzzDigests"},
 		{"internal/client/discovery", "parseResource", "FuzzResource"},

@@ -1,12 +1,9 @@
 package discovery
 
 import (
-	"bytes"
 	"context"
-	"encoding/xml"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"slices"
 	"strconv"
@@ -14,9 +11,6 @@ import (
 
 	"github.com/letterlock-mail/letterlock/internal/provider"
 )
-
-// maxElements bounds the tree of a document; Thunderbird's largest has some 200.
-const maxElements = 2000
 
 // autoconfigPlaces are where draft-ietf-mailmaint-autoconfig looks by https, the
 // more special first. The address is named where the server is the domain's own
@@ -111,80 +105,4 @@ func (p *paper) oauth(e *element) {
 			p.clientID, p.secret = o.child("clientID"), o.child("clientSecret")
 		}
 	}
-}
-
-// An element is one of XML, with its own text.
-type element struct {
-	name       string
-	attributes map[string]string
-	text       string
-	children   []*element
-}
-
-func (e *element) all(name string) []*element {
-	var found []*element
-	for _, c := range e.children {
-		if c.name == name {
-			found = append(found, c)
-		}
-	}
-	return found
-}
-
-// child is the text of the first child of that name.
-func (e *element) child(name string) string {
-	for _, c := range e.children {
-		if c.name == name {
-			return c.text
-		}
-	}
-	return ""
-}
-
-// parseXML reads a small tree. There are no document types, so no entities but the
-// five of XML itself: a "billion laughs" ends at its first line.
-func parseXML(body []byte) (*element, error) {
-	if len(body) > maxDocument {
-		return nil, fmt.Errorf("a document of more than %d bytes", maxDocument)
-	}
-	decoder := xml.NewDecoder(bytes.NewReader(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))))
-	holder := &element{}
-	open := []*element{holder}
-	count := 0
-	for {
-		token, err := decoder.RawToken()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, errors.New("not XML, or not in UTF-8") // the decoder's text quotes the document
-		}
-		top := open[len(open)-1]
-		switch token := token.(type) {
-		case xml.Directive:
-			return nil, errors.New("XML with a document type")
-		case xml.StartElement:
-			if count++; count > maxElements || len(open) > maxDepth {
-				return nil, errors.New("XML with too many elements, or nested too deeply")
-			}
-			child := &element{name: token.Name.Local, attributes: map[string]string{}}
-			for _, a := range token.Attr {
-				child.attributes[a.Name.Local] = a.Value
-			}
-			top.children = append(top.children, child)
-			open = append(open, child)
-		case xml.EndElement:
-			if len(open) == 1 || top.name != token.Name.Local {
-				return nil, errors.New("XML whose elements do not match")
-			}
-			top.text = strings.TrimSpace(top.text)
-			open = open[:len(open)-1]
-		case xml.CharData:
-			top.text += string(token)
-		}
-	}
-	if len(open) != 1 || len(holder.children) != 1 {
-		return nil, errors.New("XML without one whole root")
-	}
-	return holder.children[0], nil
 }

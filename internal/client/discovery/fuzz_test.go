@@ -1,7 +1,13 @@
 package discovery
 
 import (
+	"bytes"
 	"encoding/base64"
+	"encoding/xml"
+	"errors"
+	"io"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -33,6 +39,76 @@ func FuzzAutoconfig(f *testing.F) {
 			wellFormed(t, p)
 		}
 	})
+}
+
+// FuzzXML: whatever our reader takes, Go's takes too, and they see the same tree.
+func FuzzXML(f *testing.F) {
+	f.Add([]byte(xmlDoc("example.org", xmlOAuth("https://login.example.org"))))
+	f.Add([]byte(`<a b='1' c="&lt;&#65;&#x42;">x<!-- - --><![CDATA[<y>]]>&amp;<d/></a>`))
+	f.Add([]byte("\xef\xbb\xbf<?xml version='1.0' encoding='UTF-8'?>\r\n<a:b xmlns:a='c'>\r\nd\r</a:b>\n"))
+	f.Add([]byte(`<a/><b/>`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		ours, err := parseXML(body)
+		if err != nil {
+			return
+		}
+		decoder := xml.NewDecoder(bytes.NewReader(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))))
+		decoder.CharsetReader = func(_ string, in io.Reader) (io.Reader, error) { return in, nil }
+		theirs, err := treeOf(decoder)
+		if err != nil {
+			t.Fatalf("%q: Go's reader says %v", body, err)
+		}
+		// A line end is one character to XML (section 2.11); ours keeps what there is.
+		clean := func(e *element) string {
+			return strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(show(e))
+		}
+		if clean(ours) != clean(theirs) {
+			t.Errorf("%q:\nours   %s\ntheirs %s", body, clean(ours), clean(theirs))
+		}
+	})
+}
+
+func treeOf(decoder *xml.Decoder) (*element, error) {
+	holder := &element{}
+	open := []*element{holder}
+	for {
+		token, err := decoder.RawToken()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		top := open[len(open)-1]
+		switch token := token.(type) {
+		case xml.StartElement:
+			child := &element{name: token.Name.Local, attributes: map[string]string{}}
+			for _, a := range token.Attr {
+				child.attributes[a.Name.Local] = a.Value
+			}
+			top.children = append(top.children, child)
+			open = append(open, child)
+		case xml.EndElement:
+			top.text = strings.TrimSpace(top.text)
+			open = open[:len(open)-1]
+		case xml.CharData:
+			top.text += string(token)
+		}
+	}
+	return holder.children[0], nil
+}
+
+func show(e *element) string {
+	names := slices.Sorted(maps.Keys(e.attributes))
+	text := "(" + e.name
+	for _, name := range names {
+		text += " " + name + "=" + e.attributes[name]
+	}
+	text += " " + e.text
+	for _, c := range e.children {
+		text += show(c)
+	}
+	return text + ")"
 }
 
 func FuzzPACC(f *testing.F) {
