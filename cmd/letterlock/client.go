@@ -22,6 +22,9 @@ func (s *signIn) findClient(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.machine() {
+		return s.machineClient(conf)
+	}
 	s.redirect = s.provider.Redirect
 	section := conf.Providers[s.providerName]
 	if s.o.clientID == "" && section.ClientID == "" {

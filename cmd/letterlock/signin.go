@@ -41,6 +41,7 @@ type signIn struct {
 	keyRemark    string
 	manager      *account.Manager
 	old          *oauth.Registered // of a registration that this sign-in replaces
+	keyFile      string            // a machine's
 	kept         bool              // the grant is on disk
 	found        *discovery.Result // what the domain publishes; nil: not looked for
 
@@ -157,7 +158,10 @@ func (s *signIn) settle(ctx context.Context) error {
 	if s.http, err = s.p.httpClient(s.caFile(conf)); err != nil {
 		return err
 	}
-	return s.discover(ctx)
+	if err := s.discover(ctx); err != nil || !s.machine() {
+		return err
+	}
+	return s.forMachine()
 }
 
 // caFile is the flag's, the account's or the provider's.

@@ -19,6 +19,10 @@ type mouth struct {
 // mouths are all of them, each with the fuzz target that feeds it. A new one is a new
 // line here, a target beside the parser, and a corpus kept under testdata/fuzz.
 func mouths() []mouth {
+	return slices.Concat(leafMouths(), clientMouths(), mailMouths(), serverMouths())
+}
+
+func leafMouths() []mouth {
 	return []mouth{
 		{"cmd/letterlockd", "parseNewcomers", "FuzzNewcomers"},
 		{"internal/cli", "Line", "FuzzLine"},
@@ -33,6 +37,7 @@ func mouths() []mouth {
 		{"internal/oauth", "parseMetadata", "FuzzMetadata"},
 		{"internal/oauth", "parseKeys", "FuzzKeys"},
 		{"internal/oauth", "Conn.VerifyID", "FuzzIDToken"},
+		{"internal/oauth", "ParseKey", "FuzzKeyFile"},
 		{"internal/oauth", "answer.token", "FuzzTokenAnswer"},
 		{"internal/oauth", "answer.fault", "FuzzErrorAnswer"},
 		{"internal/oauth", "answer.client", "FuzzRegistrationAnswer"},
@@ -45,7 +50,11 @@ func mouths() []mouth {
 		{"internal/sasl", "ParseRefusal", "FuzzParseRefusal"},
 		{"internal/sasl", "NewServer", "FuzzServer"},
 		{"internal/secret", "Veil.Text", "FuzzVeil"},
+	}
+}
 
+func clientMouths() []mouth {
+	return []mouth{
 		{"internal/client/account", "decode", "FuzzDecode"},
 		{"internal/client/agent", "readLine", "FuzzAnswer"},
 		{"internal/client/discovery", "parseAutoconfig", "FuzzAutoconfig"},
@@ -79,7 +88,11 @@ func mouths() []mouth {
 		{"internal/client/upstream", "decodeChallenge", "FuzzDecodeChallenge"},
 		{"internal/client/upstream", "trace.clean", "FuzzLine"},
 		{"internal/client/upstream", "Tunnel", "FuzzTunnelClient"},
+	}
+}
 
+func mailMouths() []mouth {
+	return []mouth{
 		{"internal/mail/delivery", "readReply", "FuzzReply"},
 		{"internal/mail/delivery", "checkEnvelope", "FuzzAddress"},
 		{"internal/mail/domain", "ParseKeyRecord", "FuzzKeyRecord"},
@@ -95,7 +108,11 @@ func mouths() []mouth {
 		{"internal/mail/mtasts", "ParseRecord", "FuzzRecord"},
 		{"internal/mail/queue", "parseRecords", "FuzzFile"},
 		{"internal/mail/queue", "DSN", "FuzzDSN"},
+	}
+}
 
+func serverMouths() []mouth {
+	return []mouth{
 		{"internal/server/database", "readBackup", "FuzzReadBackup"},
 		{"internal/server/authserver", "parseParams", "FuzzParams"},
 		{"internal/server/authserver", "matchRedirect", "FuzzRedirect"},
