@@ -108,8 +108,12 @@ func (p *program) serve(ctx context.Context, log *slog.Logger) error {
 
 // make wires the rooms.
 func (l *plan) make(ctx context.Context, p *program) error {
+	outside, err := l.outside()
+	if err != nil {
+		return err
+	}
 	inner := credential.New(credential.Options{
-		Store: l.db, Tokens: l.db, Log: l.log, Now: l.now, RequireTLS: !l.conf.Postfix.Plaintext,
+		Store: l.db, Tokens: l.db, Outside: outside, Bindings: l.db, Log: l.log, Now: l.now, RequireTLS: !l.conf.Postfix.Plaintext,
 		Cost: argon(l.conf), Hashers: l.conf.Passwords.Parallel, OutageGrace: l.conf.Passwords.OutageGrace,
 	})
 	l.add("credentials", inner.Run)

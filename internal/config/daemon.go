@@ -29,6 +29,7 @@ type Daemon struct {
 	Portal    Portal
 	SignIn    map[string]SignIn
 	OAuth     OAuth
+	Issuers   map[string]Issuer
 	Postfix   Postfix
 	Dovecot   Dovecot
 	Doveadm   map[string]Doveadm
@@ -178,6 +179,8 @@ func (d *decoder) daemon(tree map[string]any) *Daemon {
 			c.SignIn = sections(d, name, value, signInFields(), d.checkSignIn)
 		case "oauth":
 			single(d, name, value, oauthFields(), &c.OAuth)
+		case "issuer":
+			c.Issuers = sections(d, name, value, issuerFields(), d.checkIssuerSection)
 		case "postfix":
 			single(d, name, value, postfixFields(), &c.Postfix)
 		case "dovecot":

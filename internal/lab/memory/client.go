@@ -161,3 +161,36 @@ func (s *Store) DeleteSigningKey(_ context.Context, id string) error {
 	}
 	return nil
 }
+
+// AddCodeAgain keeps a further code of a grant in force.
+func (s *Store) AddCodeAgain(_ context.Context, code identity.Code) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.inForce(code.Grant); err != nil {
+		return err
+	}
+	if _, taken := s.codes[code.Digest]; taken {
+		return fmt.Errorf("code: %w", identity.ErrExists)
+	}
+	s.codes[code.Digest] = code
+	return nil
+}
+
+// GrantsOf lists a person's grants, the newest first.
+func (s *Store) GrantsOf(_ context.Context, person identity.PersonID) ([]identity.Grant, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []identity.Grant
+	for _, grant := range s.grants {
+		if grant.Person == person {
+			all = append(all, cloneGrant(grant))
+		}
+	}
+	slices.SortFunc(all, func(a, b identity.Grant) int {
+		if order := b.Created.Compare(a.Created); order != 0 {
+			return order
+		}
+		return strings.Compare(string(a.ID), string(b.ID))
+	})
+	return all, nil
+}

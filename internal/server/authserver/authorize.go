@@ -25,6 +25,7 @@ type authRequest struct {
 	Challenge   string
 	Nonce       string
 	Prompt      string
+	Hint        string // id_token_hint: who is expected at the browser
 	// Since: who signed in before has to prove it once more (max_age, prompt=login);
 	// zero: whoever is signed in.
 	Since time.Time
@@ -69,7 +70,7 @@ func (s *Server) parseAuthRequest(ctx context.Context, query string) (authReques
 	if !redirectAllowed(client, in["redirect_uri"]) {
 		return request, &pageError{"The program wants the answer sent to a place that is not registered for it.", "Nothing was allowed."}
 	}
-	request = authRequest{Client: client, RedirectURI: in["redirect_uri"], State: in["state"], Challenge: in["code_challenge"], Nonce: in["nonce"], Prompt: in["prompt"]}
+	request = authRequest{Client: client, RedirectURI: in["redirect_uri"], State: in["state"], Challenge: in["code_challenge"], Nonce: in["nonce"], Prompt: in["prompt"], Hint: in["id_token_hint"]}
 	if slices.Contains(twice, "state") {
 		request.State = ""
 	}
@@ -166,24 +167,26 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	session, ok := s.SignIn.SignedIn(r)
-	stale := ok && session.At.Before(request.Since.Truncate(time.Second))
-	if strings.Contains(" "+request.Prompt+" ", " none ") {
-		// A person always decides here (RFC 8252 section 8.6: who the client is cannot
-		// be known), so nothing can be had without a page.
-		code := "consent_required"
-		if !ok || stale {
-			code = "login_required"
-		}
-		s.answerFault(w, r, &redirectError{request: request, code: code, description: "a person has to decide"})
-		return
-	}
+	stale := ok && (session.At.Before(request.Since.Truncate(time.Second)) || !s.expected(r, request, session))
+	silent := request.prompts("none")
 	if !ok || stale {
+		if silent {
+			s.answerFault(w, r, &redirectError{request: request, code: "login_required", description: "a person has to sign in"})
+			return
+		}
 		s.signInFirst(w, r, query, request, ok)
 		return
 	}
 	person, err := s.activePerson(r, session)
 	if err != nil {
 		s.answerFault(w, r, err)
+		return
+	}
+	if s.answerAgain(w, r, session, request) {
+		return
+	}
+	if silent {
+		s.answerFault(w, r, &redirectError{request: request, code: "consent_required", description: "a person has to decide"})
 		return
 	}
 	consentPage().Show(w, http.StatusOK, consentView{
@@ -193,17 +196,78 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 	}, request.RedirectURI)
 }
 
+// expected reports whether the person is the one whose ID token the program holds (OpenID
+// Connect Core section 3.1.2.1). One that we did not make says nothing.
+func (s *Server) expected(r *http.Request, request authRequest, session Session) bool {
+	if request.Hint == "" || s.ids == nil {
+		return true
+	}
+	claims, ok := s.ownIDToken(r, request.Hint)
+	return !ok || claims.Subject == string(session.Person)
+}
+
+// prompts reports whether the prompt parameter has a word.
+func (a authRequest) prompts(word string) bool {
+	return slices.Contains(strings.Fields(a.Prompt), word)
+}
+
+// answerAgain gives a program a further code when the person has allowed it as much
+// already, so that a web mail's second sign-in asks nothing and leaves no second entry on
+// the person's page. Only one that an administrator entered and that proves who it is by a
+// secret: of all others it cannot be known who asks (RFC 8252 section 8.6), and a person
+// decides each time.
+func (s *Server) answerAgain(w http.ResponseWriter, r *http.Request, session Session, request authRequest) bool {
+	if !request.Client.Confidential() || !request.Client.Verified || request.prompts("consent") || request.prompts("select_account") {
+		return false
+	}
+	grants, err := s.Grants.GrantsOf(r.Context(), session.Person)
+	if err != nil {
+		s.answerFault(w, r, fmt.Errorf("find grants: %w", err))
+		return true
+	}
+	for _, grant := range grants {
+		if grant.Client != request.Client.ID || !grant.Revoked.IsZero() || grant.ID == request.Client.Consent || !sameScopes(grant.Scopes, request.Scopes) {
+			continue
+		}
+		code, err := s.addCodeAgain(r, session, request, grant.ID)
+		if errors.Is(err, identity.ErrRevoked) {
+			return false // a moment ago
+		}
+		if err != nil {
+			s.answerFault(w, r, err)
+			return true
+		}
+		s.redirect(w, r, request, url.Values{"code": {code}})
+		return true
+	}
+	return false
+}
+
+// sameScopes: a token of a grant has the grant's scopes, so that more would be more than
+// is asked for now.
+func sameScopes(a, b []string) bool {
+	a, b = slices.Clone(a), slices.Clone(b)
+	slices.Sort(a)
+	slices.Sort(b)
+	return slices.Equal(a, b)
+}
+
 // signInFirst sends the browser to sign in and then back to the same request, in which
 // prompt=login has become what it means: not before now.
 func (s *Server) signInFirst(w http.ResponseWriter, r *http.Request, query string, request authRequest, again bool) {
-	if strings.Contains(" "+request.Prompt+" ", " login ") {
+	if request.prompts("login") || request.Hint != "" {
 		values, err := url.ParseQuery(query)
 		if err != nil {
 			s.answerFault(w, r, err)
 			return
 		}
 		values.Set("prompt", strings.TrimSpace(strings.ReplaceAll(" "+request.Prompt+" ", " login ", " ")))
-		values.Set("since", strconv.FormatInt(request.Since.Unix(), 10))
+		if request.prompts("login") {
+			values.Set("since", strconv.FormatInt(request.Since.Unix(), 10))
+		}
+		// Who comes back as somebody else was told so by the page of sign-in; asked for
+		// again and again nobody could leave.
+		values.Del("id_token_hint")
 		query = values.Encode()
 	}
 	back := s.path + "/authorize?" + query

@@ -24,6 +24,8 @@ type idClaims struct {
 	Nonce         string           `json:"nonce,omitempty"`
 	Email         string           `json:"email,omitempty"`
 	EmailVerified bool             `json:"email_verified,omitempty"`
+	Name          string           `json:"name,omitempty"`
+	Username      string           `json:"preferred_username,omitempty"`
 }
 
 // idToken makes the ID token of a grant (OpenID Connect Core section 2), or none when it
@@ -43,6 +45,9 @@ func (s *Server) idToken(ctx context.Context, grant identity.Grant, person ident
 	}
 	if slices.Contains(grant.Scopes, ScopeEmail) {
 		claims.Email, claims.EmailVerified = strings.ToLower(person.Address), true
+	}
+	if slices.Contains(grant.Scopes, ScopeProfile) {
+		claims.Name, claims.Username = person.Name, strings.ToLower(person.Address)
 	}
 	signer, err := s.ids.signer(ctx)
 	if err != nil {

@@ -68,7 +68,7 @@ func (s *Server) metadata(w http.ResponseWriter, _ *http.Request) {
 	}
 	if s.ids != nil {
 		all.JWKS, all.SubjectTypes, all.IDTokenAlgorithms = s.Issuer+"/jwks", []string{"public"}, []string{"ES256"}
-		all.Claims = []string{"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "email", "email_verified"}
+		all.Claims = []string{"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "email", "email_verified", "name", "preferred_username"}
 	}
 	if s.NoDevice {
 		all.DeviceAuthorization = ""

@@ -3,6 +3,7 @@ package authserver
 import (
 	"errors"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -89,6 +90,11 @@ func checkRedirectURI(uri string) error {
 	u, err := url.Parse(uri)
 	if err != nil || u.User != nil || u.Opaque != "" || len(uri) > 1024 || strings.Contains(uri, "@") {
 		return errRedirect
+	}
+	if port := u.Port(); port != "" {
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+			return errRedirect
+		}
 	}
 	switch {
 	case u.Scheme == "https":

@@ -17,6 +17,7 @@ const (
 	ScopeOffline  = "offline_access"
 	ScopeOpenID   = "openid"
 	ScopeEmail    = "email"
+	ScopeProfile  = "profile"
 )
 
 // knownScopes lists what the server knows, in the order of its pages. Who signed in
@@ -24,14 +25,14 @@ const (
 func (s *Server) knownScopes() []string {
 	known := []string{ScopeIMAP, ScopePOP3, ScopeSMTP, ScopeSieve, ScopeSendOnly, ScopeMail, ScopeOffline}
 	if s.ids != nil {
-		known = append(known, ScopeOpenID, ScopeEmail)
+		known = append(known, ScopeOpenID, ScopeEmail, ScopeProfile)
 	}
 	return known
 }
 
 // Scopes lists every scope there is.
 func Scopes() []string {
-	return []string{ScopeIMAP, ScopePOP3, ScopeSMTP, ScopeSieve, ScopeSendOnly, ScopeMail, ScopeOffline, ScopeOpenID, ScopeEmail}
+	return []string{ScopeIMAP, ScopePOP3, ScopeSMTP, ScopeSieve, ScopeSendOnly, ScopeMail, ScopeOffline, ScopeOpenID, ScopeEmail, ScopeProfile}
 }
 
 // describeScope is what a person reads on the consent page.
@@ -53,6 +54,8 @@ func describeScope(scope string) string {
 		return "know that it is you"
 	case ScopeEmail:
 		return "know your mail address"
+	case ScopeProfile:
+		return "know your name"
 	case ScopeOffline:
 		return "go on doing so while you are away, until you revoke it"
 	}
@@ -88,7 +91,7 @@ func useful(scopes []string) bool {
 // onlySend narrows what may be done with the mail to sending.
 func onlySend(scopes []string) []string {
 	narrow := []string{ScopeSendOnly}
-	for _, scope := range []string{ScopeOffline, ScopeOpenID, ScopeEmail} {
+	for _, scope := range []string{ScopeOffline, ScopeOpenID, ScopeEmail, ScopeProfile} {
 		if slices.Contains(scopes, scope) {
 			narrow = append(narrow, scope)
 		}

@@ -15,6 +15,9 @@ import (
 type CodeStore interface {
 	// AddCode keeps the consent and the code that stands for it: both or neither.
 	AddCode(ctx context.Context, grant identity.Grant, code identity.Code) error
+	// AddCodeAgain keeps a further code of a grant in force; a revoked one gives
+	// identity.ErrRevoked.
+	AddCodeAgain(ctx context.Context, code identity.Code) error
 	// TakeCode marks the code used and returns it as it was before. Of any number of
 	// calls at once exactly one sees it unused.
 	TakeCode(ctx context.Context, digest identity.Digest, at time.Time) (identity.Code, error)
@@ -38,6 +41,8 @@ type TokenStore interface {
 // bring it back.
 type GrantStore interface {
 	Grant(ctx context.Context, id identity.GrantID) (identity.Grant, error)
+	// GrantsOf lists a person's grants, revoked ones too, the newest first.
+	GrantsOf(ctx context.Context, person identity.PersonID) ([]identity.Grant, error)
 	// RevokeGrant ends the grant and all tokens of its family; the first reason stays.
 	RevokeGrant(ctx context.Context, id identity.GrantID, at time.Time, reason string) error
 	RevokeAccess(ctx context.Context, digest identity.Digest, at time.Time) error

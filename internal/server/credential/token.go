@@ -43,6 +43,9 @@ func (d *Door) Token(ctx context.Context, p Presented) (Verdict, error) {
 		return Verdict{}, err
 	}
 	text := p.Secret.Reveal()
+	if d.o.Outside != nil && d.o.Bindings != nil && d.o.Tokens != nil && text != "" && !ours(text) {
+		return d.outside(ctx, p, user)
+	}
 	if d.o.Tokens == nil || !isToken(text) {
 		return Verdict{}, &Refused{Reason: ReasonForm}
 	}

@@ -225,6 +225,9 @@ func (h *HTTP) active(v credential.Verdict) active {
 	}
 	if v.Grant != nil {
 		a.ClientID, a.Issuer = string(v.Grant.Client), h.o.Issuer
+		if v.Issuer != "" {
+			a.Issuer = v.Issuer
+		}
 	}
 	if !v.Expires.IsZero() {
 		a.Expires = v.Expires.Unix()

@@ -156,6 +156,8 @@ func scopeWords(scope string) string {
 		return "Know that it is you"
 	case "email":
 		return "Know your mail address"
+	case "profile":
+		return "Know your name"
 	case "offline_access":
 		return "Go on while you are away, until you revoke it"
 	}

@@ -150,3 +150,23 @@ func keyOrder(t *testing.T, s Store) {
 		t.Errorf("after the deletion: %+v, %v", found, err)
 	}
 }
+
+func codeAgain(t *testing.T, s Store) {
+	ctx := t.Context()
+	again := identity.Code{Digest: digest("again"), Grant: "g", Client: "c", Nonce: "n", AuthTime: at(1), Expires: at(50)}
+	want(t, "AddCodeAgain of nothing", s.AddCodeAgain(ctx, again), identity.ErrNotFound)
+	withGrant(t, s, "g")
+	must(t, s.AddCodeAgain(ctx, again))
+	want(t, "the same code", s.AddCodeAgain(ctx, again), identity.ErrExists)
+	taken, err := s.TakeCode(ctx, digest("again"), at(2))
+	must(t, err)
+	if diff := cmp.Diff(again, taken); diff != "" {
+		t.Errorf("the code came back otherwise:\n%s", diff)
+	}
+	if all, err := s.GrantsOf(ctx, "p"); err != nil || len(all) != 1 || all[0].ID != "g" {
+		t.Errorf("grants: %+v, %v", all, err)
+	}
+	must(t, s.RevokeGrant(ctx, "g", at(3), "test"))
+	again.Digest = digest("late")
+	want(t, "AddCodeAgain once revoked", s.AddCodeAgain(ctx, again), identity.ErrRevoked)
+}

@@ -45,6 +45,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Store) {
 		"a device is decided once":           deviceOnce,
 		"a device is redeemed once":          redeemOnce,
 		"another client's poll is not found": foreignPoll,
+		"a grant has further codes":          codeAgain,
 		"a client comes back as it was":      clientRoundTrip,
 		"a client's end ends its grants":     clientEnds,
 		"a registration ends for good":       registrationEnds,
