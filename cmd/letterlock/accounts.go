@@ -195,7 +195,7 @@ func (s *accountState) fromGrant(g *account.Grant, prov provider.Provider, now t
 		}
 	}
 	s.SignedIn, s.Renewed = point(g.SignedIn), point(g.Refreshed)
-	if g.Refresh.IsZero() {
+	if g.Refresh.IsZero() && !g.Machine() {
 		s.State = "no renewal"
 	}
 	s.NextSignIn, s.Forecast = forecast(g, prov, now)
@@ -203,7 +203,10 @@ func (s *accountState) fromGrant(g *account.Grant, prov provider.Provider, now t
 
 // forecast is the earliest end of the grant that is known, and the rule behind it.
 func forecast(g *account.Grant, prov provider.Provider, now time.Time) (*time.Time, string) {
-	if g.Refresh.IsZero() {
+	switch {
+	case g.Machine():
+		return nil, "never: a machine with a key file"
+	case g.Refresh.IsZero():
 		return nil, "when the token ends"
 	}
 	when, rule := provider.Forecast(prov, g.SignedIn, g.Refreshed, now)

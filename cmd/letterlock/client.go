@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
 	"github.com/letterlock-mail/letterlock/internal/client/login"
@@ -20,18 +22,57 @@ func (s *signIn) findClient(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.machine() {
+		return s.machineClient(conf)
+	}
 	s.redirect = s.provider.Redirect
 	section := conf.Providers[s.providerName]
 	if s.o.clientID == "" && section.ClientID == "" {
-		if s.endpoints.Registration != "" {
-			return s.registerOurselves(ctx)
-		}
-		if section, err = s.leadToClient(ctx); err != nil {
+		done, err := s.ownClient(ctx)
+		if err != nil || done {
 			return err
+		}
+		if s.o.clientID == "" {
+			if section, err = s.leadToClient(ctx); err != nil {
+				return err
+			}
 		}
 	}
 	return s.takeClient(section)
 }
+
+// ownClient gets along without an id of the person's: it takes one that the domain's
+// document lends to everybody, registers one, or is "open" (the profile for open public
+// clients), in that order. done means that the client is settled.
+func (s *signIn) ownClient(ctx context.Context) (done bool, err error) {
+	if s.found != nil && s.found.Issuer.ClientID != "" {
+		s.o.clientID, s.o.secret = s.found.Issuer.ClientID, s.found.Issuer.ClientSecret
+		return false, nil
+	}
+	if s.endpoints.Registration != "" {
+		err = s.registerOurselves(ctx)
+		if err == nil {
+			return true, nil
+		}
+		var answer *oauth.Error
+		if !s.open() || !errors.As(err, &answer) || answer.Temporary() {
+			return false, err
+		}
+		s.p.log().Info("registration refused, the client id is open", "provider", s.providerName, "error", err)
+	}
+	if !s.open() {
+		return false, nil
+	}
+	s.o.clientID = openClient
+	s.redirect = provider.Redirect{URI: "http://127.0.0.1/", AnyPort: true}
+	return false, nil
+}
+
+// openClient is the id of every program where nothing can be registered
+// (draft-ietf-mailmaint-autoconfig, OAuth2 requirements).
+const openClient = "open"
+
+func (s *signIn) open() bool { return s.found != nil && s.found.Issuer.Open }
 
 // takeClient lays flags over the section and keeps them for the provider.
 func (s *signIn) takeClient(section config.Provider) error {
@@ -107,6 +148,19 @@ func (s *signIn) registerOurselves(ctx context.Context) error {
 	return nil
 }
 
+// abandon takes back the registration of a sign-in that came to nothing: nobody will
+// use it, and nobody could remove it later. The person may have pressed Ctrl-C.
+func (s *signIn) abandon(ctx context.Context) {
+	if s.kept || s.client.Registration == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := oauth.Unregister(ctx, s.http, *s.client.Registration); err != nil {
+		s.p.log().Warn("the registration stays", "provider", s.providerName, "error", err)
+	}
+}
+
 func (s *signIn) grantTypes() []string {
 	types := []string{"authorization_code", "refresh_token"}
 	if s.endpoints.DeviceAuthorization != "" {
@@ -137,7 +191,11 @@ func (s *signIn) fromMetadata(found oauth.Metadata) {
 		s.provider.Redirect = provider.Redirect{URI: "http://127.0.0.1", AnyPort: true}
 	}
 	if len(s.provider.Resources) == 0 {
-		s.provider.Resources = genericResources(found.ScopesSupported)
+		var named []string
+		if s.found != nil {
+			named = s.found.Issuer.Scopes
+		}
+		s.provider.Resources = genericResources(found.ScopesSupported, named)
 		if len(s.provider.Resources) > 0 {
 			scopes := s.provider.Resources[0].Scopes
 			s.providerSettings = append(s.providerSettings, config.Setting{Name: "scopes", List: scopes[provider.Full]})
@@ -149,9 +207,10 @@ func (s *signIn) fromMetadata(found oauth.Metadata) {
 }
 
 // genericResources picks the scopes of an issuer that nothing else is known about:
-// those of draft-ietf-mailmaint-oauth-public where it has them, else what OpenID
-// Connect gives for signing in, which is what Dovecot checks behind most issuers.
-func genericResources(supported []string) []provider.Resource {
+// those of draft-ietf-mailmaint-oauth-public where it has them, those that the domain's
+// document named, else what OpenID Connect gives for signing in, which is what Dovecot
+// checks behind most issuers.
+func genericResources(supported, named []string) []provider.Resource {
 	has := func(scope string) bool { return slices.Contains(supported, scope) }
 	pick := func(wanted ...string) []string {
 		var out []string
@@ -166,7 +225,13 @@ func genericResources(supported []string) []provider.Resource {
 	if len(full) == 0 {
 		full = pick("mail", "imap", "pop3", "smtp")
 	}
-	send := pick("smtp", "mail.send")
+	if len(full) == 0 {
+		full = slices.DeleteFunc(slices.Clone(named), isIdentity)
+	}
+	send := pick("send-only")
+	if len(send) == 0 {
+		send = pick("smtp", "mail.send")
+	}
 	identity := pick("openid", "email", "profile", "offline_access")
 	if len(full) == 0 && !has("openid") {
 		return nil
@@ -175,5 +240,14 @@ func genericResources(supported []string) []provider.Resource {
 	if len(send) > 0 {
 		scopes[provider.SendOnly] = append(send, identity...)
 	}
+	for _, scope := range named {
+		if isIdentity(scope) && !slices.Contains(identity, scope) {
+			scopes[provider.Full] = append(scopes[provider.Full], scope)
+		}
+	}
 	return []provider.Resource{{Name: "mail", Purposes: []provider.Purpose{provider.IMAP, provider.POP3, provider.SMTP, provider.Send}, Scopes: scopes}}
+}
+
+func isIdentity(scope string) bool {
+	return slices.Contains([]string{"openid", "email", "profile", "offline_access"}, scope)
 }

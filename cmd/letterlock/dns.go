@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
+	"github.com/letterlock-mail/letterlock/internal/dnsask"
 	"github.com/letterlock-mail/letterlock/internal/mail/domain"
 )
 
@@ -82,9 +83,9 @@ func (p *program) dns(ctx context.Context, name string, f dnsFlags) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
-	client := &domain.Client{Servers: []string{f.server}}
+	client := &dnsask.Client{Servers: []string{f.server}}
 	if f.server == "" {
-		client.Servers = domain.SystemServers(ctx)
+		client.Servers = dnsask.SystemServers(ctx)
 	} else if client.Servers[0], err = serverAddress(f.server); err != nil {
 		return err
 	}
@@ -96,7 +97,7 @@ func (p *program) dns(ctx context.Context, name string, f dnsFlags) error {
 		return err
 	}
 	mx, err := client.MX(ctx, sender.Domain)
-	if err != nil && !errors.Is(err, domain.ErrNoName) && f.records {
+	if err != nil && !errors.Is(err, dnsask.ErrNoName) && f.records {
 		return cli.Wrap(cli.Unavailable, fmt.Errorf("ask for the mail exchangers: %w", err), "name a DNS server with --server")
 	}
 	records, policy := domain.Publish(sender, mx, p.now())

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
+	"github.com/letterlock-mail/letterlock/internal/dnsask"
 	"github.com/letterlock-mail/letterlock/internal/mail/domain"
 )
 
@@ -83,7 +84,7 @@ func serverAddress(text string) (string, error) {
 // ownAddresses are those that this machine would send from: the source of a connection
 // to the outside, where it is public, else what the EHLO name has in DNS (NAT). A
 // connected UDP socket sends nothing.
-func ownAddresses(ctx context.Context, client *domain.Client, host string) []netip.Addr {
+func ownAddresses(ctx context.Context, client *dnsask.Client, host string) []netip.Addr {
 	var out []netip.Addr
 	for _, target := range []string{"[2001:db8::25]:25", "192.0.2.25:25"} {
 		conn, err := net.Dial("udp", target)

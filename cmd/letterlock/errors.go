@@ -81,6 +81,10 @@ func accountFault(err error) *cli.Fault {
 
 // rejectedFault is about a client that the provider does not take any more.
 func rejectedFault(rejected *account.Rejected, err error) *cli.Fault {
+	var keyFile *account.KeyFileError
+	if errors.As(err, &keyFile) {
+		return cli.Wrap(cli.Config, err, "put the secret or key back there, for this user alone (chmod 600), or sign in again with another; nothing was asked")
+	}
 	f := cli.Wrap(cli.Config, err, "the client id or its secret is no longer good: letterlock register "+shellWord(rejected.Provider))
 	var answer *oauth.Error
 	if !errors.As(err, &answer) {

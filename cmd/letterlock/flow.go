@@ -161,7 +161,7 @@ func (s *signIn) grant(ctx context.Context, token granted, flow provider.Flow) (
 	g := &account.Grant{
 		Account: s.name, Login: s.login, Subject: subject, Provider: s.providerName, Right: s.right,
 		Client: s.client, Endpoints: s.endpoints, Refresh: token.Refresh, RefreshExpiry: token.RefreshExpiry,
-		SignedIn: now, Flow: flow,
+		SignedIn: now, Flow: flow, KeyFile: s.keyFile,
 		Access: map[string]account.Access{s.resource().Name: {Token: token.Access, Expiry: token.Expiry, Issued: now, Scopes: token.Scopes}},
 	}
 	for _, r := range s.provider.Resources {
@@ -180,8 +180,7 @@ func (s *signIn) checkScopes(got []string) error {
 	}
 	var missing []string
 	for _, scope := range s.scopes() {
-		switch scope {
-		case "openid", "email", "profile", "offline_access":
+		if isIdentity(scope) {
 			continue
 		}
 		if !slices.ContainsFunc(got, func(g string) bool { return strings.EqualFold(g, scope) }) {

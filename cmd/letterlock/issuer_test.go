@@ -49,6 +49,7 @@ func newIssuer() *issuer {
 	mux.HandleFunc("POST /device", i.device)
 	mux.HandleFunc("POST /revoke", i.revoke)
 	mux.HandleFunc("POST /register", i.registration)
+	mux.HandleFunc("DELETE /register/{id}", i.removal)
 	mux.HandleFunc("GET /jwks", i.jwks)
 	i.server = httptest.NewUnstartedServer(mux) // the handlers read i.server
 	i.server.Start()
@@ -216,8 +217,29 @@ func (i *issuer) registration(w http.ResponseWriter, r *http.Request) {
 	var in object
 	_ = json.NewDecoder(r.Body).Decode(&in)
 	i.requests = append(i.requests, "register")
-	in["client_id"] = "registered-1"
+	i.serial++
+	in["client_id"] = fmt.Sprintf("registered-%d", i.serial)
+	in["registration_client_uri"] = fmt.Sprintf("%s/register/registered-%d", i.server.URL, i.serial)
+	in["registration_access_token"] = "reg-c4n4ry"
+	if i.fault == "noregister" {
+		answer(w, 403, object{"error": "access_denied"})
+		return
+	}
 	answer(w, 201, in)
+}
+
+func (i *issuer) removal(w http.ResponseWriter, r *http.Request) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.requests = append(i.requests, "unregister")
+	switch {
+	case i.fault == "sticky":
+		http.Error(w, "out of order", http.StatusServiceUnavailable)
+	case r.Header.Get("Authorization") != "Bearer reg-c4n4ry":
+		answer(w, 401, object{"error": "invalid_token"})
+	default:
+		w.WriteHeader(http.StatusNoContent)
+	}
 }
 
 func (i *issuer) jwks(w http.ResponseWriter, _ *http.Request) {

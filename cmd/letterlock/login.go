@@ -27,6 +27,8 @@ type loginOptions struct {
 	sendOnly     bool
 	noBrowser    bool
 	noHint       bool
+	dnsServer    string
+	keyFile      string
 	key          string
 	mailbox      string
 	caFile       string
@@ -55,11 +57,21 @@ What the provider grants is kept encrypted. The account is called ADDRESS, or wh
 --account says: a second account with --send-only beside the full one is a good idea
 for machines that only send.
 
-Without a client id for the provider, letterlock register is started.`,
+A machine signs in without a person by --flow client-credentials (an app of a Microsoft
+directory, a client of letterlockd) or --flow assertion (a Google service account with
+domain-wide delegation). Its secret or key stays in the file that is named and is read
+again for each token.
+
+Where the address is of no provider that Letterlock knows, its domain is asked for its
+settings (letterlock discover shows what it says), and a client is registered where
+the domain's server lets programs do that; logout removes it again. Otherwise, without
+a client id for the provider, letterlock register is started.`,
 		Example: `  letterlock login you@gmail.com
   letterlock login you@example.org --issuer https://login.example.org/realms/mail --imap mail.example.org --smtp mail.example.org
   letterlock login you@gmail.com --account cron --send-only --key file
-  letterlock login you@work.example --provider microsoft --tenant organizations --flow device`,
+  letterlock login you@work.example --provider microsoft --tenant organizations --flow device
+  letterlock login office@work.example --provider microsoft --tenant work.example --flow client-credentials --client-id ID --client-key-file app.pem
+  letterlock login office@work.example --provider google --flow assertion --client-key-file service-account.json`,
 		Args: exactly(1),
 		RunE: func(c *cobra.Command, args []string) error { return p.login(c.Context(), args[0], o) },
 	}
@@ -70,11 +82,13 @@ Without a client id for the provider, letterlock register is started.`,
 	f.StringVar(&o.tenant, "tenant", "", "Microsoft: common, consumers, organizations, or a tenant's id or domain")
 	f.StringVar(&o.clientID, "client-id", "", "the client id of your own; kept for the provider")
 	f.StringVar(&o.secretFile, "client-secret-file", "", "file whose first line is the client's secret")
+	f.StringVar(&o.keyFile, "client-key-file", "", "machines: private key in PEM with its certificate, or the key file of a Google service account")
 	f.StringVar(&o.redirectURI, "redirect-uri", "", "the redirect URI registered with the client")
-	f.StringVar(&o.flow, "flow", "", "browser, device or paste")
+	f.StringVar(&o.flow, "flow", "", "browser, device or paste; for machines client-credentials or assertion")
 	f.BoolVar(&o.sendOnly, "send-only", false, "ask for a right that can send and cannot read mail")
 	f.BoolVar(&o.noBrowser, "no-browser", false, "print the address instead of opening a browser")
 	f.BoolVar(&o.noHint, "no-login-hint", false, "do not tell the provider which address is meant")
+	f.StringVar(&o.dnsServer, "dns-server", "", "DNS server to look the domain up at, as ADDRESS or ADDRESS:PORT (default: the system's)")
 	f.StringVar(&o.key, "key", "", "what protects the grant on disk: keyring, gpg, passphrase, systemd, file, or a [key.NAME] of the configuration")
 	f.StringVar(&o.mailbox, "mailbox", "", "the mailbox to open, when it is not the login's own (a shared mailbox)")
 	f.StringVar(&o.caFile, "ca-file", "", "PEM file of further certificate authorities for this account")
@@ -84,7 +98,7 @@ Without a client id for the provider, letterlock register is started.`,
 	f.StringVar(&o.pop3Security, "pop3-security", "", "as --imap-security")
 	f.StringVar(&o.smtp, "smtp", "", "submission server")
 	f.StringVar(&o.smtpSecurity, "smtp-security", "", "as --imap-security")
-	completeWords(c, "flow", "browser", "device", "paste")
+	completeWords(c, "flow", "browser", "device", "paste", "client-credentials", "assertion")
 	completeWords(c, "key", "keyring", "gpg", "passphrase", "systemd", "file")
 	completeWords(c, "provider", knownNames()...)
 	for _, name := range []string{"imap-security", "pop3-security", "smtp-security"} {
@@ -103,7 +117,19 @@ func (p *program) login(ctx context.Context, address string, o loginOptions) err
 	if err != nil {
 		return err
 	}
-	token, flow, err := s.signIn(ctx)
+	err = s.complete(ctx)
+	if err != nil {
+		s.abandon(ctx)
+	}
+	return err
+}
+
+func (s *signIn) complete(ctx context.Context) error {
+	signIn := s.signIn
+	if s.machine() {
+		signIn = s.signInMachine
+	}
+	token, flow, err := signIn(ctx)
 	if err != nil {
 		return err
 	}
@@ -128,10 +154,12 @@ func (o loginOptions) check(address string) error {
 	}
 	switch provider.Flow(o.flow) {
 	case "", provider.FlowBrowser, provider.FlowDevice, provider.FlowPaste:
+		if o.keyFile != "" {
+			return cli.Faultf(cli.Usage, "add --flow client-credentials or --flow assertion", "--client-key-file is for machines, which sign in without a person")
+		}
 	case provider.FlowClientCredentials, provider.FlowAssertion:
-		return cli.Faultf(cli.Unavailable, "sign in as a person: --flow browser, device or paste", "--flow %s is not in this version", o.flow)
 	default:
-		return cli.Faultf(cli.Usage, "it is browser, device or paste", "--flow %s is unknown", cli.Line(o.flow))
+		return cli.Faultf(cli.Usage, "it is browser, device, paste, client-credentials or assertion", "--flow %s is unknown", cli.Line(o.flow))
 	}
 	return nil
 }
@@ -163,6 +191,7 @@ func (s *signIn) keep(ctx context.Context, grant *grantInfo) error {
 	if err := s.manager.Save(ctx, grant.Grant); err != nil {
 		return err
 	}
+	s.kept = true
 	if err := s.configure(ctx, string(grant.Flow)); err != nil {
 		return fmt.Errorf("the grant is kept, but not the settings: %w", err)
 	}
@@ -174,7 +203,9 @@ func (s *signIn) keep(ctx context.Context, grant *grantInfo) error {
 	}
 	t.Sayf("%s %s, %s", t.Good("signed in"), cli.Line(who), rightInWords(grant.Right))
 	t.Sayf("the grant is kept encrypted; %s", s.keyRemark)
-	if grant.Refresh.IsZero() {
+	if grant.Machine() {
+		t.Sayf("each token is asked for with %s, which stays where it is", cli.Line(grant.KeyFile))
+	} else if grant.Refresh.IsZero() {
 		t.Sayf("%s the provider gave no refresh token: this sign-in ends with the access token", t.Bad("note:"))
 	}
 	t.Sayf("next: letterlock test %s", shellWord(s.name))

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -19,8 +21,9 @@ func (p *program) logoutCommand() *cobra.Command {
 		Use:   "logout ACCOUNT",
 		Short: "revoke an account's grant and delete it",
 		Long: `Revoke the grant at the provider, where that is possible, and delete it here. Where
-the provider cannot be asked, its page for taking rights back is printed. The
-account's settings stay in the configuration.
+the provider cannot be asked, its page for taking rights back is printed. A client that
+login registered for this account is removed at the provider too. The account's
+settings stay in the configuration.
 
 When the provider does not answer, nothing is deleted, so that the grant can still be
 revoked later; --local deletes it all the same.`,
@@ -109,12 +112,26 @@ func (p *program) revoke(ctx context.Context, manager *account.Manager, name str
 			return false, cli.Wrap(cli.TempFail, err, "nothing was deleted: try again later, or add --local")
 		}
 	}
-	if reg := grant.Client.Registration; reg != nil && reg.ClientURI != "" {
-		if err := oauth.Unregister(ctx, hc, *reg); err != nil {
-			p.log().Warn("the registration stays", "account", name, "error", err)
-		}
+	return revoked, p.unregister(ctx, hc, grant.Client.Registration)
+}
+
+// unregister removes the client that login registered (RFC 7592). Its access token is
+// in the grant and nowhere else: while the provider is away the grant has to stay.
+func (p *program) unregister(ctx context.Context, hc *http.Client, reg *oauth.Registered) error {
+	if reg == nil || reg.ClientURI == "" {
+		return nil
 	}
-	return revoked, nil
+	err := oauth.Unregister(ctx, hc, *reg)
+	var answer *oauth.Error
+	switch {
+	case err == nil:
+		p.term.Sayf("the registration of this program is removed at the provider")
+	case errors.As(err, &answer) && answer.Temporary():
+		return cli.Wrap(cli.TempFail, fmt.Errorf("remove the registration: %w", err), "nothing was deleted here: try again later, or add --local")
+	default:
+		p.term.Sayf("note: the provider did not remove the registration of this program: %s", cli.Line(err.Error()))
+	}
+	return nil
 }
 
 // codeOf is the exit code that err would end with.

@@ -159,6 +159,7 @@ func (p *program) commands() []builder {
 	return []builder{
 		{"register", p.registerCommand},
 		{"login", p.loginCommand},
+		{"discover", p.discoverCommand},
 		{"token", p.tokenCommand},
 		{"tunnel", p.tunnelCommand},
 		{"accounts", p.accountsCommand},

@@ -5,16 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/atomicfile"
 	"github.com/letterlock-mail/letterlock/internal/cli"
 	"github.com/letterlock-mail/letterlock/internal/client/account"
+	"github.com/letterlock-mail/letterlock/internal/client/discovery"
 	"github.com/letterlock-mail/letterlock/internal/client/login"
 	"github.com/letterlock-mail/letterlock/internal/client/tokenstore"
 	"github.com/letterlock-mail/letterlock/internal/config"
@@ -42,6 +41,9 @@ type signIn struct {
 	keyRemark    string
 	manager      *account.Manager
 	old          *oauth.Registered // of a registration that this sign-in replaces
+	keyFile      string            // a machine's
+	kept         bool              // the grant is on disk
+	found        *discovery.Result // what the domain publishes; nil: not looked for
 
 	providerSettings []config.Setting
 	accountSettings  []config.Setting
@@ -63,8 +65,8 @@ func (p *program) prepare(ctx context.Context, address string, o loginOptions) (
 	return s, nil
 }
 
-// findProvider goes by flags, then by the account as configured, then by the domain
-// of the address, then by the domain's mail exchangers.
+// findProvider goes by flags, then by the account as configured, then by what is known
+// of the domain of the address and by what the domain publishes.
 func (s *signIn) findProvider(ctx context.Context) error {
 	conf, err := s.p.config()
 	if err != nil {
@@ -72,27 +74,25 @@ func (s *signIn) findProvider(ctx context.Context) error {
 	}
 	switch {
 	case s.o.issuer != "":
-		return s.fromIssuer(conf)
+		issuer, err := oauth.ParseIssuer(s.o.issuer)
+		if err != nil {
+			return cli.Wrap(cli.Usage, err, "give the issuer as the provider writes it, for example https://login.example.org/realms/mail")
+		}
+		return s.fromIssuer(conf, issuer)
 	case s.o.provider != "":
 		s.providerName = s.o.provider
 	case conf.Accounts[s.name].Provider != "":
 		s.providerName = conf.Accounts[s.name].Provider
 	default:
-		s.providerName, err = s.p.guessProvider(ctx, s.login)
-		if err != nil {
-			return err
-		}
+		return s.find(ctx, conf)
 	}
 	s.provider, err = s.p.providerOf(s.providerName)
 	return err
 }
 
 // fromIssuer gives an issuer without a section one that is called after its host.
-func (s *signIn) fromIssuer(conf *config.Config) error {
-	issuer, err := oauth.ParseIssuer(s.o.issuer)
-	if err != nil {
-		return cli.Wrap(cli.Usage, err, "give the issuer as the provider writes it, for example https://login.example.org/realms/mail")
-	}
+func (s *signIn) fromIssuer(conf *config.Config, issuer oauth.Issuer) error {
+	var err error
 	if s.providerName, err = sectionOf(conf, issuer); err != nil {
 		return cli.Wrap(cli.Usage, err, "")
 	}
@@ -124,27 +124,6 @@ func sectionOf(conf *config.Config, issuer oauth.Issuer) (string, error) {
 	return host, nil
 }
 
-// guessProvider finds the provider of an address. What the mail exchangers say is
-// told, since DNS can be forged: the person signs in at that provider's page or not.
-func (p *program) guessProvider(ctx context.Context, address string) (string, error) {
-	if known, ok := provider.ByAddress(address); ok {
-		return known.Name, nil
-	}
-	domain := domainOf(address)
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	records, err := net.DefaultResolver.LookupMX(ctx, domain)
-	p.log().Debug("mail exchangers", "domain", domain, "count", len(records), "error", err)
-	for _, mx := range records {
-		if known, ok := provider.ByMX(mx.Host); ok {
-			p.term.Sayf("the mail of %s is handled by %s, as its DNS says", cli.Line(domain), known.Title)
-			return known.Name, nil
-		}
-	}
-	return "", cli.Faultf(cli.Config, "add --provider NAME ("+strings.Join(signInNames(), ", ")+") or --issuer URL",
-		"which provider %s belongs to is not known", cli.Line(domain))
-}
-
 // settle takes the flags into the provider and asks the issuer for what is missing.
 func (s *signIn) settle(ctx context.Context) error {
 	servers, err := s.o.serverSettings()
@@ -171,17 +150,28 @@ func (s *signIn) settle(ctx context.Context) error {
 			return cli.Faultf(cli.Unavailable, cli.Line(s.provider.Registration.None), "%s gives the public no client id for mail", s.title())
 		}
 	}
-	caFile := absolute(s.o.caFile)
-	if caFile == "" {
-		conf, _ := s.p.config()
-		if caFile = conf.Accounts[s.name].CAFile; caFile == "" {
-			caFile = conf.Providers[s.providerName].CAFile
-		}
-	}
-	if s.http, err = s.p.httpClient(caFile); err != nil {
+	conf, err := s.p.config()
+	if err != nil {
 		return err
 	}
-	return s.discover(ctx)
+	s.accountSettings = append(s.accountSettings, s.foundServers(conf)...)
+	if s.http, err = s.p.httpClient(s.caFile(conf)); err != nil {
+		return err
+	}
+	if err := s.discover(ctx); err != nil || !s.machine() {
+		return err
+	}
+	return s.forMachine()
+}
+
+// caFile is the flag's, the account's or the provider's.
+func (s *signIn) caFile(conf *config.Config) string {
+	for _, path := range []string{absolute(s.o.caFile), conf.Accounts[s.name].CAFile, conf.Providers[s.providerName].CAFile} {
+		if path != "" {
+			return path
+		}
+	}
+	return ""
 }
 
 func absolute(path string) string {
@@ -215,8 +205,10 @@ func (s *signIn) discover(ctx context.Context) error {
 	if err != nil {
 		return cli.Wrap(cli.Config, err, "correct the issuer in the configuration")
 	}
-	found, err := oauth.Discover(ctx, s.http, issuer)
-	if err != nil {
+	var found oauth.Metadata
+	if s.found != nil {
+		found = s.found.Issuer.Metadata // asked a moment ago
+	} else if found, err = oauth.Discover(ctx, s.http, issuer); err != nil {
 		return discoveryFault(issuer, err)
 	}
 	own := s.endpoints

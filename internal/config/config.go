@@ -71,6 +71,7 @@ type Provider struct {
 	ClientID         string
 	ClientSecret     secret.String
 	ClientSecretFile string
+	ClientKeyFile    string
 	Auth             string
 	Tenant           string
 	Issuer           string

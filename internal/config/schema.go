@@ -201,6 +201,7 @@ func providerFields() []field[Provider] {
 		{"client_id", "the client id that the provider gave you (letterlock register PROVIDER leads there)", `"1234.apps.example"`, text(func(v *p) *string { return &v.ClientID }, filled)},
 		{"client_secret", "the secret that belongs to it, where the provider gives one; the file must then be readable by you alone", `"GOCSPX-..."`, hidden(func(v *p) *secret.String { return &v.ClientSecret })},
 		{"client_secret_file", "a file that holds the secret on its first line, instead of client_secret", `"/home/you/.config/letterlock/google.secret"`, text(func(v *p) *string { return &v.ClientSecretFile }, filled)},
+		{"client_key_file", "machines: the private key that proves the client, in PEM with its certificate, or the key file of a Google service account; it is read each time and never copied", `"/etc/letterlock/app.pem"`, text(func(v *p) *string { return &v.ClientKeyFile }, filled)},
 		{"auth", "how the client proves itself at the token endpoint: none, client_secret_post, client_secret_basic", `"none"`, text(func(v *p) *string { return &v.Auth }, oneOf("none", "client_secret_post", "client_secret_basic"))},
 		{"tenant", "Microsoft: common, consumers, organizations, or the tenant's id or domain", `"organizations"`, text(func(v *p) *string { return &v.Tenant }, filled)},
 		{"issuer", "the OpenID Connect or OAuth issuer; its endpoints are asked for there", `"https://login.example.org/realms/mail"`, text(func(v *p) *string { return &v.Issuer }, place)},
@@ -230,7 +231,7 @@ func accountFields() []field[Account] {
 		{"users", "with --system: who of this machine sends with this account, as user names, numeric uids, or \"@group\"; without it everybody may whom no other account names, with [] nobody. What sender says is then done to every message", `["www-data", "1001", "@adm"]`, users(func(v *a) *[]string { return &v.Users })},
 		{"right", "full, or send-only: a right that cannot read mail", `"full"`, text(func(v *a) *string { return &v.Right }, oneOf("full", "send-only"))},
 		{"key", "key source that protects this account's grant on disk", `"keyring"`, text(func(v *a) *string { return &v.Key }, filled)},
-		{"flow", "how to sign in: browser, device, paste; login remembers the last", `"browser"`, text(func(v *a) *string { return &v.Flow }, oneOf("browser", "device", "paste"))},
+		{"flow", "how to sign in: browser, device, paste, or for machines client-credentials, assertion; login remembers the last", `"browser"`, text(func(v *a) *string { return &v.Flow }, oneOf("browser", "device", "paste", "client-credentials", "assertion"))},
 		{"ca_file", "as in [provider.NAME], for this account only", "", text(func(v *a) *string { return &v.CAFile }, filled)},
 		{"token_file", "the file of mutt_oauth2.py that this account has taken the place of", "", text(func(v *a) *string { return &v.TokenFile }, filled)},
 	}

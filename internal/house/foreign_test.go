@@ -19,6 +19,10 @@ type mouth struct {
 // mouths are all of them, each with the fuzz target that feeds it. A new one is a new
 // line here, a target beside the parser, and a corpus kept under testdata/fuzz.
 func mouths() []mouth {
+	return slices.Concat(leafMouths(), clientMouths(), mailMouths(), serverMouths())
+}
+
+func leafMouths() []mouth {
 	return []mouth{
 		{"cmd/letterlockd", "parseNewcomers", "FuzzNewcomers"},
 		{"internal/cli", "Line", "FuzzLine"},
@@ -27,11 +31,13 @@ func mouths() []mouth {
 		{"internal/config", "Parse", "FuzzParseAndEdit"},
 		{"internal/config", "Edit", "FuzzParseAndEdit"},
 		{"internal/config", "ParseDaemon", "FuzzParseDaemon"},
+		{"internal/dnsask", "parseAnswer", "FuzzAnswer"},
 		{"internal/server/identity", "CanonicalAddress", "FuzzCanonicalAddress"},
 		{"internal/oauth", "ParseIssuer", "FuzzIssuer"},
 		{"internal/oauth", "parseMetadata", "FuzzMetadata"},
 		{"internal/oauth", "parseKeys", "FuzzKeys"},
 		{"internal/oauth", "Conn.VerifyID", "FuzzIDToken"},
+		{"internal/oauth", "ParseKey", "FuzzKeyFile"},
 		{"internal/oauth", "answer.token", "FuzzTokenAnswer"},
 		{"internal/oauth", "answer.fault", "FuzzErrorAnswer"},
 		{"internal/oauth", "answer.client", "FuzzRegistrationAnswer"},
@@ -45,9 +51,19 @@ func mouths() []mouth {
 		{"internal/sasl", "NewServer", "FuzzServer"},
 		{"internal/secret", "Veil.Text", "FuzzVeil"},
 		{"internal/trust", "subject", "FuzzSubject"},
+	}
+}
 
+func clientMouths() []mouth {
+	return []mouth{
 		{"internal/client/account", "decode", "FuzzDecode"},
 		{"internal/client/agent", "readLine", "FuzzAnswer"},
+		{"internal/client/discovery", "parseAutoconfig", "FuzzAutoconfig"},
+		{"internal/client/discovery", "parseXML", "FuzzXML"},
+		{"internal/client/discovery", "parsePACC", "FuzzPACC"},
+		{"internal/client/discovery", "paccDigests", "FuzzDigests"},
+		{"internal/client/discovery", "parseResource", "FuzzResource"},
+		{"internal/client/discovery", "issuerOf", "FuzzIssuerOf"},
 		{"internal/client/intake", "readSubmission", "FuzzSubmission"},
 		{"internal/client/intake", "decode", "FuzzSubmission"},
 		{"internal/client/intake", "exact.Read", "FuzzSubmission"},
@@ -73,7 +89,11 @@ func mouths() []mouth {
 		{"internal/client/upstream", "decodeChallenge", "FuzzDecodeChallenge"},
 		{"internal/client/upstream", "trace.clean", "FuzzLine"},
 		{"internal/client/upstream", "Tunnel", "FuzzTunnelClient"},
+	}
+}
 
+func mailMouths() []mouth {
+	return []mouth{
 		{"internal/mail/delivery", "readReply", "FuzzReply"},
 		{"internal/mail/delivery", "checkEnvelope", "FuzzAddress"},
 		{"internal/mail/domain", "ParseKeyRecord", "FuzzKeyRecord"},
@@ -81,7 +101,6 @@ func mouths() []mouth {
 		{"internal/mail/domain", "ParseTLSRPT", "FuzzTLSRPT"},
 		{"internal/mail/domain", "EvaluateSPF", "FuzzSPF"},
 		{"internal/mail/domain", "parseSPF", "FuzzSPF"},
-		{"internal/mail/domain", "parseAnswer", "FuzzAnswer"},
 		{"internal/mail/domain", "readAnswer", "FuzzListing"},
 		{"internal/mail/domain", "Keys.Sign", "FuzzSign"},
 		{"internal/mail/message", "Read", "FuzzRead"},
@@ -90,7 +109,11 @@ func mouths() []mouth {
 		{"internal/mail/mtasts", "ParseRecord", "FuzzRecord"},
 		{"internal/mail/queue", "parseRecords", "FuzzFile"},
 		{"internal/mail/queue", "DSN", "FuzzDSN"},
+	}
+}
 
+func serverMouths() []mouth {
+	return []mouth{
 		{"internal/server/database", "readBackup", "FuzzReadBackup"},
 		{"internal/server/authserver", "parseParams", "FuzzParams"},
 		{"internal/server/authserver", "matchRedirect", "FuzzRedirect"},

@@ -61,6 +61,7 @@ func rooms() map[string]room {
 		"internal/cli":        {layer: leaf},
 		"internal/config":     {layer: leaf},
 		"internal/daemon":     {layer: leaf},
+		"internal/dnsask":     {layer: leaf},
 		"internal/command":    {layer: leaf},
 		"internal/oauth":      {layer: leaf},
 		"internal/provider":   {layer: leaf},
@@ -71,6 +72,7 @@ func rooms() map[string]room {
 
 		"internal/client/account":    {layer: noun, wing: client},
 		"internal/client/tokenstore": {layer: noun, wing: client},
+		"internal/client/discovery":  {layer: capability, wing: client},
 		"internal/client/login":      {layer: capability, wing: client},
 		"internal/client/probe":      {layer: capability, wing: client, also: []string{"internal/client/upstream"}},
 		"internal/client/agent":      {layer: capability, wing: client},

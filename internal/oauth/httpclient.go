@@ -26,6 +26,11 @@ type HTTPOptions struct {
 	// system pool is read at the first TLS connection and not before.
 	Roots   *x509.CertPool
 	Timeout time.Duration // whole request; 0 means 30 s
+	// Dial connects; nil: as the system does.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// ShowRedirects hands answers of 300 to 399 to the caller, who follows them by rules
+	// of its own, instead of making them errors. Not for requests that hold a secret.
+	ShowRedirects bool
 	// Trace receives one line per request and answer, without secrets; nil: none.
 	Trace io.Writer
 }
@@ -40,9 +45,12 @@ func NewHTTPClient(opts HTTPOptions) *http.Client {
 	if opts.Timeout <= 0 {
 		opts.Timeout = 30 * time.Second
 	}
+	if opts.Dial == nil {
+		opts.Dial = (&net.Dialer{Timeout: opts.Timeout}).DialContext
+	}
 	base := &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            (&net.Dialer{Timeout: opts.Timeout}).DialContext,
+		DialContext:            opts.Dial,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    opts.Timeout,
 		DisableKeepAlives:      true,
@@ -53,7 +61,7 @@ func NewHTTPClient(opts HTTPOptions) *http.Client {
 		base.DialTLSContext = dialTLS(base)
 	}
 	return &http.Client{
-		Transport: &guard{base: base, extra: opts.Roots, trace: opts.Trace},
+		Transport: &guard{base: base, extra: opts.Roots, trace: opts.Trace, showRedirects: opts.ShowRedirects},
 		Timeout:   opts.Timeout, // covers reading the body: a server that drips ends here
 		CheckRedirect: func(*http.Request, []*http.Request) error {
 			return http.ErrUseLastResponse // guard has refused it before
@@ -116,6 +124,8 @@ type guard struct {
 	extra *x509.CertPool
 	mu    sync.Mutex // lines of trace stay whole
 	trace io.Writer
+
+	showRedirects bool
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -133,7 +143,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	g.tracef("< %s %s: %d (%s)\n", req.Method, place, res.StatusCode, took)
-	if res.StatusCode >= 300 && res.StatusCode < 400 {
+	if res.StatusCode >= 300 && res.StatusCode < 400 && !g.showRedirects {
 		_ = res.Body.Close()
 		// Following would hand codes and refresh tokens to whoever can set a header.
 		return nil, fmt.Errorf("%s answers with a redirect (%d), which is not followed", place, res.StatusCode)

@@ -41,11 +41,15 @@ type Endpoints struct {
 // set, never tried out: a second try burns one-time codes and trips reuse detection.
 type AuthStyle string
 
-// The authentication styles of RFC 6749 section 2.3.
+// The authentication styles of RFC 6749 section 2.3 and RFC 7523.
 const (
-	AuthNone  AuthStyle = "none"                // client_id in the body, no secret
-	AuthPost  AuthStyle = "client_secret_post"  // client_id and client_secret in the body
-	AuthBasic AuthStyle = "client_secret_basic" // HTTP Basic, both form-encoded
+	AuthNone   AuthStyle = "none"                // client_id in the body, no secret
+	AuthPost   AuthStyle = "client_secret_post"  // client_id and client_secret in the body
+	AuthBasic  AuthStyle = "client_secret_basic" // HTTP Basic, both form-encoded
+	AuthKeyJWT AuthStyle = "private_key_jwt"     // an assertion signed with Conn.Key
+	// AuthOmitted sends nothing about the client: the grant is an assertion that says
+	// itself who asks (RFC 7523 section 2.1), as Google's service accounts do.
+	AuthOmitted AuthStyle = "omitted"
 )
 
 // A Client is what the authorization server knows us as.
@@ -64,6 +68,7 @@ type Conn struct {
 	HTTP      *http.Client
 	Endpoints Endpoints
 	Client    Client
+	Key       *Key // for AuthKeyJWT and assertions
 	Now       func() time.Time
 }
 

@@ -90,6 +90,9 @@ func (c *Conn) authenticate(form url.Values) (header string, err error) {
 	switch c.Client.Auth {
 	case AuthNone:
 		form.Set("client_id", id)
+	case AuthOmitted:
+	case AuthKeyJWT:
+		return "", c.authenticateByKey(form)
 	case AuthPost:
 		form.Set("client_id", id)
 		form.Set("client_secret", key)

@@ -273,7 +273,7 @@ func TestClientAuthentication(t *testing.T) {
 		{Client{ID: "client", Auth: AuthBasic}, seen{}, "needs a client secret"},
 		{Client{ID: "client", Auth: AuthPost}, seen{}, "needs a client secret"},
 		{Client{ID: "client"}, seen{}, "not known"},
-		{Client{ID: "client", Auth: "private_key_jwt"}, seen{}, "not known"},
+		{Client{ID: "client", Auth: "client_secret_jwt"}, seen{}, "not known"},
 		{Client{Auth: AuthNone}, seen{}, "no client id"},
 	} {
 		conn := connTo(server.URL)

@@ -69,6 +69,30 @@ func googlePages() []page {
 			Cause:   "a desktop client has a secret and Google asks for it",
 			Remedy:  "copy both again from the console: letterlock register google",
 		}},
+		{[]string{"client is unauthorized to retrieve access tokens using this method", "requested client not authorized"}, Entry{
+			Kind: Administrator, Provider: "google",
+			Meaning: "the service account may not act for people of this domain with these scopes",
+			Cause:   "domain-wide delegation is not set up for its client id (the number, not the address), or for other scopes; a change takes up to a day",
+			Remedy:  "administrator: Admin console, Security, API controls, Domain-wide delegation: add the service account's client id with the scopes https://mail.google.com/ (or https://www.googleapis.com/auth/gmail.send with --send-only)",
+		}},
+		{[]string{"invalid jwt signature", "invalid jwt: token must be a short-lived token"}, Entry{
+			Kind: Setting, Provider: "google",
+			Meaning: "the service account's assertion was not taken",
+			Cause:   "the key was deleted or belongs to another service account; or this machine's clock is wrong",
+			Remedy:  "check the clock; make a new key for the service account and put its file in place of the old one",
+		}},
+		{[]string{"invalid email or user id", "account not found"}, Entry{
+			Kind: Setting, Provider: "google",
+			Meaning: "Google does not know the mailbox or the service account",
+			Cause:   "the address is no primary address of a person in the Workspace (an alias or group is none), or the service account was deleted",
+			Remedy:  "sign in with the person's primary address; look whether the service account is there",
+		}},
+		{[]string{"disabled_client"}, Entry{
+			Kind: BadClient, Provider: "google",
+			Meaning: "the service account's key or the account itself is disabled",
+			Cause:   "somebody has disabled it in the console, or Google did because the key was found in public",
+			Remedy:  "look at the service account in the console; when the key was public make a new one",
+		}},
 		{[]string{"unauthorized_client"}, Entry{
 			Kind: BadClient, Provider: "google",
 			Meaning: "the client may not do this",

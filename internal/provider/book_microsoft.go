@@ -49,6 +49,24 @@ func microsoftClientPages() []page {
 			Cause:   "secrets of Entra end after at most two years",
 			Remedy:  "make a new secret, or register a public client, which needs none",
 		}},
+		{[]string{"AADSTS1002012"}, Entry{
+			Kind: Setting, Provider: "microsoft",
+			Meaning: "an app without a user asks by .default only",
+			Cause:   "scopes of a user were configured for the flow client-credentials",
+			Remedy:  "take scopes out of the configuration; what the app may do is set in the directory",
+		}},
+		{[]string{"AADSTS700024"}, Entry{
+			Kind: Setting, Provider: "microsoft",
+			Meaning: "the client's assertion is not valid at this time",
+			Cause:   "this machine's clock is wrong",
+			Remedy:  "set the clock",
+		}},
+		{[]string{"AADSTS700021"}, Entry{
+			Kind: Setting, Provider: "microsoft",
+			Meaning: "the client's assertion is about another client or for another server",
+			Cause:   "client id, tenant or cloud do not belong to the key",
+			Remedy:  "check --client-id, --tenant and --provider",
+		}},
 		{[]string{"AADSTS700027", "AADSTS700030", "AADSTS50012", "AADSTS50013"}, Entry{
 			Kind: BadClient, Provider: "microsoft",
 			Meaning: "the signed assertion of the client was refused",

@@ -49,8 +49,11 @@ type Grant struct {
 	SignedIn      time.Time // when the person last signed in
 	Refreshed     time.Time // when a refresh last succeeded
 	Flow          provider.Flow
-	Access        map[string]Access // by resource name: one access token each
-	Serial        int64             // grows with each write: "newer" means a higher one
+	// KeyFile is the path of the secret or key by which a machine asks for its tokens
+	// (Machine). What is in it is read each time and never kept.
+	KeyFile string
+	Access  map[string]Access // by resource name: one access token each
+	Serial  int64             // grows with each write: "newer" means a higher one
 }
 
 // A Resource is provider.Resource as granted.

@@ -123,6 +123,10 @@ func unspent(err error) bool {
 		return true
 	}
 	var answer *oauth.Error
+	var keyFile *KeyFileError
+	if errors.As(err, &keyFile) {
+		return true
+	}
 	if errors.As(err, &answer) {
 		// RFC 6749 section 5.2: an error answer means that no token was issued.
 		return answer.Code != "" || answer.Status >= 300 && answer.Status < 500
@@ -141,8 +145,11 @@ func onTheWay(err error) bool {
 // before it, a proxy, a captive portal, an overloaded front end.
 func (m *Manager) classify(grant *Grant, interrupted *tokenstore.Mark, err error) error {
 	var answer *oauth.Error
+	var keyFile *KeyFileError
 	isAnswer := errors.As(err, &answer)
 	switch {
+	case errors.As(err, &keyFile): // first: a system call's error is a net.Error too
+		return &Rejected{Account: grant.Account, Provider: grant.provider(), Err: err}
 	case isAnswer && (answer.Temporary() || answer.Code == "" && answer.Err == nil),
 		!isAnswer && onTheWay(err):
 		return &Temporary{Account: grant.Account, Step: stepRefresh, Err: err}

@@ -85,6 +85,9 @@ type overHTTP struct {
 func (o overHTTP) Refresh(ctx context.Context, grant *Grant, resource Resource) (oauth.Token, error) {
 	conn := &oauth.Conn{HTTP: o.client, Endpoints: grant.Endpoints, Client: grant.Client, Now: o.now}
 	extra := url.Values{}
+	if grant.Machine() {
+		return mint(ctx, conn, grant, resource)
+	}
 	if resource.Indicator != "" {
 		extra.Set("resource", resource.Indicator) // RFC 8707 section 2.2
 	}

@@ -84,7 +84,7 @@ func (m *Manager) newer(ctx context.Context, grant *Grant, keys tokenstore.Keys,
 // refresh makes one request under the account's lock and stores the answer.
 func (m *Manager) refresh(ctx context.Context, grant *Grant, resource Resource, keys tokenstore.Keys) (Access, error) {
 	interrupted := m.interrupted(grant)
-	if grant.Refresh.IsZero() {
+	if grant.Refresh.IsZero() && !grant.Machine() {
 		return Access{}, m.signInNeeded(grant, interrupted, nil)
 	}
 	room, err := m.reserve(grant.Account, keys)

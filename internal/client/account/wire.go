@@ -18,8 +18,9 @@ import (
 )
 
 // version is that of the grants' JSON. Any change of a field is a new one: a program
-// that does not know a field would drop it at its next write.
-const version = 1
+// that does not know a field would drop it at its next write. Version 2 has key_file;
+// a grant without one is written as version 1, which older programs know.
+const version = 2
 
 // Limits of a grant, such that a grant that was saved (half of grantLimit) can take any
 // new token. A token over tokenLimit is no token but an attack; cached access tokens
@@ -48,6 +49,7 @@ type wireGrant struct {
 	SignedIn      int64                 `json:"signed_in,omitempty"`
 	Refreshed     int64                 `json:"refreshed,omitempty"`
 	Flow          provider.Flow         `json:"flow,omitempty"`
+	KeyFile       string                `json:"key_file,omitempty"`
 	Access        map[string]wireAccess `json:"access,omitempty"`
 	Serial        int64                 `json:"serial"`
 }
@@ -109,8 +111,11 @@ func toWire(g *Grant) wireGrant {
 		Provider: g.Provider, Right: g.Right, Endpoints: g.Endpoints,
 		Refresh: g.Refresh.Reveal(), RefreshExpiry: millis(g.RefreshExpiry),
 		SignedIn: millis(g.SignedIn), Refreshed: millis(g.Refreshed),
-		Flow: g.Flow, Serial: g.Serial,
+		Flow: g.Flow, KeyFile: g.KeyFile, Serial: g.Serial,
 		Client: wireClient{ID: g.Client.ID, Secret: g.Client.Secret.Reveal(), Auth: g.Client.Auth},
+	}
+	if g.KeyFile == "" {
+		wire.Version = 1
 	}
 	if r := g.Client.Registration; r != nil {
 		wire.Client.Registration = &wireRegistration{ClientURI: r.ClientURI, AccessToken: r.AccessToken.Reveal()}
@@ -146,8 +151,8 @@ func decode(name string, plain []byte) (*Grant, error) {
 	var wire wireGrant
 	decoder := json.NewDecoder(bytes.NewReader(plain))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&wire); err != nil || wire.Version != version {
-		return nil, fmt.Errorf("grant has other fields than version %d: %w", version, tokenstore.ErrDamaged)
+	if err := decoder.Decode(&wire); err != nil || wire.Version < 1 || wire.Version == 1 && wire.KeyFile != "" {
+		return nil, fmt.Errorf("grant has other fields than version %d: %w", head.Version, tokenstore.ErrDamaged)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("grant goes on after its end: %w", tokenstore.ErrDamaged)
@@ -166,7 +171,7 @@ func fromWire(wire wireGrant) (*Grant, error) {
 		Provider: wire.Provider, Right: wire.Right, Endpoints: wire.Endpoints,
 		Refresh: secret.New(wire.Refresh), RefreshExpiry: moment(wire.RefreshExpiry),
 		SignedIn: moment(wire.SignedIn), Refreshed: moment(wire.Refreshed),
-		Flow: wire.Flow, Serial: wire.Serial,
+		Flow: wire.Flow, KeyFile: wire.KeyFile, Serial: wire.Serial,
 		Client: oauth.Client{ID: wire.Client.ID, Secret: secret.New(wire.Client.Secret), Auth: wire.Client.Auth},
 		Access: make(map[string]Access, len(wire.Access)),
 	}

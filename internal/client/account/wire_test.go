@@ -27,6 +27,26 @@ func fullGrant() *Grant {
 	return grant
 }
 
+// TestVersions: only a grant that needs the new field is written in the new version,
+// which older programs refuse instead of dropping it.
+func TestVersions(t *testing.T) {
+	grant := fullGrant()
+	plain, err := encode(grant)
+	if err != nil || !bytes.Contains(plain, []byte(`"version":1,`)) || bytes.Contains(plain, []byte("key_file")) {
+		t.Errorf("%v: %s", err, plain)
+	}
+	grant.KeyFile = "/etc/letterlock/key.pem"
+	if plain, err = encode(grant); err != nil || !bytes.Contains(plain, []byte(`"version":2,`)) {
+		t.Errorf("%v: %s", err, plain)
+	}
+	if got, err := decode(testName, plain); err != nil || got.KeyFile != grant.KeyFile {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := decode(testName, bytes.Replace(plain, []byte(`"version":2,`), []byte(`"version":1,`), 1)); !errors.Is(err, tokenstore.ErrDamaged) {
+		t.Errorf("a new field in the old version: %v", err)
+	}
+}
+
 func TestGrantSurvivesTheFile(t *testing.T) {
 	grant := fullGrant()
 	plain, err := encode(grant)
@@ -94,8 +114,8 @@ func TestDecodeRefuses(t *testing.T) {
 		{"null", "null", tokenstore.ErrDamaged},
 		{"no version", "{}", tokenstore.ErrDamaged},
 		{"version 0", strings.Replace(good, `"version":1`, `"version":0`, 1), tokenstore.ErrDamaged},
-		{"version 2", strings.Replace(good, `"version":1`, `"version":2`, 1), ErrVersion},
-		{"version 2 with unknown fields", `{"version":2,"new":[]}`, ErrVersion},
+		{"version 3", strings.Replace(good, `"version":1`, `"version":3`, 1), ErrVersion},
+		{"version 3 with unknown fields", `{"version":3,"new":[]}`, ErrVersion},
 		{"unknown field", strings.Replace(good, `"login"`, `"log"`, 1), tokenstore.ErrDamaged},
 		{"another account", strings.Replace(good, `"account":"you@`, `"account":"me@`, 1), tokenstore.ErrDamaged},
 		{"no resources", `{"version":1,"account":"you@try.test","resources":[]}`, tokenstore.ErrDamaged},

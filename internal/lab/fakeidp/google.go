@@ -51,6 +51,8 @@ type Google struct {
 	*book
 	Clients map[string]*GoogleClient
 	People  map[string]*GooglePerson
+	// Machines are service accounts, by address.
+	Machines map[string]*ServiceAccount
 	// AtBrowser signs in when the request has no login_hint.
 	AtBrowser string
 	// Lifetime of access tokens in seconds; Google says 3599.
@@ -59,7 +61,7 @@ type Google struct {
 
 // NewGoogle makes an empty Google.
 func NewGoogle(clock func() time.Time) *Google {
-	return &Google{book: newBook(clock), Clients: map[string]*GoogleClient{}, People: map[string]*GooglePerson{}, Lifetime: 3599}
+	return &Google{book: newBook(clock), Clients: map[string]*GoogleClient{}, People: map[string]*GooglePerson{}, Machines: map[string]*ServiceAccount{}, Lifetime: 3599}
 }
 
 // Hosts implements Provider.
@@ -292,6 +294,10 @@ func (g *Google) client(w http.ResponseWriter, r *http.Request) (string, *Google
 
 func (g *Google) token(w http.ResponseWriter, r *http.Request) {
 	if !g.form(w, r) {
+		return
+	}
+	if r.PostForm.Get("grant_type") == "urn:ietf:params:oauth:grant-type:jwt-bearer" {
+		g.assertion(w, r.PostForm) // the assertion is who asks: there is no client
 		return
 	}
 	id, client := g.client(w, r)

@@ -1,6 +1,7 @@
 package fakeidp
 
 import (
+	"crypto/x509"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -45,6 +46,10 @@ type MicrosoftClient struct {
 	// NoPublicFlows: "Allow public client flows" is off: no device code.
 	NoPublicFlows bool
 	Disabled      bool
+	// Certificates prove the app without a secret; Roles are the application permissions
+	// that an administrator gave it: IMAP.AccessAsApp ...
+	Certificates []*x509.Certificate
+	Roles        []string
 }
 
 // A MicrosoftPerson is who sits at the browser.
@@ -397,7 +402,13 @@ func (m *Microsoft) client(w http.ResponseWriter, r *http.Request, tenant string
 		m.refuseJSON(w, 400, "unauthorized_client", 700016, "Application with identifier '"+id+"' was not found in the directory.")
 	case client.Disabled:
 		m.refuseJSON(w, 400, "unauthorized_client", 7000112, "Application is disabled.")
-	case client.Secret == "" && secret != "":
+	case r.PostForm.Get("client_assertion") != "" && len(client.Certificates) > 0:
+		if number, text := m.assertionFault(r.PostForm, id, tenant, client); number != 0 {
+			m.refuseJSON(w, 401, "invalid_client", number, text)
+			return "", nil
+		}
+		return id, client
+	case client.Secret == "" && (secret != "" || r.PostForm.Get("client_assertion") != ""):
 		m.refuseJSON(w, 401, "invalid_client", 700025, "Client is public so neither 'client_assertion' nor 'client_secret' should be presented.")
 	case client.Secret != "" && secret == "":
 		m.refuseJSON(w, 401, "invalid_client", 7000218, "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.")

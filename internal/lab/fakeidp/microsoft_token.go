@@ -16,6 +16,10 @@ func (m *Microsoft) token(w http.ResponseWriter, r *http.Request, tenant string)
 	if client == nil {
 		return
 	}
+	if r.PostForm.Get("grant_type") == "client_credentials" {
+		m.app(w, r.PostForm, id, tenant, client)
+		return
+	}
 	if code, number, text := m.tokenFault(strings.Fields(r.PostForm.Get("scope"))); number != 0 {
 		m.refuseJSON(w, 400, code, number, text)
 		return

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/letterlock-mail/letterlock/internal/dnsask"
 )
 
 // Blocklists are the lists asked when none are named: those that large receivers use,
@@ -61,7 +63,7 @@ func (c *Checker) checkBlocklist(ctx context.Context, list string, ip netip.Addr
 	}
 	name := reversed(ip) + "." + list
 	found, err := c.Resolver.Addresses(ctx, name, true)
-	if err != nil && !errors.Is(err, ErrNoName) {
+	if err != nil && !errors.Is(err, dnsask.ErrNoName) {
 		return unknown("blocklist", f.Subject, err)
 	}
 	f.Published = join(found)
@@ -95,7 +97,7 @@ func (c *Checker) trustworthy(ctx context.Context, list string, v4 bool) (bool, 
 	}
 	ask := func(last byte) (listing, error) {
 		found, err := c.Resolver.Addresses(ctx, entry(last)+"."+strings.TrimSuffix(list, "."), true)
-		if err != nil && !errors.Is(err, ErrNoName) {
+		if err != nil && !errors.Is(err, dnsask.ErrNoName) {
 			return "", err
 		}
 		return readAnswer(found), nil

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/letterlock-mail/letterlock/internal/dnsask"
 )
 
 // A Level says how a finding stands.
@@ -218,11 +220,11 @@ func (c *Checker) checkKey(ctx context.Context, key Key) Finding {
 	}
 	texts, err := c.Resolver.TXT(ctx, key.Name())
 	switch {
-	case errors.Is(err, ErrNoName) && !key.Signs:
+	case errors.Is(err, dnsask.ErrNoName) && !key.Signs:
 		f.Problem = "not published; this key does not sign"
 		f.Remedy += "; then letterlock dkim use " + key.Domain + " " + key.Selector
 		return f
-	case errors.Is(err, ErrNoName):
+	case errors.Is(err, dnsask.ErrNoName):
 		f.Problem = "not published: signatures of this key fail"
 		return f
 	case err != nil:

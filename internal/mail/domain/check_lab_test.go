@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/lab"
+	labzone "github.com/letterlock-mail/letterlock/internal/lab/zone"
 )
 
 // runNSD serves zone files with NSD, which reads them as any name server does, and
@@ -29,7 +30,7 @@ func runNSD(t *testing.T, zones map[string]string) string {
 			fmt.Sprintf("%s. 60 IN SOA ns.%s. postmaster.%s. 1 3600 600 86400 60\n%s. 60 IN NS ns.invalid.\n%s", name, name, name, name, text))
 	}
 	for range 5 {
-		tcp, packets := listenBoth(t)
+		tcp, packets := labzone.Listen(t)
 		address := tcp.Addr().String()
 		_, port, _ := net.SplitHostPort(address)
 		tcp.Close()

@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/letterlock-mail/letterlock/internal/dnsask"
 )
 
 const (
@@ -356,7 +358,7 @@ func TestPolicyClient(t *testing.T) {
 	if _, err := PolicyClient(z, x509.NewCertPool()).Get("https://example.com:" + port + "/"); err == nil {
 		t.Error("a certificate of nobody is taken")
 	}
-	if _, err := PolicyClient(maps.Clone(zone{}), roots).Get("https://example.com:" + port + "/"); !errors.Is(err, ErrNoName) {
+	if _, err := PolicyClient(maps.Clone(zone{}), roots).Get("https://example.com:" + port + "/"); !errors.Is(err, dnsask.ErrNoName) {
 		t.Errorf("a name that DNS does not have: %v", err)
 	}
 }

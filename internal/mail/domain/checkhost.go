@@ -11,18 +11,20 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/letterlock-mail/letterlock/internal/dnsask"
 )
 
 func (c *Checker) checkMX(ctx context.Context, s Sender) []Finding {
 	hosts, err := c.Resolver.MX(ctx, s.Domain)
 	f := Finding{Level: OK, Check: "mx", Subject: s.Domain}
-	if errors.Is(err, ErrNoName) {
+	if errors.Is(err, dnsask.ErrNoName) {
 		found, err := both(ctx, c.Resolver, s.Domain)
 		switch {
 		case err == nil:
 			f.Level, f.Published = Warning, join(found)
 			f.Problem, f.Remedy = "no MX: bounces and replies go to the domain's own address", "publish an MX"
-		case errors.Is(err, ErrNoName):
+		case errors.Is(err, dnsask.ErrNoName):
 			f.Level, f.Problem, f.Remedy = Wrong, "the domain takes no mail: many receivers refuse senders that cannot be answered", "publish an MX, and take mail for postmaster"
 		default:
 			f = unknown("mx", s.Domain, err)
@@ -46,7 +48,7 @@ func (c *Checker) checkMX(ctx context.Context, s Sender) []Finding {
 	out := []Finding{f}
 	for _, mx := range hosts[:min(len(hosts), 10)] {
 		_, err := both(ctx, c.Resolver, mx.Host)
-		if errors.Is(err, ErrNoName) {
+		if errors.Is(err, dnsask.ErrNoName) {
 			out = append(out, Finding{Level: Wrong, Check: "mx", Subject: mx.Host, Problem: "this mail exchanger has no address", Remedy: "publish its A or AAAA record, or take it out of the MX"})
 		} else if err != nil {
 			out = append(out, unknown("mx", mx.Host, err))
@@ -72,7 +74,7 @@ func (c *Checker) checkPTR(ctx context.Context, s Sender, ip netip.Addr) []Findi
 	if want == "" {
 		want = "the name that the machine says in EHLO"
 	}
-	if errors.Is(err, ErrNoName) {
+	if errors.Is(err, dnsask.ErrNoName) {
 		f.Problem, f.Remedy = "no reverse DNS: large receivers refuse the mail", "have whoever owns the address set its PTR to "+want
 		return []Finding{f}
 	}
@@ -83,7 +85,7 @@ func (c *Checker) checkPTR(ctx context.Context, s Sender, ip netip.Addr) []Findi
 	var confirmed []string
 	for _, name := range names[:min(len(names), 10)] {
 		found, err := c.Resolver.Addresses(ctx, name, ip.Is4())
-		if err != nil && !errors.Is(err, ErrNoName) {
+		if err != nil && !errors.Is(err, dnsask.ErrNoName) {
 			return []Finding{unknown("ptr", name, err)}
 		}
 		if slices.Contains(found, ip) {
@@ -135,7 +137,7 @@ func (c *Checker) checkPort25(ctx context.Context) []Finding {
 		host, port = c.Probe, "25"
 	}
 	targets, err := c.probeTargets(ctx, host)
-	if errors.Is(err, ErrNoName) {
+	if errors.Is(err, dnsask.ErrNoName) {
 		return []Finding{{Level: Unknown, Check: "port25", Subject: c.Probe, Problem: "has no mail exchanger and no address", Remedy: "name another with --probe"}}
 	}
 	if err != nil {
@@ -170,7 +172,7 @@ func (c *Checker) probeTargets(ctx context.Context, host string) ([]netip.Addr, 
 	}
 	if hosts, err := c.Resolver.MX(ctx, host); err == nil && hosts[0].Host != "" {
 		host = hosts[0].Host
-	} else if err != nil && !errors.Is(err, ErrNoName) {
+	} else if err != nil && !errors.Is(err, dnsask.ErrNoName) {
 		return nil, err
 	}
 	found, err := both(ctx, c.Resolver, host)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/letterlock-mail/letterlock/internal/dnsask"
 	"github.com/letterlock-mail/letterlock/internal/mail/mtasts"
 )
 
@@ -23,7 +24,7 @@ func (c *Checker) checkDMARC(ctx context.Context, s Sender) func(spf, dkim outco
 	}
 	f := Finding{Check: "dmarc", Subject: "_dmarc." + at, Published: text}
 	switch {
-	case errors.Is(err, ErrNoName):
+	case errors.Is(err, dnsask.ErrNoName):
 		f.Level, f.Subject, f.Problem, f.Remedy = Wrong, "_dmarc."+s.Domain, "not published: large receivers refuse bulk mail without it", advice
 		return one(f)
 	case errors.Is(err, ErrRecord):
@@ -67,7 +68,7 @@ func (c *Checker) checkDMARC(ctx context.Context, s Sender) func(spf, dkim outco
 func (c *Checker) findDMARC(ctx context.Context, domain string) (at, text string, record DMARC, err error) {
 	for at, steps := domain, 0; steps < 8; steps++ {
 		texts, err := c.Resolver.TXT(ctx, "_dmarc."+at)
-		if err != nil && !errors.Is(err, ErrNoName) {
+		if err != nil && !errors.Is(err, dnsask.ErrNoName) {
 			return at, "", record, err
 		}
 		var ours []string
@@ -93,7 +94,7 @@ func (c *Checker) findDMARC(ctx context.Context, domain string) (at, text string
 		}
 		at = strings.Join(labels[1:], ".")
 	}
-	return domain, "", record, ErrNoName
+	return domain, "", record, dnsask.ErrNoName
 }
 
 // checkReports asks whether a foreign domain takes the reports (RFC 9990 section 4, RFC
@@ -116,7 +117,7 @@ func (c *Checker) checkReports(ctx context.Context, s Sender, at string, record 
 		}
 		name := at + "._report._dmarc." + to
 		texts, err := c.Resolver.TXT(ctx, name)
-		if err != nil && !errors.Is(err, ErrNoName) {
+		if err != nil && !errors.Is(err, dnsask.ErrNoName) {
 			out = append(out, unknown("dmarc", name, err))
 			continue
 		}
@@ -142,7 +143,7 @@ func (c *Checker) checkTLSRPT(ctx context.Context, s Sender) []Finding {
 	name := "_smtp._tls." + s.Domain
 	f := Finding{Level: Warning, Check: "tlsrpt", Subject: name, Remedy: "publish: " + Record{name, "TXT", "v=TLSRPTv1; rua=mailto:" + s.reports()}.Zone()}
 	texts, err := c.Resolver.TXT(ctx, name)
-	if err != nil && !errors.Is(err, ErrNoName) {
+	if err != nil && !errors.Is(err, dnsask.ErrNoName) {
 		return []Finding{unknown("tlsrpt", name, err)}
 	}
 	count := 0
@@ -174,7 +175,7 @@ func (c *Checker) checkMTASTS(ctx context.Context, s Sender) []Finding {
 	records := 0
 	cache := mtasts.NewCache(mtasts.Options{HTTP: c.HTTP, TXT: func(ctx context.Context, name string) ([]string, error) {
 		texts, err := c.Resolver.TXT(ctx, name)
-		if errors.Is(err, ErrNoName) {
+		if errors.Is(err, dnsask.ErrNoName) {
 			return nil, nil
 		}
 		for _, text := range texts {
@@ -186,7 +187,7 @@ func (c *Checker) checkMTASTS(ctx context.Context, s Sender) []Finding {
 	}})
 	policy, err := cache.Policy(ctx, s.Domain)
 	switch {
-	case err != nil && (errors.Is(err, ErrDNS) || ctx.Err() != nil):
+	case err != nil && (errors.Is(err, dnsask.ErrDNS) || ctx.Err() != nil):
 		return []Finding{unknown("mta-sts", name, err)}
 	case records > 1:
 		f.Problem, f.Remedy = fmt.Sprintf("there are %d records, so that senders take none", records), "leave one"
@@ -200,7 +201,7 @@ func (c *Checker) checkMTASTS(ctx context.Context, s Sender) []Finding {
 	}
 	f.Published += fmt.Sprintf(" (mode %s, mx %s)", policy.Mode, strings.Join(policy.MX, " "))
 	hosts, err := c.Resolver.MX(ctx, s.Domain)
-	if err != nil && !errors.Is(err, ErrNoName) {
+	if err != nil && !errors.Is(err, dnsask.ErrNoName) {
 		return []Finding{unknown("mta-sts", name, err)}
 	}
 	var strangers []string

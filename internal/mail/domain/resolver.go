@@ -4,24 +4,16 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-)
 
-var (
-	// ErrNoName means that DNS has no such name, or no such record for it: an answer, not
-	// an outage.
-	ErrNoName = errors.New("not found in DNS")
-	// ErrDNS means that no server gave an answer.
-	ErrDNS = errors.New("no answer from DNS")
+	"github.com/letterlock-mail/letterlock/internal/dnsask"
 )
 
 // An MX is one mail exchanger.
-type MX struct {
-	Host       string // "" is the null MX (RFC 7505)
-	Preference uint16
-}
+type MX = dnsask.MX
 
-// Resolver asks DNS. Names come and go without a final dot, in lower case; errors wrap
-// ErrNoName where the answer is that there is none.
+// Resolver asks DNS: a *dnsask.Client outside of tests. Names come and go without a
+// final dot, in lower case; errors wrap dnsask.ErrNoName where the answer is that there
+// is none.
 type Resolver interface {
 	TXT(ctx context.Context, name string) ([]string, error)
 	MX(ctx context.Context, name string) ([]MX, error)
@@ -39,10 +31,10 @@ func both(ctx context.Context, r Resolver, name string) ([]netip.Addr, error) {
 	switch {
 	case len(found) > 0:
 		return found, nil
-	case err6 != nil && !errors.Is(err6, ErrNoName):
+	case err6 != nil && !errors.Is(err6, dnsask.ErrNoName):
 		return nil, err6
 	case err4 != nil:
 		return nil, err4
 	}
-	return nil, ErrNoName
+	return nil, dnsask.ErrNoName
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"github.com/letterlock-mail/letterlock/internal/dnsask"
 )
 
 // A Verdict is the result of an evaluation of SPF (RFC 7208 section 2.6).
@@ -56,7 +58,7 @@ func EvaluateSPF(ctx context.Context, r Resolver, ip netip.Addr, helo, sender st
 	if err != nil {
 		out.Problem = err.Error()
 		out.Verdict = PermError
-		if errors.Is(err, ErrDNS) {
+		if errors.Is(err, dnsask.ErrDNS) {
 			out.Verdict = TempError
 		}
 	}
@@ -83,7 +85,7 @@ type spfRun struct {
 	asked          bool
 }
 
-// check is check_host(). An error is a temperror where it wraps ErrDNS, else a permerror.
+// check is check_host(). An error is a temperror where it wraps dnsask.ErrDNS, else a permerror.
 func (e *spfRun) check(ctx context.Context, domain string, depth int) (Verdict, error) {
 	domain = strings.TrimSuffix(domain, ".")
 	if !strings.Contains(domain, ".") || !isQueryable(domain) {
@@ -148,7 +150,7 @@ func isQueryable(name string) bool {
 // findSPF picks the one record (RFC 7208 section 4.5); "" when there is none.
 func findSPF(ctx context.Context, r Resolver, domain string) (string, error) {
 	texts, err := r.TXT(ctx, domain)
-	if errors.Is(err, ErrNoName) {
+	if errors.Is(err, dnsask.ErrNoName) {
 		return "", nil
 	}
 	if err != nil {
@@ -178,7 +180,7 @@ func (e *spfRun) count() error {
 }
 
 func (e *spfRun) void(err error) error {
-	if !errors.Is(err, ErrNoName) {
+	if !errors.Is(err, dnsask.ErrNoName) {
 		return err
 	}
 	if e.voids++; e.voids > spfVoids {
@@ -257,7 +259,7 @@ func (e *spfRun) matchMX(ctx context.Context, target string, t spfTerm) (bool, e
 			continue
 		}
 		found, err := e.resolver.Addresses(ctx, mx.Host, e.ip.Is4())
-		if err != nil && !errors.Is(err, ErrNoName) {
+		if err != nil && !errors.Is(err, dnsask.ErrNoName) {
 			return false, err // what is void are terms, not each host of one
 		}
 		if e.within(found, t) {
@@ -290,7 +292,7 @@ func (e *spfRun) validated(ctx context.Context) ([]string, error) {
 	e.asked = true
 	found, err := e.resolver.PTR(ctx, Reverse(e.ip))
 	if err != nil {
-		if errors.Is(err, ErrDNS) {
+		if errors.Is(err, dnsask.ErrDNS) {
 			return nil, nil
 		}
 		return nil, e.void(err)

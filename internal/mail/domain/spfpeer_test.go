@@ -10,13 +10,15 @@ import (
 
 	"blitiri.com.ar/go/spf"
 	"pgregory.net/rapid"
+
+	"github.com/letterlock-mail/letterlock/internal/dnsask"
 )
 
 // peerDNS is a zone as blitiri.com.ar/go/spf asks it.
 type peerDNS struct{ zone zone }
 
 func peerError(err error) error {
-	if errors.Is(err, ErrNoName) {
+	if errors.Is(err, dnsask.ErrNoName) {
 		return &net.DNSError{Err: "no such host", IsNotFound: true}
 	}
 	if err != nil {

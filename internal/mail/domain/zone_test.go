@@ -6,8 +6,10 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
-	"github.com/miekg/dns"
+	"github.com/letterlock-mail/letterlock/internal/dnsask"
+	labzone "github.com/letterlock-mail/letterlock/internal/lab/zone"
 )
 
 // A zone is DNS in the memory of a test. Keys are a name in lower case and a type, as in
@@ -19,7 +21,7 @@ func (z zone) lookup(name, kind string) ([]string, error) {
 	for range 8 {
 		found := z[name+" "+kind]
 		if len(found) > 0 && found[0] == "FAIL" || len(z[name+" *"]) > 0 {
-			return nil, fmt.Errorf("%s: %w: SERVFAIL", name, ErrDNS)
+			return nil, fmt.Errorf("%s: %w: SERVFAIL", name, dnsask.ErrDNS)
 		}
 		if len(found) > 0 {
 			return found, nil
@@ -30,7 +32,7 @@ func (z zone) lookup(name, kind string) ([]string, error) {
 		}
 		name = strings.ToLower(strings.TrimSuffix(alias[0], "."))
 	}
-	return nil, fmt.Errorf("%s: %w", name, ErrNoName)
+	return nil, fmt.Errorf("%s: %w", name, dnsask.ErrNoName)
 }
 
 func (z zone) TXT(_ context.Context, name string) ([]string, error) { return z.lookup(name, "TXT") }
@@ -64,66 +66,10 @@ func (z zone) Addresses(_ context.Context, name string, v4 bool) ([]netip.Addr, 
 	return out, err
 }
 
-// serve runs a real DNS server with the zone, by UDP and TCP on one loopback port, and
-// returns its address.
-func (z zone) serve(t testing.TB) string {
-	t.Helper()
-	handler := dns.HandlerFunc(func(w dns.ResponseWriter, query *dns.Msg) {
-		answer := new(dns.Msg).SetReply(query)
-		q := query.Question[0]
-		kind := dns.TypeToString[q.Qtype]
-		name := strings.ToLower(strings.TrimSuffix(q.Name, "."))
-		found, err := z.lookup(name, kind)
-		switch {
-		case err != nil && strings.Contains(err.Error(), "SERVFAIL"):
-			answer.Rcode = dns.RcodeServerFailure
-		case err != nil && !z.has(name):
-			answer.Rcode = dns.RcodeNameError
-		}
-		owner := q.Name
-		for range 8 {
-			alias := z[strings.ToLower(strings.TrimSuffix(owner, "."))+" CNAME"]
-			if len(alias) == 0 {
-				break
-			}
-			answer.Answer = append(answer.Answer, record(t, owner, "CNAME", alias[0]))
-			owner = dns.Fqdn(alias[0])
-		}
-		for _, text := range found {
-			answer.Answer = append(answer.Answer, record(t, owner, kind, text))
-		}
-		if w.RemoteAddr().Network() == "udp" {
-			size := dns.MinMsgSize
-			if opt := query.IsEdns0(); opt != nil {
-				size = int(opt.UDPSize())
-			}
-			answer.Truncate(size)
-		}
-		_ = w.WriteMsg(answer)
-	})
-	return serveDNS(t, handler)
-}
+// serve runs a real DNS server with the zone and returns its address.
+func (z zone) serve(t testing.TB) string { return labzone.Zone(z).Serve(t) }
 
-func (z zone) has(name string) bool {
-	for key := range z {
-		if owner, _, _ := strings.Cut(key, " "); owner == name || strings.HasSuffix(owner, "."+name) {
-			return true
-		}
-	}
-	return false
-}
-
-func record(t testing.TB, name, kind, text string) dns.RR {
-	t.Helper()
-	if kind == "TXT" {
-		text = quoteTXT(text)
-	}
-	if kind == "PTR" || kind == "CNAME" || kind == "MX" {
-		text = dns.Fqdn(text)
-	}
-	rr, err := dns.NewRR(dns.Fqdn(name) + " 60 IN " + kind + " " + text)
-	if err != nil {
-		t.Errorf("%s %s %q: %v", name, kind, text, err)
-	}
-	return rr
+// patient is a client of server that waits as long as a loaded machine needs.
+func patient(server string) *dnsask.Client {
+	return &dnsask.Client{Servers: []string{server}, Timeout: 30 * time.Second}
 }

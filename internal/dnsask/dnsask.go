@@ -1,6 +1,17 @@
-package domain
+// Package dnsask asks DNS servers for the records that mail lives on: TXT, MX, SRV,
+// PTR and addresses. It is a stub resolver and nothing else: no cache, no recursion,
+// no validation of signatures. Callers are what looks at published records (package
+// domain) and what finds a mailbox's servers by them (package discovery).
+//
+// net.Resolver does not do, because it looks into /etc/hosts first, where Debian
+// writes 127.0.1.1 beside the machine's own name, and because it takes an outage and
+// "there is no such name" for one thing in LookupSRV. miekg/dns, which the tests use,
+// would cost every start of letterlock the set-up of its tables; x/net's dnsmessage
+// packs and unpacks, and that is all that is needed.
+package dnsask
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -16,10 +27,31 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// A Client asks DNS servers. It is not net.Resolver, because that looks into /etc/hosts
-// first, where Debian writes 127.0.1.1 beside the machine's own name: exactly the name
-// whose public records are to be checked. It believes what its servers say; DNSSEC is
-// theirs to do.
+var (
+	// ErrNoName means that DNS has no such name, or no such record for it: an answer, not
+	// an outage.
+	ErrNoName = errors.New("not found in DNS")
+	// ErrDNS means that no server gave an answer.
+	ErrDNS = errors.New("no answer from DNS")
+	// ErrName means that a name cannot be written in DNS. It comes with ErrNoName.
+	ErrName = errors.New("not a name for DNS")
+)
+
+// An MX is one mail exchanger.
+type MX struct {
+	Host       string // "" is the null MX (RFC 7505)
+	Preference uint16
+}
+
+// An SRV is one server of a service (RFC 2782).
+type SRV struct {
+	Target           string // "" says that there is no such service
+	Port             uint16
+	Priority, Weight uint16
+}
+
+// A Client asks DNS servers. Names come and go without a final dot, in lower case. It
+// believes what its servers say; DNSSEC is theirs to do.
 type Client struct {
 	Servers []string      // host:port, asked in turn
 	Timeout time.Duration // for one server's answer; 0 means 3 s
@@ -40,7 +72,7 @@ func SystemServers(ctx context.Context) []string {
 	return found
 }
 
-// TXT implements Resolver. The strings of a record are joined without a blank (RFC 7208
+// TXT gives the texts of a name. The strings of a record are joined without a blank (RFC 7208
 // section 3.3, RFC 6376 section 3.6.2.2).
 func (c *Client) TXT(ctx context.Context, name string) ([]string, error) {
 	var out []string
@@ -52,7 +84,7 @@ func (c *Client) TXT(ctx context.Context, name string) ([]string, error) {
 	return out, err
 }
 
-// MX implements Resolver, best first.
+// MX gives the mail exchangers, best first.
 func (c *Client) MX(ctx context.Context, name string) ([]MX, error) {
 	var out []MX
 	err := c.ask(ctx, name, dnsmessage.TypeMX, func(body dnsmessage.ResourceBody) {
@@ -64,7 +96,7 @@ func (c *Client) MX(ctx context.Context, name string) ([]MX, error) {
 	return out, err
 }
 
-// Addresses implements Resolver.
+// Addresses gives A records with v4, else AAAA records.
 func (c *Client) Addresses(ctx context.Context, name string, v4 bool) ([]netip.Addr, error) {
 	kind := dnsmessage.TypeAAAA
 	if v4 {
@@ -82,7 +114,23 @@ func (c *Client) Addresses(ctx context.Context, name string, v4 bool) ([]netip.A
 	return out, err
 }
 
-// PTR implements Resolver.
+// SRV gives the servers of a service, "_imaps._tcp.example.org", best first: by
+// priority, and among equals the heavier. RFC 2782 draws lots among them; whoever
+// writes one of them down for good is better served by the same one each time.
+func (c *Client) SRV(ctx context.Context, name string) ([]SRV, error) {
+	var out []SRV
+	err := c.ask(ctx, name, dnsmessage.TypeSRV, func(body dnsmessage.ResourceBody) {
+		if r, ok := body.(*dnsmessage.SRVResource); ok {
+			out = append(out, SRV{Target: plain(r.Target), Port: r.Port, Priority: r.Priority, Weight: r.Weight})
+		}
+	})
+	slices.SortStableFunc(out, func(a, b SRV) int {
+		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(b.Weight, a.Weight), cmp.Compare(a.Target, b.Target))
+	})
+	return out, err
+}
+
+// PTR gives the names of an address that was turned into one.
 func (c *Client) PTR(ctx context.Context, name string) ([]string, error) {
 	var out []string
 	err := c.ask(ctx, name, dnsmessage.TypePTR, func(body dnsmessage.ResourceBody) {
@@ -299,4 +347,13 @@ func parseAnswer(packet []byte, id uint16, question dnsmessage.Question) ([]dnsm
 		owner = next
 	}
 	return nil, fmt.Errorf("%w: its aliases go in circles", ErrNoName)
+}
+
+// shorten keeps foreign text in errors short.
+func shorten(text string) string {
+	const limit = 100
+	if len(text) > limit {
+		return text[:limit] + "..."
+	}
+	return text
 }

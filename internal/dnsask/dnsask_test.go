@@ -1,9 +1,9 @@
-package domain
+package dnsask
 
 import (
 	"context"
 	"errors"
-	"net"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -12,70 +12,30 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/letterlock-mail/letterlock/internal/lab/zone"
 )
-
-// serveDNS runs handler on one loopback port by UDP and TCP.
-func serveDNS(t testing.TB, handler dns.Handler) string {
-	t.Helper()
-	tcp, packets := listenBoth(t)
-	started := make(chan struct{}, 2)
-	done := make(chan error, 2)
-	servers := []*dns.Server{{Listener: tcp, Handler: handler}, {PacketConn: packets, Handler: handler}}
-	for _, s := range servers {
-		s.NotifyStartedFunc = func() { started <- struct{}{} }
-		go func() { done <- s.ActivateAndServe() }()
-	}
-	<-started
-	<-started
-	t.Cleanup(func() {
-		for _, s := range servers {
-			if err := s.Shutdown(); err != nil {
-				t.Error(err)
-			}
-			if err := <-done; err != nil {
-				t.Error(err)
-			}
-		}
-	})
-	return tcp.Addr().String()
-}
-
-// listenBoth finds a port that is free for both.
-func listenBoth(t testing.TB) (net.Listener, net.PacketConn) {
-	t.Helper()
-	for range 20 {
-		tcp, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		packets, err := net.ListenPacket("udp", tcp.Addr().String())
-		if err == nil {
-			return tcp, packets
-		}
-		tcp.Close()
-	}
-	t.Fatal("no port is free for both TCP and UDP")
-	return nil, nil
-}
 
 // patient is a client of server that waits as long as a loaded machine needs.
 func patient(server ...string) *Client { return &Client{Servers: server, Timeout: 30 * time.Second} }
 
 func TestClientAsks(t *testing.T) {
 	long := strings.Repeat("0123456789abcdef", 200) // does not fit into a packet
-	c := patient(zone{
-		"example.org TXT":            {"v=spf1 -all", "two \"quoted\" \\ words"},
-		"long.example.org TXT":       {long},
-		"example.org MX":             {"20 b.example.org", "10 A.Example.org"},
-		"null.example.org MX":        {"0 ."},
-		"mail.example.org A":         {"192.0.2.1", "192.0.2.2"},
-		"mail.example.org AAAA":      {"2001:db8::1"},
-		"www.example.org CNAME":      {"w2.example.org"},
-		"w2.example.org CNAME":       {"mail.example.org"},
-		"loop.example.org CNAME":     {"loop.example.org"},
-		"broken.example.org TXT":     {"FAIL"},
-		"1.2.0.192.in-addr.arpa PTR": {"mail.example.org"},
-	}.serve(t))
+	c := patient(zone.Zone{
+		"example.org TXT":             {"v=spf1 -all", "two \"quoted\" \\ words"},
+		"long.example.org TXT":        {long},
+		"example.org MX":              {"20 b.example.org", "10 A.Example.org"},
+		"null.example.org MX":         {"0 ."},
+		"mail.example.org A":          {"192.0.2.1", "192.0.2.2"},
+		"mail.example.org AAAA":       {"2001:db8::1"},
+		"www.example.org CNAME":       {"w2.example.org"},
+		"w2.example.org CNAME":        {"mail.example.org"},
+		"loop.example.org CNAME":      {"loop.example.org"},
+		"broken.example.org TXT":      {"FAIL"},
+		"1.2.0.192.in-addr.arpa PTR":  {"mail.example.org"},
+		"_imaps._tcp.example.org SRV": {"20 0 993 late.example.org", "10 1 993 light.example.org", "10 9 1993 Heavy.Example.org"},
+		"_pop3s._tcp.example.org SRV": {"0 0 0 ."},
+	}.Serve(t))
 	ctx := t.Context()
 	if got, err := c.TXT(ctx, "Example.org"); err != nil || !slices.Equal(got, []string{"v=spf1 -all", "two \"quoted\" \\ words"}) {
 		t.Errorf("TXT: %q, %v", got, err)
@@ -89,14 +49,21 @@ func TestClientAsks(t *testing.T) {
 	if got, err := c.MX(ctx, "null.example.org"); err != nil || !slices.Equal(got, []MX{{"", 0}}) {
 		t.Errorf("null MX: %v, %v", got, err)
 	}
-	if got, err := c.Addresses(ctx, "mail.example.org", true); err != nil || join(got) != "192.0.2.1 192.0.2.2" {
+	if got, err := c.Addresses(ctx, "mail.example.org", true); err != nil || fmt.Sprint(got) != "[192.0.2.1 192.0.2.2]" {
 		t.Errorf("A: %v, %v", got, err)
 	}
-	if got, err := c.Addresses(ctx, "www.example.org", false); err != nil || join(got) != "2001:db8::1" {
+	if got, err := c.Addresses(ctx, "www.example.org", false); err != nil || fmt.Sprint(got) != "[2001:db8::1]" {
 		t.Errorf("AAAA behind aliases: %v, %v", got, err)
 	}
-	if got, err := c.PTR(ctx, Reverse(netip.MustParseAddr("192.0.2.1"))); err != nil || !slices.Equal(got, []string{"mail.example.org"}) {
+	if got, err := c.PTR(ctx, "1.2.0.192.in-addr.arpa"); err != nil || !slices.Equal(got, []string{"mail.example.org"}) {
 		t.Errorf("PTR: %v, %v", got, err)
+	}
+	want := []SRV{{"heavy.example.org", 1993, 10, 9}, {"light.example.org", 993, 10, 1}, {"late.example.org", 993, 20, 0}}
+	if got, err := c.SRV(ctx, "_imaps._tcp.example.org"); err != nil || !slices.Equal(got, want) {
+		t.Errorf("SRV: %v, %v", got, err)
+	}
+	if got, err := c.SRV(ctx, "_pop3s._tcp.example.org"); err != nil || !slices.Equal(got, []SRV{{}}) {
+		t.Errorf("SRV that says no: %v, %v", got, err)
 	}
 	for name, want := range map[string]error{
 		"nobody.example.net": ErrNoName, "mail.example.org": ErrNoName, "loop.example.org": ErrNoName, "broken.example.org": ErrDNS,
@@ -111,40 +78,40 @@ func TestClientAsks(t *testing.T) {
 // TestClientDistrusts: answers that are not to our question are passed over, and a
 // server that is down or refuses gives way to the next.
 func TestClientDistrusts(t *testing.T) {
-	good := zone{"example.org TXT": {"right"}}.serve(t)
+	good := zone.Zone{"example.org TXT": {"right"}}.Serve(t)
 	var asked atomic.Int32
-	refuses := serveDNS(t, dns.HandlerFunc(func(w dns.ResponseWriter, query *dns.Msg) {
+	refuses := zone.Serve(t, dns.HandlerFunc(func(w dns.ResponseWriter, query *dns.Msg) {
 		asked.Add(1)
 		_ = w.WriteMsg(new(dns.Msg).SetRcode(query, dns.RcodeRefused))
 	}))
 	if got, err := patient("127.0.0.1:1", refuses, good).TXT(t.Context(), "example.org"); err != nil || got[0] != "right" || asked.Load() != 1 {
 		t.Errorf("%v, %v after %d refusals", got, err, asked.Load())
 	}
-	forged := serveDNS(t, dns.HandlerFunc(func(w dns.ResponseWriter, query *dns.Msg) {
+	forged := zone.Serve(t, dns.HandlerFunc(func(w dns.ResponseWriter, query *dns.Msg) {
 		other := new(dns.Msg).SetReply(query)
 		other.Id++
-		other.Answer = append(other.Answer, record(t, "example.org", "TXT", "wrong id"))
+		other.Answer = append(other.Answer, zone.Record(t, "example.org", "TXT", "wrong id"))
 		_ = w.WriteMsg(other)
 		other = new(dns.Msg).SetReply(query)
 		other.Question[0].Name = "example.net."
-		other.Answer = append(other.Answer, record(t, "example.org", "TXT", "wrong question"))
+		other.Answer = append(other.Answer, zone.Record(t, "example.org", "TXT", "wrong question"))
 		_ = w.WriteMsg(other)
 		if _, err := w.Write([]byte("no DNS at all")); err != nil {
 			t.Error(err)
 		}
 		right := new(dns.Msg).SetReply(query)
-		right.Answer = append(right.Answer, record(t, "example.net", "TXT", "wrong owner"), record(t, "example.org", "TXT", "right"))
+		right.Answer = append(right.Answer, zone.Record(t, "example.net", "TXT", "wrong owner"), zone.Record(t, "example.org", "TXT", "right"))
 		_ = w.WriteMsg(right)
 	}))
 	if got, err := patient(forged).TXT(t.Context(), "example.org"); err != nil || !slices.Equal(got, []string{"right"}) {
 		t.Errorf("%q, %v", got, err)
 	}
-	old := serveDNS(t, dns.HandlerFunc(func(w dns.ResponseWriter, query *dns.Msg) {
+	old := zone.Serve(t, dns.HandlerFunc(func(w dns.ResponseWriter, query *dns.Msg) {
 		answer := new(dns.Msg).SetReply(query)
 		if query.IsEdns0() != nil {
 			answer = new(dns.Msg).SetRcode(query, dns.RcodeFormatError)
 		} else {
-			answer.Answer = append(answer.Answer, record(t, "example.org", "TXT", "right"))
+			answer.Answer = append(answer.Answer, zone.Record(t, "example.org", "TXT", "right"))
 		}
 		_ = w.WriteMsg(answer)
 	}))
@@ -156,7 +123,7 @@ func TestClientDistrusts(t *testing.T) {
 // TestClientEnds: a server that never answers costs the time allowed and no more.
 func TestClientEnds(t *testing.T) {
 	asked := make(chan struct{}, 10)
-	silent := serveDNS(t, dns.HandlerFunc(func(dns.ResponseWriter, *dns.Msg) { asked <- struct{}{} }))
+	silent := zone.Serve(t, dns.HandlerFunc(func(dns.ResponseWriter, *dns.Msg) { asked <- struct{}{} }))
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("the person went away")
 	go func() { <-asked; cancel(why) }()
