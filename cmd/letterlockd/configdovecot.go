@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -97,7 +98,11 @@ func (p *program) dovecotFacts(ctx context.Context, conf *config.Daemon, f dovec
 		facts.Listeners = append(facts.Listeners, recipe.Listener{Path: f.postfix, User: "postfix", Group: "postfix", Why: "Postfix asks here about sign-ins (config postfix --sql)."})
 	}
 	if place := conf.Postfix.Fallback; place != "" {
-		facts.Listeners = append(facts.Listeners, recipe.Listener{Path: place, User: "letterlockd", Group: "letterlockd",
+		owner := "letterlockd"
+		if _, err := user.Lookup(owner); err != nil {
+			owner = "root" // nobody else can be the one who runs it
+		}
+		facts.Listeners = append(facts.Listeners, recipe.Listener{Path: place, User: owner, Group: owner,
 			Why: "letterlockd asks here about the sign-ins that are not its own (fallback in [postfix])."})
 	}
 	if facts.Doveadm, facts.DoveadmKey, err = localDoveadm(conf); err != nil {
