@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -338,10 +337,11 @@ func (r *relay) close() {
 func (q question) line(message []byte) string {
 	var b strings.Builder
 	b.WriteString("AUTH\t1\t" + q.mechanism + "\tservice=" + string(q.protocol) + "\tnologin")
-	for name, addr := range map[string]netip.Addr{"lip": q.local, "rip": q.remote} {
-		if addr.IsValid() {
-			b.WriteString("\t" + name + "=" + addr.String())
-		}
+	if q.local.IsValid() {
+		b.WriteString("\tlip=" + q.local.String())
+	}
+	if q.remote.IsValid() {
+		b.WriteString("\trip=" + q.remote.String())
 	}
 	if q.secured {
 		b.WriteString("\tsecured")
