@@ -199,7 +199,9 @@ func authorities(path string) (*x509.CertPool, error) {
 // postfix adds what Postfix asks.
 func (l *plan) postfix(ctx context.Context, p *program) error {
 	book := senders.NewBook(l.db, "+", l.now)
-	sasl := mailauth.NewSASL(mailauth.SASLOptions{Door: l.door, Discovery: discovery(l.conf), PlainLoopback: l.conf.Postfix.Plaintext, Log: l.log, Now: l.now, Random: p.random})
+	asked := mailauth.SASLOptions{Door: l.door, Discovery: discovery(l.conf), PlainLoopback: l.conf.Postfix.Plaintext, Log: l.log, Now: l.now, Random: p.random}
+	l.beside(&asked, book)
+	sasl := mailauth.NewSASL(asked)
 	maps := senders.NewSocketmap(senders.SocketmapOptions{Book: book, Log: l.log})
 	filter := senders.NewMilter(senders.MilterOptions{Book: book, Counter: l.db, Log: l.log, Now: l.now})
 	for _, s := range []struct {
@@ -231,7 +233,7 @@ func (l *plan) dovecot(ctx context.Context) error {
 	}
 	mux := http.NewServeMux()
 	mailauth.NewHTTP(mailauth.HTTPOptions{
-		Door: l.door, Audience: "mail", Issuer: l.conf.Web.PublicURL, Log: l.log,
+		Door: l.meter.Door(&trail{door: mailauth.GuardAmongOthers(l.inner, l.scales), log: l.log}), Audience: "mail", Issuer: l.conf.Web.PublicURL, Log: l.log,
 		Servers: []identity.ResourceServer{{ID: dovecotID, Secret: identity.DigestOf(secret.Reveal())}},
 	}).Register(mux, "/dovecot")
 	return l.listen(ctx, "dovecot", l.conf.Dovecot.Listen, serveHTTP(mux))

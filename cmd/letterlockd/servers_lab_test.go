@@ -43,7 +43,8 @@ type site struct {
 	more    string // further sections of the configuration
 }
 
-func startSite(t *testing.T, dovecotFlags ...string) *site {
+// newSite builds letterlockd in a folder of its own.
+func newSite(t *testing.T) *site {
 	t.Helper()
 	return startSiteWith(t, "", dovecotFlags...)
 }
@@ -60,9 +61,15 @@ func startSiteWith(t *testing.T, more string, dovecotFlags ...string) *site {
 	if out, err := exec.Command("go", "build", "-o", s.binary, ".").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
+	s.conf = filepath.Join(s.folder, "letterlockd.toml")
+	return s
+}
+
+func startSite(t *testing.T, dovecotFlags ...string) *site {
+	t.Helper()
+	s := newSite(t)
 	ports := freePorts(t, 3)
 	s.metrics = fmt.Sprintf("127.0.0.1:%d", ports[2])
-	s.conf = filepath.Join(s.folder, "letterlockd.toml")
 	s.write("dovecot.secret", "dove-secret\n", 0o600)
 	s.write("doveadm.key", "order-key\n", 0o600)
 	dove := filepath.Join(s.folder, "dovecot")

@@ -83,6 +83,8 @@ type Postfix struct {
 	Senders   string // socketmap
 	Milter    string
 	Plaintext bool // answer sessions without TLS
+	// Fallback is an authentication socket of Dovecot that knows further logins.
+	Fallback string
 }
 
 // Dovecot is the [dovecot] section: the HTTP endpoints that Dovecot asks.
@@ -211,6 +213,9 @@ func (d *decoder) checkDoveadm(path []string, one *Doveadm) {
 func (d *decoder) checkDaemon(c *Daemon) {
 	if (c.Dovecot.Listen == "") != (c.Dovecot.SecretFile == "") {
 		d.fault([]string{"dovecot"}, "listen and secret_file in [dovecot] belong together: one is missing")
+	}
+	if c.Postfix.Fallback != "" && c.Postfix.SASL == "" {
+		d.fault([]string{"postfix", "fallback"}, "fallback in [postfix] needs sasl: without it Postfix does not ask here at all")
 	}
 	d.checkWeb(c)
 	if len(c.Domains) == 0 && (c.Postfix != Postfix{} || c.Dovecot.Listen != "") {

@@ -183,7 +183,7 @@ func postfixReads(t *testing.T, kind, where string) {
 		{"SELECT target FROM postfix_alias WHERE address = '%s' ORDER BY target", "info@example.org", "ann@example.org,bob@example.org"},
 		{"SELECT target FROM postfix_alias WHERE address = '%s' ORDER BY target", "@example.net", "bob@example.org"},
 		{"SELECT login FROM postfix_sender_login WHERE address = '%s' ORDER BY login", "sales@example.org", "ann+scanner@example.org,ann+shop@example.org,ann@example.org,bob@example.org"},
-		{"SELECT login FROM postfix_sender_login WHERE address = '%s' ORDER BY login", "left@example.org", ""},
+		{"SELECT login FROM postfix_sender_login WHERE address = '%s' ORDER BY login", "left@example.org", "(nobody)"},
 		{"SELECT login FROM postfix_sender_login WHERE address = '%s' ORDER BY login", "x' OR '1'='1", ""},
 	} {
 		conf := filepath.Join(dir, "table.cf")

@@ -23,7 +23,7 @@ func (db *DB) openPostgres(place string) error {
 	}
 	db.engine = engine{
 		name: postgres,
-		words: strings.NewReplacer("{text}", `TEXT COLLATE "C"`, "{now}",
+		words: strings.NewReplacer("{lite}", "--", "{create view}", "CREATE OR REPLACE VIEW", "{barrier}", "WITH (security_barrier = true)", "{text}", `TEXT COLLATE "C"`, "{now}",
 			"CAST(extract(epoch FROM now()) * 1000000 AS BIGINT)"),
 		options: &sql.TxOptions{Isolation: sql.LevelSerializable},
 		reading: &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true},

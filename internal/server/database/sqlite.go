@@ -54,7 +54,7 @@ func (db *DB) openSQLite(path string) error {
 
 // sqliteWords: strftime is known to the older SQLite that Dovecot may bring along.
 func sqliteWords() *strings.Replacer {
-	return strings.NewReplacer("{text}", "TEXT", "{now}", "(CAST(strftime('%s', 'now') AS INTEGER) * 1000000)")
+	return strings.NewReplacer("{text}", "TEXT", "{lite}", "", "{create view}", "CREATE VIEW", " {barrier}", "", "{now}", "(CAST(strftime('%s', 'now') AS INTEGER) * 1000000)")
 }
 
 // openLite opens a pool of connections to a file.

@@ -114,6 +114,7 @@ func views(t *testing.T, dovecot, postfix ask) {
 		{postfix, `SELECT address, login FROM postfix_sender_login WHERE login LIKE 'bob%' ORDER BY address, login`, `@example.net|bob@example.org
 			any@example.net|bob+one@example.org bob@example.org|bob@example.org info@example.org|bob@example.org sales@example.org|bob@example.org`},
 		{postfix, `SELECT count(*) FROM postfix_sender_login WHERE login LIKE 'left%'`, `0`},
+		{postfix, `SELECT address FROM postfix_sender_login WHERE login = '(nobody)' ORDER BY address`, `left@example.org leftbox@example.org lefts@example.org nobodys@example.org`},
 	} {
 		if got := rows(c.ask(c.query)); got != rows(c.want) {
 			t.Errorf("%s:\n%s\nwant:\n%s", c.query, got, rows(c.want))

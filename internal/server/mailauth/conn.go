@@ -134,6 +134,12 @@ func (c *conn) auth(command command) {
 	r := &request{id: command.id, question: q, busy: true}
 	switch {
 	case err != nil:
+	case !c.server.offers(q.mechanism) && c.server.upstreams(c.checks, q.mechanism):
+		if !q.secured && !(c.server.o.PlainLoopback && q.remote.IsLoopback()) {
+			// Some of theirs need no TLS; one rule for all is one less to get wrong.
+			err = fmt.Errorf("%w: not over TLS", errBad)
+		}
+		exchange = &relay{up: c.server.o.Upstream, ctx: c.checks, question: q, throttle: c.server.o.Throttle}
 	case !c.server.offers(q.mechanism):
 		err = fmt.Errorf("%w: mechanism not offered", errBad)
 	case !q.secured && !(c.server.o.PlainLoopback && q.remote.IsLoopback()):
@@ -230,9 +236,17 @@ func (c *conn) step(r *request, message []byte) {
 	challenge, done, err := r.exchange.Next(message)
 	late.Stop()
 
+	if foreign, ok := r.exchange.(*relay); ok && (done || err != nil) {
+		r.verdict, r.user = foreign.verdict, foreign.verdict.Login
+		foreign.close()
+	}
+
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.pending[r.id] != r {
+		if foreign, ok := r.exchange.(*relay); ok {
+			foreign.close()
+		}
 		return // cancelled, or answered by the clock
 	}
 	if !done && err == nil {
@@ -245,6 +259,9 @@ func (c *conn) step(r *request, message []byte) {
 	_, no := errors.AsType[*credential.Refused](err)
 	switch {
 	case err == nil:
+		if _, foreign := r.exchange.(*relay); foreign {
+			c.server.o.Log.Info("signed in", "as", shown(r.user), "mechanism", r.question.mechanism, "remote", r.question.remote, "by", "upstream")
+		}
 		c.ok(r)
 	case token, no, errors.Is(err, sasl.ErrMalformed):
 		c.fail(r, "")

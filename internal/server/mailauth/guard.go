@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/letterlock-mail/letterlock/internal/sasl"
 	"github.com/letterlock-mail/letterlock/internal/server/credential"
 	"github.com/letterlock-mail/letterlock/internal/server/throttle"
 )
@@ -19,7 +20,19 @@ import (
 // tells it how the check ended. A check that could not be made tells nothing, and neither
 // does a right secret that may not do this; what the throttle had set aside is given back,
 // or an outage would end as a storm of refusals.
-func Guard(door Door, counts Throttle) Door {
+func Guard(door Door, counts Throttle) Door { return newGuard(door, counts) }
+
+// GuardAmongOthers is Guard for a mail server that asks others when we say no. A password
+// that has not the form of ours is no guess at one of ours: it is somebody's elsewhere, and
+// whether it was right we never hear. An office that signs in by LDAP would otherwise be
+// counted as a storm, and its app passwords refused with it.
+func GuardAmongOthers(door Door, counts Throttle) Door {
+	g := newGuard(door, counts)
+	g.among = true
+	return g
+}
+
+func newGuard(door Door, counts Throttle) *guard {
 	g := &guard{door: door, throttle: counts}
 	// Read ends the process where the system has no randomness, and returns no error.
 	_, _ = rand.Read(g.key[:])
@@ -33,6 +46,7 @@ var errTooMany = errors.New("too many attempts")
 type guard struct {
 	door     Door
 	throttle Throttle
+	among    bool     // others are asked after us
 	key      [32]byte // of fingerprints; of this process, never written
 }
 
@@ -52,29 +66,37 @@ func (g *guard) pass(ctx context.Context, p credential.Presented, check func(con
 	attempt := throttle.Attempt{
 		Remote: p.Remote, Account: strings.ToLower(p.User), Protocol: p.Protocol, Fingerprint: g.fingerprint(p),
 	}
-	advice := g.throttle.Ask(ctx, attempt)
-	if advice.Refuse {
-		return credential.Verdict{}, fmt.Errorf("%w: %s", errTooMany, advice.Reason)
-	}
-	if advice.Wait > 0 {
-		select {
-		case <-time.After(min(advice.Wait, maxHold)):
-		case <-ctx.Done():
-			g.throttle.Release(attempt)
-			return credential.Verdict{}, ctx.Err()
-		}
+	if err := hold(ctx, g.throttle, attempt); err != nil {
+		return credential.Verdict{}, err
 	}
 	verdict, err := check(ctx, p)
 	refused, no := errors.AsType[*credential.Refused](err)
 	switch {
 	case err == nil:
 		g.throttle.Tell(ctx, attempt, true)
-	case no && !refused.Proven:
+	case no && !refused.Proven && !(g.among && !sasl.IsToken(p.Mechanism) && !credential.HasForm(p.Secret)):
 		g.throttle.Tell(ctx, attempt, false)
 	default:
 		g.throttle.Release(attempt)
 	}
 	return verdict, err
+}
+
+// hold asks the throttle, and waits as long as it says.
+func hold(ctx context.Context, counts Throttle, attempt throttle.Attempt) error {
+	advice := counts.Ask(ctx, attempt)
+	if advice.Refuse {
+		return fmt.Errorf("%w: %s", errTooMany, advice.Reason)
+	}
+	if advice.Wait > 0 {
+		select {
+		case <-time.After(min(advice.Wait, maxHold)):
+		case <-ctx.Done():
+			counts.Release(attempt)
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // fingerprint lets the throttle see that the same wrong secret comes again.

@@ -288,18 +288,28 @@ func (h *HTTP) password(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), h.o.Answer)
 	defer cancel()
 	verdict, err := h.o.Door.Password(ctx, ask)
+	if err == nil && ask.Protocol == identity.SMTP && heldByMilter(verdict.Credential) {
+		err = &credential.Refused{Reason: "its limits are kept only where Postfix asks letterlockd itself", Person: verdict.Person.ID, Proven: true}
+	}
 	switch {
 	case err == nil:
 		writeJSON(w, http.StatusOK, granted{
 			AccessToken: "none", TokenType: "Bearer", Active: true,
 			// The name that was asked about: Dovecot compares it with its own.
-			Username: strings.ToLower(asked), Mailbox: strings.ToLower(verdict.Login), Scope: strings.Join(verdict.Scopes, " "),
+			Username: strings.ToLower(asked), Mailbox: strings.ToLower(verdict.MailUser(ask.Protocol)), Scope: strings.Join(verdict.Scopes, " "),
 		})
 	case h.refused(ask, err):
 		writeJSON(w, http.StatusOK, no)
 	default:
 		h.later(w, r, ask, err)
 	}
+}
+
+// heldByMilter reports whether an app password has limits that Dovecot cannot keep, and
+// neither can a Postfix that asks Dovecot: there may be no milter of ours behind it. What
+// limits senders goes by its own name, which the sender map knows.
+func heldByMilter(c *identity.Credential) bool {
+	return c != nil && (len(c.Recipients) > 0 || c.PerHour > 0)
 }
 
 // refused reports whether the error is the Door's no, and logs that.

@@ -5,6 +5,7 @@
 //	Postfix, Exim --- Dovecot's authentication client protocol --> SASL   --+
 //	Dovecot --------- introspection, password grant over HTTP ---> HTTP   --+--> Door
 //	Dovecot --------- auth policy (weakforced) over HTTP --------> Policy ----> Throttle
+//	Dovecot's logins <-- the same protocol, as a client <-------- Upstream <--- SASL, for what is not ours
 //	Dovecot <-------- doveadm HTTP: flush the cache, kick -------- Push <------ a revocation
 //
 // One rule runs through all of it. "No" is said only when the Door said no; whatever
@@ -46,6 +47,11 @@ type SASLOptions struct {
 	Discovery string
 	// Mechanisms offered; empty: PLAIN, LOGIN, XOAUTH2, OAUTHBEARER.
 	Mechanisms []string
+	// Upstream is asked about mechanisms that are not among them; nil: nobody is. For its
+	// passwords see Upstream.Beside.
+	Upstream *Upstream
+	// Throttle counts what Upstream refuses by those mechanisms; nil: nothing does.
+	Throttle Throttle
 	// PlainLoopback takes passwords and tokens without TLS from clients on a loopback
 	// address. From everybody else they are refused in any case.
 	PlainLoopback bool
@@ -172,6 +178,11 @@ func (c *conn) greeting() (string, error) {
 	b.WriteString("VERSION\t1\t2\n")
 	for _, mechanism := range c.server.o.Mechanisms {
 		fmt.Fprintf(&b, "MECH\t%s\tplaintext\n", mechanism)
+	}
+	if up := c.server.o.Upstream; up != nil {
+		for _, line := range up.mechanisms(c.checks, c.server.o.Mechanisms) {
+			b.WriteString("MECH\t" + line + "\n")
+		}
 	}
 	fmt.Fprintf(&b, "SPID\t%d\nCUID\t%d\nCOOKIE\t%s\nDONE\n", os.Getpid(), c.number, hex.EncodeToString(cookie[:]))
 	return b.String(), nil

@@ -8,7 +8,7 @@ import (
 
 // Dovecot are the facts about one Dovecot.
 type Dovecot struct {
-	Version string // "2.3.19.1"
+	Version string // "2.3.19.1"; 2.4 has a form of its own
 	Dir     string // of its configuration, "/etc/dovecot"
 	// Listen is the address of letterlockd's endpoints for Dovecot.
 	Listen string
@@ -18,8 +18,19 @@ type Dovecot struct {
 	Doveadm, DoveadmKey string
 	// ViewFile is what is asked by SQL while letterlockd does not answer; empty: nothing is.
 	ViewFile string
+	// SQL is a database that is asked instead of letterlockd: there are no tokens then, and
+	// nothing here needs it running.
+	SQL *Table
+	// Listeners are sockets of the authentication process for others.
+	Listeners []Listener
 	// Discovery is told to clients whose token was refused; empty: nothing is.
 	Discovery string
+}
+
+// A Listener is a Unix socket at which sign-ins are asked about.
+type Listener struct {
+	Path, User, Group string
+	Why               string
 }
 
 // A File is one file of configuration.
@@ -34,9 +45,15 @@ type File struct {
 // password that went to PAM, Kerberos or LDAP first would count there as a wrong one,
 // and lock the person out. Whatever is no secret of ours goes on to those.
 func (d Dovecot) Files() []File {
+	switch {
+	case strings.HasPrefix(d.Version, "2.4"):
+		return d.files24()
+	case d.SQL != nil:
+		return d.sqlAlone()
+	}
 	files := []File{
 		{Name: "conf.d/05-letterlock.conf", Text: strings.ReplaceAll(dovecotPassdbs, "@dir@", d.Dir)},
-		{Name: "conf.d/95-letterlock.conf", Text: dovecotMechanisms + d.orders()},
+		{Name: "conf.d/95-letterlock.conf", Text: dovecotMechanisms + d.listeners() + d.orders()},
 		// letterlockd itself looks at the protocol; one of these scopes is enough here.
 		{Name: "letterlock-token.conf.ext", Text: d.endpoint("introspection_url", "introspect", "introspection_mode = post\nscope = imap pop3 smtp sieve\n"), Private: true},
 		{Name: "letterlock-password.conf.ext", Text: d.endpoint("grant_url", "password", "use_grant_password = yes\n# Who signs in by an alias gets the mailbox of the person.\npass_attrs = user=%{oauth2:mailbox}\n"), Private: true},
@@ -49,6 +66,30 @@ func (d Dovecot) Files() []File {
 		files = append(files, File{Name: "letterlock-doveadm.conf.ext", Text: "doveadm_api_key = " + d.DoveadmKey + "\n", Private: true})
 	}
 	return files
+}
+
+// sqlAlone are the files of a Dovecot that never asks letterlockd.
+func (d Dovecot) sqlAlone() []File {
+	passdb := dovecotHead + strings.ReplaceAll(dovecotSQLAlone, "@dir@", d.Dir)
+	files := []File{
+		{Name: "conf.d/05-letterlock.conf", Text: passdb},
+		{Name: "letterlock-sql.conf.ext", Text: "driver = " + d.SQL.kind() + "\nconnect = " + d.SQL.connect() + "\n" + dovecotSQL, Private: true},
+	}
+	if late := d.listeners() + d.orders(); late != "" {
+		files = append(files, File{Name: "conf.d/95-letterlock.conf", Text: "# Letterlock." + late})
+	}
+	if d.Doveadm != "" {
+		files = append(files, File{Name: "letterlock-doveadm.conf.ext", Text: "doveadm_api_key = " + d.DoveadmKey + "\n", Private: true})
+	}
+	return files
+}
+
+func (d Dovecot) listeners() string {
+	var b strings.Builder
+	for _, l := range d.Listeners {
+		fmt.Fprintf(&b, "\n# %s\nservice auth {\n  unix_listener %s {\n    mode = 0660\n    user = %s\n    group = %s\n  }\n}\n", l.Why, l.Path, l.User, l.Group)
+	}
+	return b.String()
 }
 
 // orders opens the door for revocations. The key stands in a file that only root can
@@ -70,12 +111,14 @@ service doveadm {
 `, d.Dir, host, port)
 }
 
-const dovecotPassdbs = `# Letterlock. This file and the other *-letterlock.conf are all there is: without them, and
+const dovecotHead = `# Letterlock. This file and the other *-letterlock.conf are all there is: without them, and
 # after a reload, everything is as it was.
 
 # ann+phone@example.org is the login name of one app password.
 auth_username_chars = abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567890.-_@+
+`
 
+const dovecotPassdbs = dovecotHead + `
 # Dovecot before 2.3.21 crashes when an empty password reaches an oauth2 passdb.
 passdb {
   driver = static
@@ -108,6 +151,18 @@ passdb {
   mechanisms = plain login
   args = @dir@/letterlock-sql.conf.ext
   skip = authenticated
+}
+`
+
+const dovecotSQLAlone = `
+# App passwords by SQL alone: letterlockd is not asked, and need not run. There are no
+# tokens; guesses are slowed by Dovecot's own penalty; a last use is not noted.
+# Argon2 runs in the authentication process itself when the driver is pgsql: logins wait
+# for each other, some fifty a second.
+passdb {
+  driver = sql
+  mechanisms = plain login
+  args = @dir@/letterlock-sql.conf.ext
 }
 `
 

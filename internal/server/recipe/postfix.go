@@ -8,8 +8,10 @@ package recipe
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -30,6 +32,9 @@ type Postfix struct {
 	Cleanup string
 
 	SASL, Senders, Milter string // sockets of letterlockd; empty: off
+
+	// SQL takes the place of the three sockets.
+	SQL *PostfixSQL
 }
 
 // A setting is one -o of a service in master.cf.
@@ -38,15 +43,27 @@ type setting struct{ name, value, why string }
 // Script is a shell script that switches it on.
 func (p Postfix) Script() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "#!/bin/sh\n# Postfix %s asks letterlockd, at %s only: nothing changes for mail from elsewhere.\n", p.Version, strings.Join(p.Services, " and "))
-	b.WriteString("# Run this as root; the way back stands at its end.\nset -e\n")
-	if p.Milter != "" {
+	services := strings.Join(p.Services, " and ")
+	if p.SQL == nil {
+		fmt.Fprintf(&b, "#!/bin/sh\n# Postfix %s asks letterlockd, at %s only: nothing changes for mail from elsewhere.\n", p.Version, services)
+	} else {
+		fmt.Fprintf(&b, "#!/bin/sh\n# Postfix %s goes on without letterlockd, by SQL: sign-in and senders at %s, aliases and\n# recipients everywhere.\n", p.Version, services)
+	}
+	b.WriteString("# Run this as root; the way back stands at its end.\n")
+	if p.SQL != nil {
+		b.WriteString(sqlHead)
+	}
+	b.WriteString("set -e\n")
+	if p.SQL != nil {
+		p.SQL.write(&b)
+	}
+	if p.milter() {
 		fmt.Fprintf(&b, "\n# Postfix shows a milter nothing behind a NUL, and some readers read on there. Only a cleanup\n"+
 			"# service can refuse it: these services get one of their own, like the one they have.\npostconf -M %s\npostconf -P %s\n",
 			quote(cleanupName+"/unix="+p.ownCleanup()), quote(cleanupName+`/unix/message_reject_characters=\0`))
 	}
 	for _, service := range p.Services {
-		fmt.Fprintf(&b, "\n# %s\n", service)
+		fmt.Fprintf(&b, "\n# %s\n%s", service, p.today(service))
 		for _, s := range p.settings(service) {
 			if s.why != "" {
 				fmt.Fprintf(&b, "# %s\n", s.why)
@@ -74,8 +91,11 @@ func (p Postfix) Undo() string {
 			}
 		}
 	}
+	if p.SQL != nil {
+		p.SQL.undo(&b)
+	}
 	switch {
-	case p.Milter == "":
+	case !p.milter():
 	case strings.Fields(p.Cleanup)[0] == cleanupName:
 		fmt.Fprintf(&b, "postconf -M %s\n", quote(cleanupName+"/unix="+p.Cleanup))
 	default:
@@ -94,7 +114,13 @@ func (p Postfix) ownCleanup() string {
 	return strings.Join(append([]string{cleanupName}, fields[1:]...), " ")
 }
 
+// milter reports whether messages pass ours.
+func (p Postfix) milter() bool { return p.SQL == nil && p.Milter != "" }
+
 func (p Postfix) settings(service string) []setting {
+	if p.SQL != nil {
+		return p.SQL.settings(p, service)
+	}
 	var all []setting
 	if p.SASL != "" {
 		all = append(all,
@@ -120,6 +146,53 @@ func (p Postfix) settings(service string) []setting {
 		)
 	}
 	return append(all, setting{"smtpd_forbid_bare_newline", "normalize", "A message ends in one way only (CVE-2023-51764)."})
+}
+
+// today says of each option that a service sets what becomes of it.
+func (p Postfix) today(service string) string {
+	becomes := map[string]string{}
+	for _, s := range p.settings(service) {
+		becomes[s.name] = s.value
+	}
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(p.Before)) {
+		option, ours := strings.CutPrefix(name, service+"/")
+		if !ours {
+			continue
+		}
+		fate := "kept"
+		if value, set := becomes[option]; set && value != commas(p.Before[name]) {
+			fate = "changed: " + changed(option)
+		}
+		fmt.Fprintf(&b, "#   -o %-50s %s\n", option+"="+p.Before[name], fate)
+	}
+	if b.Len() == 0 {
+		return ""
+	}
+	return "# What is set there today:\n" + b.String()
+}
+
+// changed is why an option does not stay.
+func changed(option string) string {
+	switch option {
+	case "smtpd_sender_restrictions":
+		return "ours first, because a permit ends the list"
+	case "smtpd_sender_login_maps":
+		return "addresses have the owners that letterlockd knows"
+	case "smtpd_sasl_type", "smtpd_sasl_path", "smtpd_sasl_auth_enable":
+		return "whom it asks about a sign-in"
+	case "smtpd_sasl_security_options":
+		return "noplaintext would take every mechanism away"
+	case "smtpd_tls_auth_only":
+		return "a secret would cross the network in the clear"
+	case "smtpd_milters":
+		return "ours last, behind those that add fields"
+	case "cleanup_service_name":
+		return "only a cleanup service can refuse a NUL"
+	case "milter_default_action":
+		return "mail is never let through unchecked"
+	}
+	return "a message must end in one way only"
 }
 
 // inUse is what a service uses today: its own setting, else that of main.cf.
@@ -177,21 +250,24 @@ func (p Postfix) Faults() []string {
 	if len(p.Services) == 0 {
 		faults = append(faults, "Postfix has no submission service: add submission or submissions to master.cf first")
 	}
-	if p.Milter != "" && len(strings.Fields(p.Cleanup)) < 8 {
+	if p.SQL != nil {
+		faults = append(faults, p.SQL.Table.Faults()...)
+	}
+	if p.milter() && len(strings.Fields(p.Cleanup)) < 8 {
 		faults = append(faults, "the submission services do not share one cleanup service of master.cf: give them the same cleanup_service_name")
 	}
 	for _, service := range p.Services {
 		for _, name := range []string{"smtpd_milters", "smtpd_sender_restrictions"} {
-			if strings.ContainsAny(p.Before[service+"/"+name], "{}") {
+			if (p.milter() || name != "smtpd_milters") && strings.ContainsAny(p.Before[service+"/"+name], "{}") {
 				faults = append(faults, fmt.Sprintf("%s of %s has braces, which postconf cannot set: add ours by hand, or take the braces out for now", name, service))
 			}
 		}
 	}
-	if strings.ContainsAny(p.Milters, "{}") {
+	if p.milter() && strings.ContainsAny(p.Milters, "{}") {
 		faults = append(faults, "smtpd_milters has braces, which postconf cannot set for a service: add ours by hand, or take the braces out for now")
 	}
 	for name, place := range map[string]string{"sasl": p.SASL, "senders": p.Senders, "milter": p.Milter} {
-		if filepath.IsAbs(place) && !strings.HasPrefix(place, p.QueueDir+"/") {
+		if p.SQL == nil && filepath.IsAbs(place) && !strings.HasPrefix(place, p.QueueDir+"/") {
 			faults = append(faults, fmt.Sprintf("%s in [postfix] is not below %s: an smtpd in its chroot cannot reach it", name, p.QueueDir))
 		}
 	}

@@ -48,7 +48,7 @@ func TestUndoIsWhole(t *testing.T) {
 	}
 	p := postfix()
 	p.SASL, p.Senders = "", ""
-	if script := p.Script(); strings.Contains(script, "sasl") || strings.Contains(script, "login_maps") {
+	if script := commands(p.Script()); strings.Contains(script, "sasl") || strings.Contains(script, "login_maps") {
 		t.Errorf("what is off is set:\n%s", script)
 	}
 }
@@ -119,7 +119,7 @@ func TestPostfixKeepsWhatIsThere(t *testing.T) {
 			again.Before[name] = value
 		}
 	}
-	forward := func(s string) string { s, _, _ = strings.Cut(s, "# The way back"); return s }
+	forward := func(s string) string { s, _, _ = strings.Cut(s, "# The way back"); return commands(s) }
 	if forward(again.Script()) != forward(script) {
 		t.Errorf("the second run prints\n%s", again.Script())
 	}
@@ -152,4 +152,159 @@ func TestNoBlanks(t *testing.T) {
 	if faults := p.Faults(); len(faults) != 1 {
 		t.Errorf("%q", faults)
 	}
+}
+
+// commands leaves out what is only said.
+func commands(script string) string {
+	var b strings.Builder
+	for line := range strings.Lines(script) {
+		if !strings.HasPrefix(line, "#") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
+func bySQL() Postfix {
+	p := postfix()
+	p.Restrictions = "permit_mynetworks"
+	for name, value := range map[string]string{
+		"syslog_name": "postfix/submission", "smtpd_tls_security_level": "encrypt", "smtpd_sasl_auth_enable": "yes", "smtpd_tls_auth_only": "yes",
+		"smtpd_reject_unlisted_recipient": "no", "smtpd_client_restrictions": "", "smtpd_helo_restrictions": "", "smtpd_sender_restrictions": "",
+		"smtpd_relay_restrictions": "", "smtpd_recipient_restrictions": "permit_sasl_authenticated,reject", "milter_macro_daemon_name": "ORIGINATING",
+	} {
+		p.Before["submission/inet/"+name] = value
+	}
+	p.SQL = &PostfixSQL{
+		Table: Table{Host: "db.example.org", Port: "5432", Name: "letterlock", Role: "postfix", Password: "hush"}, Dir: "/etc/postfix", Auth: "private/letterlock-auth",
+		Domains: []string{"example.org", "example.net"}, CatchAll: true, Classes: []string{"virtual"}, Own: []string{"virtual_mailbox_maps"},
+		Main: map[string]string{"proxy_read_maps": "$local_recipient_maps $virtual_alias_maps", "virtual_alias_maps": "", "virtual_mailbox_maps": "inline:{{a@b=c, d}}", "virtual_transport": "lmtp:unix:private/dovecot-lmtp"},
+	}
+	return p
+}
+
+// Every option of Debian's submission service is told of, and what is not ours stays.
+func TestPostfixSQL(t *testing.T) {
+	p := bySQL()
+	script := p.Script()
+	golden(t, "postfix-sql.sh", script)
+	if faults := p.Faults(); len(faults) != 0 {
+		t.Error(faults)
+	}
+	forward, back, _ := strings.Cut(script, "# The way back")
+	for name := range p.Before {
+		_, option, _ := strings.Cut(strings.TrimPrefix(name, "submission/"), "/")
+		if !strings.Contains(forward, "#   -o "+option+"=") {
+			t.Errorf("nothing is said of %s", option)
+		}
+	}
+	for _, kept := range []string{"syslog_name", "smtpd_tls_security_level", "smtpd_reject_unlisted_recipient", "smtpd_client_restrictions", "smtpd_helo_restrictions", "smtpd_relay_restrictions", "smtpd_recipient_restrictions", "milter_macro_daemon_name"} {
+		if strings.Contains(forward, "postconf -P 'submission/inet/"+kept) {
+			t.Errorf("%s is changed", kept)
+		}
+	}
+	for _, want := range []string{
+		"postconf -e 'virtual_mailbox_maps=inline:{{a@b=c, d}}'", "postconf -X virtual_alias_maps", "postconf -X proxy_read_maps",
+		"postconf -P 'submission/inet/smtpd_sender_restrictions='", "rm -f '/etc/postfix/letterlock-senders.cf'",
+	} {
+		if !strings.Contains(back, want) {
+			t.Errorf("the way back lacks %s", want)
+		}
+	}
+	if strings.Contains(forward, "milter=") || strings.Contains(forward, "socketmap") || strings.Contains(forward, "letterlock/sasl") {
+		t.Error("letterlockd is asked")
+	}
+	if strings.Contains(back, "hush") {
+		t.Error("the way back tells the password")
+	}
+}
+
+// A second run changes nothing.
+func TestPostfixSQLTwice(t *testing.T) {
+	p := bySQL()
+	once, _ := p.SQL.changes()
+	for _, c := range once {
+		p.SQL.Main[c.name] = c.value
+	}
+	twice, _ := p.SQL.changes()
+	for i, c := range twice {
+		if c.value != once[i].value {
+			t.Errorf("%s: %s, then %s", c.name, once[i].value, c.value)
+		}
+	}
+}
+
+// Lists of recipients are only ever made longer: an empty one takes everybody's mail, and
+// must not become one that knows letterlockd's people alone.
+func TestPostfixSQLRecipients(t *testing.T) {
+	for _, c := range []struct{ class, maps, transport, changed string }{
+		{"virtual", "hash:/x", "lmtp:unix:x", "virtual_mailbox_maps"},
+		{"virtual", "", "lmtp:unix:x", ""},
+		{"virtual", "hash:/x", "virtual", ""}, // its answers are paths
+		{"virtual", "hash:/x", "", ""},
+		{"relay", "hash:/x", "", "relay_recipient_maps"},
+		{"relay", "", "", ""},
+		{"local", "hash:/x", "", ""},
+	} {
+		p := bySQL()
+		p.SQL.Classes = []string{c.class}
+		p.SQL.Main = map[string]string{"virtual_mailbox_maps": c.maps, "relay_recipient_maps": c.maps, "virtual_transport": c.transport}
+		changes, notes := p.SQL.changes()
+		got := ""
+		for _, one := range changes {
+			if strings.Contains(one.value, "recipients.cf") && one.name != "proxy_read_maps" {
+				got = one.name
+			}
+		}
+		if got != c.changed || (got == "") != (len(notes) == 1) {
+			t.Errorf("%+v: changed %q, notes %q", c, got, notes)
+		}
+	}
+}
+
+func TestTableFaults(t *testing.T) {
+	for _, password := range []string{"a b", "a'b", "a\\b", "a#b", "a%sb", "a\nuser = root", "${x}"} {
+		faults := Table{Host: "h", Name: "n", Role: "r", Password: password}.Faults()
+		if len(faults) != 1 || strings.Contains(faults[0], password) {
+			t.Errorf("%q: %q", password, faults)
+		}
+	}
+	if faults := (Table{Path: "/a/b#c"}).Faults(); len(faults) != 1 {
+		t.Error(faults)
+	}
+}
+
+func TestDovecotSQLOnly(t *testing.T) {
+	d := Dovecot{Version: "2.3.19.1", Dir: "/etc/dovecot", SQL: &Table{Host: "/var/run/postgresql", Name: "letterlock", Role: "dovecot"},
+		Doveadm: "127.0.0.1:8085", DoveadmKey: "hush too", Listeners: []Listener{{Path: "/var/spool/postfix/private/letterlock-auth", User: "postfix", Group: "postfix", Why: "Postfix."}}}
+	text := all(d)
+	golden(t, "dovecot-2.3-sql-only", text)
+	if strings.Contains(text, "oauth2") {
+		t.Error("2.3.19 crashes with both")
+	}
+}
+
+// Dovecot 2.4 is not to be had here: each file says so.
+func TestDovecot24(t *testing.T) {
+	d := Dovecot{Version: "2.4", Dir: "/etc/dovecot", Listen: "127.0.0.1:12001", Secret: "hush", Doveadm: "127.0.0.1:8085", DoveadmKey: "hush too",
+		Discovery: "https://id.example.org/.well-known/openid-configuration", ViewFile: "/var/lib/letterlock-views/mail.db"}
+	golden(t, "dovecot-2.4", all(d))
+	for _, f := range d.Files() {
+		if strings.Contains(f.Text, "hush") && !f.Private || f.Name != "letterlock-doveadm.conf.ext" && !strings.Contains(f.Text, "*not run*") {
+			t.Errorf("%s: %s", f.Name, f.Text)
+		}
+	}
+	d.SQL = &Table{Host: "db.example.org", Port: "5432", Name: "letterlock", Role: "dovecot", Password: "hush"}
+	golden(t, "dovecot-2.4-sql-only", all(d))
+	if strings.Contains(all(d), "oauth") {
+		t.Error("letterlockd is asked")
+	}
+}
+
+func all(d Dovecot) string {
+	var b strings.Builder
+	for _, f := range d.Files() {
+		b.WriteString("==> " + f.Name + "\n" + f.Text)
+	}
+	return b.String()
 }

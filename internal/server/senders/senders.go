@@ -47,6 +47,7 @@ type Book struct {
 	store     Store
 	delimiter string
 	now       func() time.Time
+	guests    bool
 }
 
 // NewBook returns a Book on the store. delimiter is Postfix's recipient_delimiter,
@@ -59,6 +60,8 @@ func NewBook(store Store, delimiter string, now func() time.Time) *Book {
 type Who struct {
 	Person     identity.Person
 	Credential *identity.Credential // nil: no limits
+
+	guest bool // see Guests
 }
 
 var (
@@ -92,7 +95,7 @@ func (b *Book) Login(ctx context.Context, name string) (Who, error) {
 	case credential != nil:
 		return Who{Person: *owner, Credential: credential}, nil
 	}
-	return Who{}, errUnknown
+	return b.guestLogin(ctx, login)
 }
 
 // named finds an app password in force with limits by its login name: local+name@domain. Names
@@ -144,6 +147,9 @@ func (b *Book) MaySend(ctx context.Context, who Who, address string) (bool, erro
 	if err != nil || !allows(who.Credential, canonical) {
 		return false, nil
 	}
+	if who.guest {
+		return b.isGuests(ctx, canonical, who.Person.Address)
+	}
 	owners, err := b.owners(ctx, canonical)
 	if err != nil {
 		return false, err
@@ -192,6 +198,11 @@ func (b *Book) Logins(ctx context.Context, sender string) ([]string, error) {
 				logins = append(logins, identity.LoginName(person.Address, c.Name))
 			}
 		}
+	}
+	if guest, err := b.guest(ctx, canonical); err != nil {
+		return nil, err
+	} else if guest != "" {
+		logins = append(logins, guest)
 	}
 	for _, login := range logins {
 		size += len(login) + 1

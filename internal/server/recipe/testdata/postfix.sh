@@ -9,6 +9,8 @@ postconf -M 'letterlock-cleanup/unix=letterlock-cleanup unix n - y - 0 cleanup -
 postconf -P 'letterlock-cleanup/unix/message_reject_characters=\0'
 
 # submission/inet
+# What is set there today:
+#   -o smtpd_sasl_auth_enable=yes                         kept
 # Sign-in, by letterlockd's socket in Dovecot's protocol.
 postconf -P 'submission/inet/smtpd_sasl_auth_enable=yes'
 postconf -P 'submission/inet/smtpd_sasl_type=dovecot'

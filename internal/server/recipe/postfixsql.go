@@ -1,0 +1,292 @@
+package recipe
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// A PostfixSQL is how Postfix goes on without letterlockd: sign-in by Dovecot, and the
+// views by SQL.
+type PostfixSQL struct {
+	Table Table
+	Dir   string // of Postfix's configuration
+	// Auth is the socket of Dovecot's authentication, relative to the queue folder.
+	Auth    string
+	Domains []string // own mail domains
+	// CatchAll: there are addresses like "@example.org". They cost a question for every
+	// address that Postfix sees, so they are asked about only when there are any.
+	CatchAll bool
+	// Main is main.cf as it stands, nothing in it expanded: the settings of MainSettings.
+	Main map[string]string
+	// Own are the names among them that main.cf itself sets.
+	Own []string
+	// Classes is which lists of domains hold the own ones: "virtual", "relay", "local".
+	Classes []string
+}
+
+// A Table is a database as Postfix and Dovecot find it.
+type Table struct {
+	// Path is the view file; empty: PostgreSQL.
+	Path string
+	// Host is a name, or the folder of a Unix socket, at which PostgreSQL lets the user
+	// postfix or dovecot in by its own name.
+	Host, Port, Name string
+	Role             string
+	Password         string
+}
+
+// MainSettings are what a PostfixSQL needs to know of main.cf.
+func MainSettings() []string {
+	return []string{"proxy_read_maps", "virtual_alias_maps", "virtual_mailbox_maps", "relay_recipient_maps", "virtual_transport", "virtual_mailbox_domains", "relay_domains"}
+}
+
+// Faults are reasons why the text would not work as it stands. They quote no password.
+func (t Table) Faults() []string {
+	var faults []string
+	for what, word := range map[string]string{"host": t.Host, "port": t.Port, "name": t.Name, "role": t.Role, "path": t.Path} {
+		if strings.ContainsFunc(word, awkward) {
+			faults = append(faults, "the "+what+" of the database has a character that the mail servers' files cannot hold")
+		}
+	}
+	// Postfix and libpq quote differently, and Dovecot ends a value at a number sign.
+	if strings.ContainsFunc(t.Password, awkward) {
+		faults = append(faults, "the role's password has a character that means something in Postfix's or Dovecot's files: take letters, digits, dots and dashes, as openssl rand -hex 32 gives them")
+	}
+	return faults
+}
+
+func awkward(r rune) bool {
+	return r <= ' ' || r > '~' || strings.ContainsRune("'\"\\#$%{}<>;=", r)
+}
+
+// kind is the table type of Postfix, and the driver of Dovecot.
+func (t Table) kind() string {
+	if t.Path != "" {
+		return "sqlite"
+	}
+	return "pgsql"
+}
+
+// where are the lines of a Postfix table file that lead to the database.
+func (t Table) where() string {
+	if t.Path != "" {
+		return "dbpath = " + t.Path + "\n"
+	}
+	host := t.Host
+	switch {
+	case strings.HasPrefix(host, "/"):
+		host = "unix:" + host
+	case t.Port != "":
+		host += ":" + t.Port
+	}
+	text := fmt.Sprintf("hosts = %s\ndbname = %s\nuser = %s\n", host, t.Name, t.Role)
+	if t.Password != "" {
+		text += "password = " + t.Password + "\n"
+	}
+	return text
+}
+
+// connect is the setting of a Dovecot file.
+func (t Table) connect() string {
+	if t.Path != "" {
+		return t.Path
+	}
+	words := []string{"host=" + t.Host}
+	if t.Port != "" {
+		words = append(words, "port="+t.Port)
+	}
+	words = append(words, "dbname="+t.Name, "user="+t.Role)
+	if t.Password != "" {
+		words = append(words, "password="+t.Password)
+	}
+	return strings.Join(words, " ")
+}
+
+// A lookup is one table file.
+type lookup struct{ name, query, what string }
+
+func (l lookup) ref(s PostfixSQL) string {
+	return "proxy:" + s.Table.kind() + ":" + filepath.Join(s.Dir, l.name)
+}
+
+func (s PostfixSQL) senders() []lookup {
+	known := lookup{"letterlock-senders.cf", "SELECT login FROM postfix_sender_login WHERE address = '%s'", "who may send as an address"}
+	all := s.withCatchAll(known)
+	// Logins that were there before go on: an address that nobody here knows is that of the
+	// login of the same name. It has no extension, or ann+x@ would not be asked about as ann@.
+	all[0].query += " UNION SELECT '%s' WHERE '%u' NOT LIKE '%%+%%' AND NOT EXISTS (SELECT 1 FROM postfix_sender_login WHERE address IN ('%s', '@%d'))"
+	return all
+}
+
+func (s PostfixSQL) aliases() []lookup {
+	return s.withCatchAll(lookup{"letterlock-aliases.cf", "SELECT target FROM postfix_alias WHERE address = '%s'", "where mail for an address goes"})
+}
+
+func (s PostfixSQL) recipients() lookup {
+	return lookup{"letterlock-recipients.cf", "SELECT mailbox FROM postfix_recipient WHERE address = '%s'", "the mailboxes there are"}
+}
+
+// withCatchAll adds the table of "@domain" keys, which has to do without domain =.
+func (s PostfixSQL) withCatchAll(l lookup) []lookup {
+	if !s.CatchAll {
+		return []lookup{l}
+	}
+	return []lookup{l, {strings.Replace(l.name, ".cf", "-catchall.cf", 1), l.query + " AND address LIKE '@%%'", l.what + ", for whole domains"}}
+}
+
+// text is the file.
+func (s PostfixSQL) text(l lookup) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Letterlock: %s.\n%squery = %s\n", l.what, s.Table.where(), l.query)
+	if !strings.Contains(l.name, "-catchall") {
+		// Otherwise every sender and recipient of the world is asked about, by its address,
+		// its local part and its domain.
+		fmt.Fprintf(&b, "domain = %s\n", strings.Join(s.Domains, ", "))
+	}
+	return b.String()
+}
+
+// A change is one setting of main.cf.
+type change struct{ name, value, why string }
+
+// changes are those of main.cf, and notes on what was left as it is.
+func (s PostfixSQL) changes() (changes []change, notes []string) {
+	var used []string
+	extend := func(name, why string, lookups ...lookup) {
+		value := s.Main[name]
+		for _, l := range lookups {
+			value = also(value, l.ref(s))
+			used = append(used, l.ref(s))
+		}
+		changes = append(changes, change{name, value, why})
+	}
+	for _, l := range s.senders() {
+		used = append(used, l.ref(s))
+	}
+	extend("virtual_alias_maps", "Aliases: what is there is asked first.", s.aliases()...)
+	for _, class := range s.Classes {
+		name, note := s.recipientMap(class)
+		if note != "" {
+			notes = append(notes, note)
+			continue
+		}
+		extend(name, "Recipients: the mailboxes that were there stay.", s.recipients())
+	}
+	reads := s.Main["proxy_read_maps"]
+	for _, ref := range used {
+		reads = also(reads, ref)
+	}
+	return append(changes, change{"proxy_read_maps", reads,
+		"What a service of master.cf names is not among those that proxymap opens by itself."}), notes
+}
+
+// also puts a table behind a list of main.cf once. The list itself stays as it is: a table
+// in braces has blanks and commas of its own.
+func also(list, ref string) string {
+	switch {
+	case list == "":
+		return ref
+	case slices.Contains(strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' }), ref):
+		return list
+	}
+	return list + ", " + ref
+}
+
+// recipientMap is the list of recipients of a class of domains, or why it is left alone.
+// A list that is empty takes every address: with ours alone in it, whoever is not known
+// to letterlockd would get no mail any more.
+func (s PostfixSQL) recipientMap(class string) (name, note string) {
+	switch class {
+	case "virtual":
+		name = "virtual_mailbox_maps"
+		if transport := s.Main["virtual_transport"]; transport == "" || transport == "virtual" || transport == "$virtual_transport" {
+			return "", "virtual_mailbox_maps is left alone: with virtual_transport = virtual its answers are paths of your making"
+		}
+	case "relay":
+		name = "relay_recipient_maps"
+	default:
+		return "", "the own domain is in mydestination, whose recipients are users of this machine: they are left alone"
+	}
+	if s.Main[name] == "" {
+		return "", name + " is empty, which takes every address. Once letterlockd knows everybody: postconf -e " + quote(name+"="+s.recipients().ref(s)) +
+			", and the same name added to proxy_read_maps"
+	}
+	return name, ""
+}
+
+// files are the tables that are in use.
+func (s PostfixSQL) files() []lookup {
+	all := slices.Concat(s.senders(), s.aliases())
+	changes, _ := s.changes()
+	if slices.ContainsFunc(changes, func(c change) bool { return strings.Contains(c.value, s.recipients().name) }) {
+		all = append(all, s.recipients())
+	}
+	return all
+}
+
+const sqlHead = `#
+# By SQL alone Postfix cannot know, and so:
+#   - Nobody looks at the From field: only the envelope's sender is held to its owner.
+#     MAIL FROM:<> is open to everybody who signed in.
+#   - App passwords with recipients or messages an hour of their own do not sign in here at
+#     all, whether letterlockd runs or not. Limits of networks, protocols, senders and
+#     expiry hold.
+#   - People whom letterlockd does not know send as the name they sign in by, nothing else.
+#   - Guesses are slowed by Dovecot's own penalty alone while letterlockd is away.
+#   - While letterlockd is away ann@example.org is the oldest of Ann's app passwords, and
+#     each of them signs in as ann+label@example.org. Revocations are felt at once.
+#   - Postfix says 535 (wrong password), not 454 (later), while Dovecot cannot ask: so set
+#     up Dovecot by "config dovecot --sql" or "--sql-only".
+# "config postfix" without --sql has none of these gaps, and needs letterlockd running.
+`
+
+// write puts the files there, for root and the group of Postfix alone.
+func (s PostfixSQL) write(b *strings.Builder) {
+	b.WriteString("\n# The tables. proxymap, which opens them, runs as postfix and outside the chroot.\numask 077\n")
+	for _, l := range s.files() {
+		path := quote(filepath.Join(s.Dir, l.name))
+		fmt.Fprintf(b, "cat >%s <<'EOF'\n%sEOF\nchgrp postfix %s\nchmod 640 %s\n", path, s.text(l), path, path)
+	}
+	changes, notes := s.changes()
+	for _, c := range changes {
+		fmt.Fprintf(b, "# %s\npostconf -e %s\n", c.why, quote(c.name+"="+c.value))
+	}
+	for _, note := range notes {
+		fmt.Fprintf(b, "# Not changed: %s.\n", note)
+	}
+}
+
+// undo takes the files away and brings main.cf back.
+func (s PostfixSQL) undo(b *strings.Builder) {
+	changes, _ := s.changes()
+	for _, c := range changes {
+		if slices.Contains(s.Own, c.name) {
+			fmt.Fprintf(b, "postconf -e %s\n", quote(c.name+"="+s.Main[c.name]))
+		} else {
+			fmt.Fprintf(b, "postconf -X %s\n", c.name)
+		}
+	}
+	for _, l := range s.files() {
+		fmt.Fprintf(b, "rm -f %s\n", quote(filepath.Join(s.Dir, l.name)))
+	}
+}
+
+// settings are those of one service.
+func (s PostfixSQL) settings(p Postfix, service string) []setting {
+	var maps []string
+	for _, l := range s.senders() {
+		maps = append(maps, l.ref(s))
+	}
+	return []setting{
+		{"smtpd_sasl_auth_enable", "yes", "Sign-in, by Dovecot."},
+		{"smtpd_sasl_type", "dovecot", ""},
+		{"smtpd_sasl_path", s.Auth, ""},
+		{"smtpd_sasl_security_options", "noanonymous", ""},
+		{"smtpd_tls_auth_only", "yes", "No secret before TLS."},
+		{"smtpd_sender_login_maps", strings.Join(maps, ","), "Nobody sends as another: the envelope."},
+		{"smtpd_sender_restrictions", first(ownSender, p.inUse(service, "smtpd_sender_restrictions", p.Restrictions)), ""},
+		{"smtpd_forbid_bare_newline", "normalize", "A message ends in one way only (CVE-2023-51764)."},
+	}
+}
