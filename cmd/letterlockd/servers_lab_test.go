@@ -40,11 +40,20 @@ type site struct {
 	postfix *lab.Postfix
 	process *lab.Process
 	metrics string // address
+
+	database string // URL; empty: SQLite
+	home     string // of the pages
 }
 
 func startSite(t *testing.T, dovecotFlags ...string) *site {
 	t.Helper()
-	s := &site{t: t, folder: t.TempDir(), ca: lab.RunCA(t)}
+	return startSiteOn(t, "", dovecotFlags...)
+}
+
+// startSiteOn starts a site with its database at a URL.
+func startSiteOn(t *testing.T, database string, dovecotFlags ...string) *site {
+	t.Helper()
+	s := &site{t: t, folder: t.TempDir(), ca: lab.RunCA(t), database: database}
 	// Dovecot's auth process reads below it.
 	if err := errors.Join(os.Chmod(filepath.Dir(s.folder), 0o755), os.Chmod(s.folder, 0o755)); err != nil {
 		t.Fatal(err)
@@ -97,8 +106,12 @@ func (s *site) socketFolder() string {
 
 func (s *site) configure(sockets string, dovecot, doveadm int) {
 	s.t.Helper()
-	text := fmt.Sprintf("domains = [\"try.test\"]\n[database]\nurl = \"sqlite:%[1]s/letterlockd.db\"\nview_file = \"%[1]s/mail.db\"\n[dovecot]\nlisten = \"127.0.0.1:%[2]d\"\nsecret_file = \"%[1]s/dovecot.secret\"\n"+
-		"[metrics]\nlisten = \""+s.metrics+"\"\n[doveadm.here]\nurl = \"http://127.0.0.1:%[3]d/doveadm/v1\"\nkey_file = \"%[1]s/doveadm.key\"\n", s.folder, dovecot, doveadm)
+	url := s.database
+	if url == "" {
+		url = "sqlite:" + s.folder + "/letterlockd.db"
+	}
+	text := fmt.Sprintf("domains = [\"try.test\"]\n[database]\nurl = %[4]q\nview_file = \"%[1]s/mail.db\"\n[dovecot]\nlisten = \"127.0.0.1:%[2]d\"\nsecret_file = \"%[1]s/dovecot.secret\"\n"+
+		"[metrics]\nlisten = \""+s.metrics+"\"\n[doveadm.here]\nurl = \"http://127.0.0.1:%[3]d/doveadm/v1\"\nkey_file = \"%[1]s/doveadm.key\"\n", s.folder, dovecot, doveadm, url)
 	if sockets != "" {
 		text += fmt.Sprintf("[postfix]\nsasl = \"%[1]s/sasl\"\nsenders = \"%[1]s/senders\"\nmilter = \"%[1]s/milter\"\n", sockets)
 	}

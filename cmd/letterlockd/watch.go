@@ -16,6 +16,7 @@ type auditor interface {
 	Events(ctx context.Context, filter identity.EventFilter) ([]identity.Event, error)
 	Person(ctx context.Context, id identity.PersonID) (identity.Person, error)
 	AddressesOf(ctx context.Context, id identity.PersonID) ([]identity.Address, error)
+	Expiring(ctx context.Context, after, until time.Time) ([]identity.Credential, error)
 }
 
 // A watch sees what any instance or shell has taken away, by the audit trail, and has it
@@ -34,7 +35,8 @@ type watch struct {
 
 	looked     bool
 	generation int64
-	told       map[string]time.Time // ids of events within lookBack
+	told       map[string]time.Time // ids of events within lookBack, and of what has expired
+	expiries   expiries
 }
 
 // lookBack is how far back events are read each time: clocks of several instances differ,
@@ -64,6 +66,9 @@ func (w *watch) look(ctx context.Context) error {
 		since = w.now().Add(-firstLookBack)
 	}
 	if err := w.tell(ctx, since, changed); err != nil {
+		return err
+	}
+	if err := w.expire(ctx); err != nil {
 		return err
 	}
 	w.generation, w.looked = generation, true

@@ -26,9 +26,10 @@ func Guard(door Door, counts Throttle) Door {
 	return g
 }
 
-// errTooMany is "later" and not "no": nobody has looked at the secret, and a mail program
+// ErrTooMany is what a guarded Door says instead of looking at a secret. It is "later" and
+// not "no": nobody has looked at the secret, and a mail program
 // on a train, among others who guess, would throw a good one away.
-var errTooMany = errors.New("too many attempts")
+var ErrTooMany = errors.New("too many attempts")
 
 type guard struct {
 	door     Door
@@ -54,7 +55,7 @@ func (g *guard) pass(ctx context.Context, p credential.Presented, check func(con
 	}
 	advice := g.throttle.Ask(ctx, attempt)
 	if advice.Refuse {
-		return credential.Verdict{}, fmt.Errorf("%w: %s", errTooMany, advice.Reason)
+		return credential.Verdict{}, fmt.Errorf("%w: %s", ErrTooMany, advice.Reason)
 	}
 	if advice.Wait > 0 {
 		select {
