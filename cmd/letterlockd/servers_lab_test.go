@@ -249,6 +249,9 @@ func (c *talk) say(line string) string {
 	return c.reply()
 }
 
+// end hangs up.
+func (c *talk) end() { _ = c.w.(io.Closer).Close() }
+
 func (c *talk) reply() string {
 	for {
 		line, err := c.r.ReadString('\n')
@@ -266,6 +269,7 @@ func (c *talk) reply() string {
 func (s *site) submit(name, password, sender, from, to string) string {
 	s.t.Helper()
 	c := s.dial(s.postfix.Subs)
+	defer c.end()
 	if got := c.reply(); !strings.HasPrefix(got, "220") {
 		return got
 	}

@@ -53,6 +53,14 @@ const (
 
 // look is one look; it is called every second.
 func (w *watch) look(ctx context.Context) error {
+	if w.told == nil {
+		w.told = map[string]time.Time{}
+	}
+	return errors.Join(w.see(ctx), w.expire(ctx))
+}
+
+// see looks for what was taken away.
+func (w *watch) see(ctx context.Context) error {
 	generation, err := w.store.Generation(ctx)
 	if err != nil {
 		return err
@@ -68,9 +76,6 @@ func (w *watch) look(ctx context.Context) error {
 	if err := w.tell(ctx, since, changed); err != nil {
 		return err
 	}
-	if err := w.expire(ctx); err != nil {
-		return err
-	}
 	w.generation, w.looked = generation, true
 	for id, at := range w.told {
 		if at.Before(w.now().Add(-2 * firstLookBack)) {
@@ -81,9 +86,6 @@ func (w *watch) look(ctx context.Context) error {
 }
 
 func (w *watch) tell(ctx context.Context, since time.Time, changed bool) error {
-	if w.told == nil {
-		w.told = map[string]time.Time{}
-	}
 	filter := identity.EventFilter{Limit: 200}
 	for {
 		page, err := w.store.Events(ctx, filter)
