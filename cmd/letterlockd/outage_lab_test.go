@@ -285,9 +285,9 @@ func (c *cluster) testFailover() {
 	}
 	load.end()
 	// It writes again, and a revocation is felt.
-	begun := time.Now()
 	idle := c.idle(ann, laptop)
 	c.run("credential", "revoke", ann, "failover")
+	begun := time.Now()
 	c.ends("IDLE after the failover", idle, begun)
 	c.until("revoked after the failover", "535", func() string { return c.submit(ann, laptop, ann, ann, bob) })
 }

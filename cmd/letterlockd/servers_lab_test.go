@@ -58,10 +58,7 @@ func startSiteOn(t *testing.T, database string, dovecotFlags ...string) *site {
 	if err := errors.Join(os.Chmod(filepath.Dir(s.folder), 0o755), os.Chmod(s.folder, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	s.binary = filepath.Join(s.folder, "letterlockd")
-	if out, err := exec.Command("go", "build", "-o", s.binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
+	s.binary = buildDaemon(t)
 	ports := freePorts(t, 3)
 	s.metrics = fmt.Sprintf("127.0.0.1:%d", ports[2])
 	s.conf = filepath.Join(s.folder, "letterlockd.toml")
