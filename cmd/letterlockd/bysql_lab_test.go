@@ -88,12 +88,6 @@ func (s *site) reloadDovecot(socket string) {
 	}
 }
 
-// make makes an app password.
-func (s *site) make(person, label string, limits ...string) string {
-	s.t.Helper()
-	return strings.TrimSpace(s.run(append([]string{"credential", "make", person, "--label", label}, limits...)...))
-}
-
 // All of point 1 that SQL can do, with letterlockd stopped: Dovecot by driver = pgsql and
 // Postfix by proxy:pgsql:, as printed, and what it cannot do is refused.
 func TestBySQLAlone(t *testing.T) {

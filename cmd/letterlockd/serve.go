@@ -25,6 +25,7 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/server/mailauth"
 	"github.com/letterlock-mail/letterlock/internal/server/meter"
 	"github.com/letterlock-mail/letterlock/internal/server/senders"
+	"github.com/letterlock-mail/letterlock/internal/server/tally"
 	"github.com/letterlock-mail/letterlock/internal/server/throttle"
 )
 
@@ -138,7 +139,9 @@ func (l *plan) make(ctx context.Context, p *program) error {
 		return cli.Wrap(cli.Config, err, "look at [throttle], and at master_key_file of [web], in "+l.conf.Path)
 	}
 	l.scales = scales
-	l.door = l.meter.Door(&trail{door: mailauth.Guard(inner, scales), log: l.log})
+	refusals := tally.New(tally.Options{Store: l.db, Now: l.now, Log: l.log})
+	l.add("refusals", refusals.Run)
+	l.door = l.meter.Door(&trail{door: mailauth.Guard(inner, scales), refused: refusals.Refused, log: l.log})
 	if err := l.postfix(ctx, p); err != nil {
 		return err
 	}
@@ -198,7 +201,9 @@ func authorities(path string) (*x509.CertPool, error) {
 
 // postfix adds what Postfix asks.
 func (l *plan) postfix(ctx context.Context, p *program) error {
-	book := senders.NewBook(l.db, "+", l.now)
+	known := senders.NewKnown(senders.KnownOptions{Store: l.db, Standing: l.inner, Log: l.log})
+	l.add("senders' memory", known.Run)
+	book := senders.NewBook(known, "+", l.now)
 	asked := mailauth.SASLOptions{Door: l.door, Discovery: discovery(l.conf), PlainLoopback: l.conf.Postfix.Plaintext, Log: l.log, Now: l.now, Random: p.random}
 	l.beside(&asked, book)
 	sasl := mailauth.NewSASL(asked)

@@ -40,26 +40,19 @@ type site struct {
 	postfix *lab.Postfix
 	process *lab.Process
 	metrics string // address
-	more    string // further sections of the configuration
+
+	database string // URL; empty: SQLite
+	home     string // of the pages
+	more     string // further sections of the configuration
 }
 
-// newSite builds letterlockd in a folder of its own.
+// newSite is letterlockd in a folder of its own.
 func newSite(t *testing.T) *site {
 	t.Helper()
-	return startSiteWith(t, "", dovecotFlags...)
-}
-
-// startSiteWith has further sections in its configuration.
-func startSiteWith(t *testing.T, more string, dovecotFlags ...string) *site {
-	t.Helper()
-	s := &site{t: t, folder: t.TempDir(), ca: lab.RunCA(t), more: more}
+	s := &site{t: t, folder: t.TempDir(), ca: lab.RunCA(t), binary: buildDaemon(t)}
 	// Dovecot's auth process reads below it.
 	if err := errors.Join(os.Chmod(filepath.Dir(s.folder), 0o755), os.Chmod(s.folder, 0o755)); err != nil {
 		t.Fatal(err)
-	}
-	s.binary = filepath.Join(s.folder, "letterlockd")
-	if out, err := exec.Command("go", "build", "-o", s.binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
 	}
 	s.conf = filepath.Join(s.folder, "letterlockd.toml")
 	return s
@@ -67,7 +60,29 @@ func startSiteWith(t *testing.T, more string, dovecotFlags ...string) *site {
 
 func startSite(t *testing.T, dovecotFlags ...string) *site {
 	t.Helper()
+	return newSite(t).start(dovecotFlags...)
+}
+
+// startSiteWith has further sections in its configuration.
+func startSiteWith(t *testing.T, more string, dovecotFlags ...string) *site {
+	t.Helper()
 	s := newSite(t)
+	s.more = more
+	return s.start(dovecotFlags...)
+}
+
+// startSiteOn has its database at a URL.
+func startSiteOn(t *testing.T, database string, dovecotFlags ...string) *site {
+	t.Helper()
+	s := newSite(t)
+	s.database = database
+	return s.start(dovecotFlags...)
+}
+
+// start starts Postfix and Dovecot as letterlockd has them configured.
+func (s *site) start(dovecotFlags ...string) *site {
+	t := s.t
+	t.Helper()
 	ports := freePorts(t, 3)
 	s.metrics = fmt.Sprintf("127.0.0.1:%d", ports[2])
 	s.write("dovecot.secret", "dove-secret\n", 0o600)
@@ -111,8 +126,12 @@ func (s *site) socketFolder() string {
 
 func (s *site) configure(sockets string, dovecot, doveadm int) {
 	s.t.Helper()
-	text := fmt.Sprintf("domains = [\"try.test\"]\n[database]\nurl = \"sqlite:%[1]s/letterlockd.db\"\nview_file = \"%[1]s/mail.db\"\n[dovecot]\nlisten = \"127.0.0.1:%[2]d\"\nsecret_file = \"%[1]s/dovecot.secret\"\n"+
-		"[metrics]\nlisten = \""+s.metrics+"\"\n[doveadm.here]\nurl = \"http://127.0.0.1:%[3]d/doveadm/v1\"\nkey_file = \"%[1]s/doveadm.key\"\n", s.folder, dovecot, doveadm)
+	url := s.database
+	if url == "" {
+		url = "sqlite:" + s.folder + "/letterlockd.db"
+	}
+	text := fmt.Sprintf("domains = [\"try.test\"]\n[database]\nurl = %[4]q\nview_file = \"%[1]s/mail.db\"\n[dovecot]\nlisten = \"127.0.0.1:%[2]d\"\nsecret_file = \"%[1]s/dovecot.secret\"\n"+
+		"[metrics]\nlisten = \""+s.metrics+"\"\n[doveadm.here]\nurl = \"http://127.0.0.1:%[3]d/doveadm/v1\"\nkey_file = \"%[1]s/doveadm.key\"\n", s.folder, dovecot, doveadm, url)
 	if sockets != "" {
 		text += fmt.Sprintf("[postfix]\nsasl = \"%[1]s/sasl\"\nsenders = \"%[1]s/senders\"\nmilter = \"%[1]s/milter\"\n", sockets)
 	}
@@ -245,6 +264,9 @@ func (c *talk) say(line string) string {
 	return c.reply()
 }
 
+// end hangs up.
+func (c *talk) end() { _ = c.w.(io.Closer).Close() }
+
 func (c *talk) reply() string {
 	for {
 		line, err := c.r.ReadString('\n')
@@ -262,6 +284,7 @@ func (c *talk) reply() string {
 func (s *site) submit(name, password, sender, from, to string) string {
 	s.t.Helper()
 	c := s.dial(s.postfix.Subs)
+	defer c.end()
 	if got := c.reply(); !strings.HasPrefix(got, "220") {
 		return got
 	}

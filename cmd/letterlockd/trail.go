@@ -2,16 +2,20 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 
 	"github.com/letterlock-mail/letterlock/internal/server/credential"
 	"github.com/letterlock-mail/letterlock/internal/server/mailauth"
+	"github.com/letterlock-mail/letterlock/internal/server/tally"
 )
 
-// A trail writes to the log who got in at a mail server.
+// A trail writes to the log who got in at a mail server, and has refusals counted for the
+// audit trail.
 type trail struct {
-	door mailauth.Door
-	log  *slog.Logger
+	door    mailauth.Door
+	refused func(tally.Refusal)
+	log     *slog.Logger
 }
 
 // Password implements mailauth.Door.
@@ -31,7 +35,16 @@ func (t *trail) Token(ctx context.Context, p credential.Presented) (credential.V
 // note logs a success; mailauth logs refusals. The name that was presented is foreign
 // text, which slog quotes.
 func (t *trail) note(p credential.Presented, v credential.Verdict, err error) {
-	if err == nil {
+	refused, no := errors.AsType[*credential.Refused](err)
+	refusal := tally.Refusal{User: p.User, From: p.Remote, Protocol: p.Protocol}
+	switch {
+	case no:
+		refusal.Person, refusal.Reason = refused.Person, string(refused.Reason)
+		t.refused(refusal)
+	case errors.Is(err, mailauth.ErrTooMany):
+		refusal.Reason = "put off: too many wrong secrets"
+		t.refused(refusal)
+	case err == nil:
 		t.log.Info("signed in", "user", p.User, "as", v.MailUser(p.Protocol), "protocol", p.Protocol, "mechanism", p.Mechanism, "remote", p.Remote)
 	}
 }

@@ -16,6 +16,7 @@ type auditor interface {
 	Events(ctx context.Context, filter identity.EventFilter) ([]identity.Event, error)
 	Person(ctx context.Context, id identity.PersonID) (identity.Person, error)
 	AddressesOf(ctx context.Context, id identity.PersonID) ([]identity.Address, error)
+	Expiring(ctx context.Context, after, until time.Time) ([]identity.Credential, error)
 }
 
 // A watch sees what any instance or shell has taken away, by the audit trail, and has it
@@ -34,7 +35,8 @@ type watch struct {
 
 	looked     bool
 	generation int64
-	told       map[string]time.Time // ids of events within lookBack
+	told       map[string]time.Time // ids of events within lookBack, and of what has expired
+	expiries   expiries
 }
 
 // lookBack is how far back events are read each time: clocks of several instances differ,
@@ -51,6 +53,14 @@ const (
 
 // look is one look; it is called every second.
 func (w *watch) look(ctx context.Context) error {
+	if w.told == nil {
+		w.told = map[string]time.Time{}
+	}
+	return errors.Join(w.see(ctx), w.expire(ctx))
+}
+
+// see looks for what was taken away.
+func (w *watch) see(ctx context.Context) error {
 	generation, err := w.store.Generation(ctx)
 	if err != nil {
 		return err
@@ -76,9 +86,6 @@ func (w *watch) look(ctx context.Context) error {
 }
 
 func (w *watch) tell(ctx context.Context, since time.Time, changed bool) error {
-	if w.told == nil {
-		w.told = map[string]time.Time{}
-	}
 	filter := identity.EventFilter{Limit: 200}
 	for {
 		page, err := w.store.Events(ctx, filter)

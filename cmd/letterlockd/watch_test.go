@@ -18,6 +18,16 @@ type fakeTrail struct {
 	events     []identity.Event // newest first
 	err        error
 	gone       error // of Person and AddressesOf
+	expiring   []identity.Credential
+}
+
+func (f *fakeTrail) Expiring(_ context.Context, after, until time.Time) (some []identity.Credential, err error) {
+	for _, c := range f.expiring {
+		if c.Expires.After(after) && !c.Expires.After(until) {
+			some = append(some, c)
+		}
+	}
+	return some, f.err
 }
 
 func (f *fakeTrail) Generation(context.Context) (int64, error) { return f.generation, f.err }
@@ -73,6 +83,44 @@ func TestWatch(t *testing.T) {
 	look()
 	if want := []string{"bob@try.test", "info@try.test"}; !slices.Equal(revoked, want) || changes != 2 {
 		t.Errorf("%v was revoked, %d changes; want %v", revoked, changes, want)
+	}
+}
+
+// What expires is felt as a revocation is: once, when its time has come, at the start for
+// the last hour, and in time while the database is away.
+func TestWatchExpiry(t *testing.T) {
+	now := time.Now()
+	begun := now
+	store := &fakeTrail{generation: 1, expiring: []identity.Credential{
+		{ID: "1", Person: "old", Expires: now.Add(-2 * time.Hour)},
+		{ID: "2", Person: "ann", Expires: now.Add(-10 * time.Minute)},
+		{ID: "3", Person: "bob", Expires: now.Add(30 * time.Second)},
+	}}
+	told := map[string]time.Duration{}
+	w := &watch{store: store, changed: func() {}, now: func() time.Time { return now }, log: slog.New(slog.DiscardHandler),
+		revoke: func(names ...string) {
+			if _, twice := told[names[0]]; twice {
+				t.Errorf("%s is told twice", names[0])
+			}
+			told[names[0]] = now.Sub(begun)
+		}}
+	errAway := errors.New("away")
+	for range 120 {
+		store.err = nil
+		if second := int(now.Sub(begun).Seconds()); second < 3 || second > 28 && second < 34 {
+			store.err = errAway
+		}
+		if err := w.look(t.Context()); !errors.Is(err, store.err) {
+			t.Fatal(err)
+		}
+		if now = now.Add(time.Second); now.Sub(begun) == 60*time.Second {
+			// Made a second ago, and short of life.
+			store.expiring = append(store.expiring, identity.Credential{ID: "4", Person: "cora", Expires: now.Add(2 * time.Second)})
+		}
+	}
+	if late := told["cora@try.test"] - 62*time.Second; len(told) != 3 || told["ann@try.test"] != 3*time.Second || told["bob@try.test"] != 30*time.Second ||
+		late < 0 || late > listEvery {
+		t.Errorf("told of %v", told)
 	}
 }
 

@@ -170,6 +170,7 @@ func deaf() map[string]string {
 		"cmd/letterlock":        "hands over what it reads: a token as one line to package oauth's rules, a message to package provider",
 		"cmd/try":               "talks to itself on loopback",
 		"internal/command":      "writes JSON and reads none",
+		"internal/server/tally": "writes hex and reads none",
 		"internal/server/meter": "answers two GET requests by their path",
 	}
 }

@@ -98,6 +98,7 @@ func rooms() map[string]room {
 		"internal/server/issuer":               {layer: capability, wing: server},
 		"internal/server/meter":                {layer: capability, wing: server},
 		"internal/server/recipe":               {layer: capability, wing: server},
+		"internal/server/tally":                {layer: capability, wing: server},
 		"internal/server/throttle":             {layer: noun, wing: server},
 		"internal/server/mailauth":             {layer: capability, wing: server},
 		"internal/server/senders":              {layer: capability, wing: server},

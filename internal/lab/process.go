@@ -62,6 +62,7 @@ type ProcessOptions struct {
 	Dir   string
 	Stdin bool         // keep a pipe for Send
 	OnLog func(string) // called for each line of output, in order
+	Files []*os.File   // descriptors 3 and on, as a service manager hands sockets over
 }
 
 // StartProcess starts a program and collects both its outputs line by line.
@@ -71,7 +72,7 @@ func StartProcess(o ProcessOptions) (*Process, error) {
 		p.Name = o.Path
 	}
 	p.cmd = exec.Command(o.Path, o.Args...)
-	p.cmd.Env, p.cmd.Dir = o.Env, o.Dir
+	p.cmd.Env, p.cmd.Dir, p.cmd.ExtraFiles = o.Env, o.Dir, o.Files
 	// A group of its own lets Stop reach the children a server forks.
 	p.cmd.SysProcAttr = ownGroup()
 	read, write, err := os.Pipe()

@@ -184,6 +184,21 @@ func (h *Household) Credentials(_ context.Context, person identity.PersonID) ([]
 	return list, nil
 }
 
+// GrantsOf implements senders.Store.
+func (h *Household) GrantsOf(_ context.Context, person identity.PersonID) ([]identity.Grant, error) {
+	if err := h.enter(); err != nil {
+		return nil, err
+	}
+	defer h.mu.Unlock()
+	var list []identity.Grant
+	for _, g := range h.grants {
+		if g.Person == person {
+			list = append(list, g)
+		}
+	}
+	return list, nil
+}
+
 // CredentialBySelector implements credential.Store.
 func (h *Household) CredentialBySelector(_ context.Context, selector string) (identity.Credential, identity.Person, error) {
 	if err := h.enter(); err != nil {

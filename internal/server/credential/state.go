@@ -43,6 +43,16 @@ func (d *Door) lastKnown(s *state, o *owned, now time.Time) bool {
 	return known && o.epoch == s.epoch && age <= d.o.OutageGrace
 }
 
+// Standing tells caches beside this door how far they may trust what they were told by the
+// same database: the epoch changes with every change that may have taken a right away;
+// away: the database did not answer when it was asked last; good: what was read in this
+// epoch may be used while it is away.
+func (d *Door) Standing() (epoch uint64, away, good bool) {
+	s := d.state.Load()
+	age, known := s.age(d.o.Now())
+	return s.epoch, s.failed, known && age <= d.o.OutageGrace
+}
+
 // Changed says that rights were taken away in the database just now, by this process:
 // nothing that was read before is used again without asking.
 func (d *Door) Changed() { d.update(func(s *state) { s.epoch++; s.round++ }) }

@@ -131,6 +131,21 @@ func (db *DB) Credentials(ctx context.Context, person identity.PersonID) ([]iden
 	return credentials, err
 }
 
+// Expiring lists the app passwords in force that end by themselves after one time and up to
+// another, the first to end first.
+func (db *DB) Expiring(ctx context.Context, after, until time.Time) ([]identity.Credential, error) {
+	var credentials []identity.Credential
+	err := db.list(ctx, "list expiring credentials", `SELECT `+credentialColumns+` FROM credential c
+		WHERE c.expires > $1 AND c.expires <= $2 AND c.revoked = 0 ORDER BY c.expires, c.id`,
+		[]any{micros(after), micros(until)}, func() { credentials = nil }, func(scan func(...any) error) error {
+			var c identity.Credential
+			err := scan(credentialInto(&c)...)
+			credentials = append(credentials, c)
+			return err
+		})
+	return credentials, err
+}
+
 // RevokeCredential ends an app password; the first reason stays.
 func (db *DB) RevokeCredential(ctx context.Context, id identity.CredentialID, at time.Time, reason string) error {
 	return db.write(ctx, "revoke credential", func(tx *tx) error {

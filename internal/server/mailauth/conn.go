@@ -265,7 +265,7 @@ func (c *conn) step(r *request, message []byte) {
 		c.ok(r)
 	case token, no, errors.Is(err, sasl.ErrMalformed):
 		c.fail(r, "")
-	case errors.Is(err, errTooMany):
+	case errors.Is(err, ErrTooMany):
 		c.server.o.Log.Info("sign-in put off", "connection", c.number, "remote", r.question.remote, "user", shown(r.user), "reason", err)
 		c.giveUp("too many attempts")
 	default:

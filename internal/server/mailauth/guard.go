@@ -39,9 +39,10 @@ func newGuard(door Door, counts Throttle) *guard {
 	return g
 }
 
-// errTooMany is "later" and not "no": nobody has looked at the secret, and a mail program
+// ErrTooMany is what a guarded Door says instead of looking at a secret. It is "later" and
+// not "no": nobody has looked at the secret, and a mail program
 // on a train, among others who guess, would throw a good one away.
-var errTooMany = errors.New("too many attempts")
+var ErrTooMany = errors.New("too many attempts")
 
 type guard struct {
 	door     Door
@@ -86,7 +87,7 @@ func (g *guard) pass(ctx context.Context, p credential.Presented, check func(con
 func hold(ctx context.Context, counts Throttle, attempt throttle.Attempt) error {
 	advice := counts.Ask(ctx, attempt)
 	if advice.Refuse {
-		return fmt.Errorf("%w: %s", errTooMany, advice.Reason)
+		return fmt.Errorf("%w: %s", ErrTooMany, advice.Reason)
 	}
 	if advice.Wait > 0 {
 		select {

@@ -323,7 +323,7 @@ func (h *HTTP) refused(ask credential.Presented, err error) bool {
 
 // later is what every fault of ours is answered with, and who comes too often: no user, no token, status 503.
 func (h *HTTP) later(w http.ResponseWriter, r *http.Request, ask credential.Presented, err error) {
-	if errors.Is(err, errTooMany) {
+	if errors.Is(err, ErrTooMany) {
 		h.o.Log.Info("sign-in put off", "service", ask.Protocol, "remote", ask.Remote, "user", shown(ask.User), "reason", err)
 		writeJSON(w, http.StatusServiceUnavailable, failure{"temporarily_unavailable"})
 		return

@@ -237,7 +237,7 @@ func TestGuard(t *testing.T) {
 	s.advice = throttle.Decision{Refuse: true}
 	d := &door{asked: make(chan credential.Presented, 1)}
 	err := ask(Guard(d, s), "right-password")
-	if _, no := errors.AsType[*credential.Refused](err); no || !errors.Is(err, errTooMany) || len(d.asked) > 0 {
+	if _, no := errors.AsType[*credential.Refused](err); no || !errors.Is(err, ErrTooMany) || len(d.asked) > 0 {
 		t.Errorf("refused by the throttle: %v", err)
 	}
 }

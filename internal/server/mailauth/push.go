@@ -275,7 +275,7 @@ func (p *Push) tell(ctx context.Context, n *node, users []string) error {
 	defer cancel()
 	commands := [][]any{{"authCacheFlush", map[string]any{"user": []string{}}, "flush"}}
 	for i, user := range users {
-		commands = append(commands, []any{"kick", map[string]any{"mask": []string{user}}, fmt.Sprintf("kick%d", i)})
+		commands = append(commands, []any{"kick", map[string]any{"mask": []string{maskOf(user)}}, fmt.Sprintf("kick%d", i)})
 	}
 	answers, err := callDoveadm(ctx, n.transport, n.Node, commands)
 	if err != nil {
@@ -283,6 +283,12 @@ func (p *Push) tell(ctx context.Context, n *node, users []string) error {
 	}
 	return confirmed(answers, commands)
 }
+
+// maskOf is the mask that has a user kicked. Doveadm takes masks and no way to write a
+// star that is one, and addresses may have stars: "*@example.org" would throw out
+// everybody. A question mark stands for itself and for any one character; whoever else is
+// met by it, a name of the same length, signs in again.
+func maskOf(user string) string { return strings.ReplaceAll(user, "*", "?") }
 
 // errNotConfirmed means that a node answered and did not do what it was told.
 var errNotConfirmed = errors.New("not confirmed")

@@ -108,6 +108,12 @@ func TestPush(t *testing.T) {
 	if s := p.State()[0]; s.Error != "" || s.Tried.IsZero() {
 		t.Errorf("state %+v", s)
 	}
+	p.Revoke("*@example.org")
+	for range 2 {
+		if got := wait(t, d.orders); got != "authCacheFlushmap[user:[]] kickmap[mask:[?@example.org]]" {
+			t.Errorf("for a name of a star ordered %q: that throws out others", got)
+		}
+	}
 	p.Revoke("bob@example.org")
 	if got := wait(t, d.orders); got != "authCacheFlushmap[user:[]] kickmap[mask:[bob@example.org]]" {
 		t.Errorf("ordered %q", got)

@@ -22,11 +22,14 @@ type town struct {
 	people      map[identity.PersonID]identity.Person
 	addresses   map[string]identity.Address
 	credentials map[identity.PersonID][]identity.Credential
+	grants      map[identity.PersonID][]identity.Grant
 	counts      map[string]int
+	asked       int
 }
 
 func (s *town) enter() (func(), error) {
 	s.mu.Lock()
+	s.asked++
 	if s.away {
 		s.mu.Unlock()
 		return nil, errAway
@@ -81,6 +84,15 @@ func (s *town) Credentials(_ context.Context, id identity.PersonID) ([]identity.
 	}
 	defer leave()
 	return s.credentials[id], nil
+}
+
+func (s *town) GrantsOf(_ context.Context, id identity.PersonID) ([]identity.Grant, error) {
+	leave, err := s.enter()
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	return s.grants[id], nil
 }
 
 func (s *town) Count(_ context.Context, key string, window time.Time, add int) (int, error) {

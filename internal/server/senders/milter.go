@@ -54,7 +54,8 @@ func (m *Milter) Serve(ctx context.Context, listener net.Listener) error {
 	return serve(ctx, listener, func(conn net.Conn) {
 		one := &single{conn: newQuiet(conn)}
 		server := milter.Server{
-			NewMilter: func() milter.Milter { return &session{m: m, ctx: ctx} },
+			// Postfix opens one connection for each SMTP session, before anybody signs in.
+			NewMilter: func() milter.Milter { return &session{m: m, ctx: ctx, begun: m.o.Now()} },
 			Protocol:  milter.OptNoConnect | milter.OptNoHelo | milter.OptNoBody,
 		}
 		_ = server.Serve(one)
@@ -108,11 +109,13 @@ func (q *quiet) Close() error {
 // answer here is "continue" or an SMTP reply.
 type session struct {
 	milter.NoOpMilter
-	m   *Milter
-	ctx context.Context
+	m     *Milter
+	ctx   context.Context
+	begun time.Time
 
 	who     Who
-	checked bool // somebody signed in, and the fields are theirs to prove
+	login   string // by which Postfix knows them
+	checked bool   // somebody signed in, and the fields are theirs to prove
 	fields  map[string][]string
 	size    int
 	broken  bool // a field holds what ends a line for some readers
@@ -151,13 +154,30 @@ func (s *session) MailFrom(envelope string, modifier *milter.Modifier) (milter.R
 	case err != nil:
 		return s.later(err), nil
 	}
-	s.who, s.checked = who, true
+	s.who, s.checked, s.login = who, true, login
+	if refusal, err := s.standing(ctx); err != nil {
+		return s.later(err), nil
+	} else if refusal != nil {
+		return refusal, nil
+	}
 	if refusal, err := s.checkEnvelope(ctx, login, envelope); err != nil {
 		return s.later(err), nil
 	} else if refusal != nil {
 		return refusal, nil
 	}
 	return milter.RespContinue, nil
+}
+
+// standing ends a session, politely, once a right has ended that it may stand on: Postfix
+// asks nobody again for as long as a connection lasts, and does not say by which of
+// several app passwords it was opened. With 421 it closes the connection, and a program
+// whose right is good signs in anew and sends.
+func (s *session) standing(ctx context.Context) (milter.Response, error) {
+	ended, err := s.m.o.Book.Ended(ctx, s.who, s.begun)
+	if err != nil || !ended {
+		return nil, err
+	}
+	return s.refuse(s.login, "a right has ended since the connection began", "421 4.7.0 A right of yours has ended meanwhile: sign in again"), nil
 }
 
 // loginOf takes the name out of the macros. Names come with and without braces.
@@ -185,11 +205,11 @@ func (s *session) checkEnvelope(ctx context.Context, login, envelope string) (mi
 		return nil, nil
 	}
 	// Only a look, so that nothing is sent in vain; the message counts when it is whole.
-	count, err := s.m.o.Counter.Count(ctx, counterKey(credential.ID), s.window(), 0)
+	sent, err := s.sent(ctx, credential.ID, 0)
 	if err != nil {
 		return nil, err
 	}
-	if count >= credential.PerHour {
+	if sent >= credential.PerHour {
 		return s.overRate(login), nil
 	}
 	return nil, nil
@@ -249,20 +269,28 @@ func (s *session) Headers(textproto.MIMEHeader, *milter.Modifier) (milter.Respon
 	return milter.RespContinue, nil
 }
 
-// Body is the end of the message: now it counts.
+// Body is the end of the message, which may have taken its time: the right is asked for
+// once more, and now the message counts.
 func (s *session) Body(*milter.Modifier) (milter.Response, error) {
-	credential := s.who.Credential
-	if !s.checked || credential == nil || credential.PerHour == 0 {
+	if !s.checked {
 		return milter.RespContinue, nil
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, s.m.o.Answer)
 	defer cancel()
-	count, err := s.m.o.Counter.Count(ctx, counterKey(credential.ID), s.window(), 1)
-	switch {
+	if refusal, err := s.standing(ctx); err != nil {
+		return s.later(err), nil
+	} else if refusal != nil {
+		return refusal, nil
+	}
+	credential := s.who.Credential
+	if credential == nil || credential.PerHour == 0 {
+		return milter.RespContinue, nil
+	}
+	switch sent, err := s.sent(ctx, credential.ID, 1); {
 	case err != nil:
 		return s.later(err), nil
-	case count > credential.PerHour:
-		return s.overRate(s.who.Person.Address), nil
+	case sent > credential.PerHour:
+		return s.overRate(s.login), nil
 	}
 	return milter.RespContinue, nil
 }
@@ -274,11 +302,28 @@ func (s *session) Abort(*milter.Modifier) error {
 }
 
 func (s *session) forget() {
-	s.who, s.checked, s.fields, s.size, s.broken = Who{}, false, map[string][]string{}, 0, false
+	s.who, s.login, s.checked, s.fields, s.size, s.broken = Who{}, "", false, map[string][]string{}, 0, false
 }
 
-// window is the hour that counts.
-func (s *session) window() time.Time { return s.m.o.Now().UTC().Truncate(time.Hour) }
+// sent counts messages and returns how many went within the last hour: those of this
+// hour of the clock, and of the hour before the share that is not yet an hour ago, as if
+// they had been sent evenly. So whoever waits for the full hour gets no double portion;
+// parts of a message are left out, or a report that goes each hour would be late for its
+// own limit of one.
+func (s *session) sent(ctx context.Context, id identity.CredentialID, add int) (int, error) {
+	now := s.m.o.Now().UTC()
+	hour := now.Truncate(time.Hour)
+	count, err := s.m.o.Counter.Count(ctx, counterKey(id), hour, add)
+	if err != nil {
+		return 0, err
+	}
+	before, err := s.m.o.Counter.Count(ctx, counterKey(id), hour.Add(-time.Hour), 0)
+	if err != nil {
+		return 0, err
+	}
+	left := time.Hour - now.Sub(hour)
+	return count + int(float64(before)*left.Hours()), nil
+}
 
 func counterKey(id identity.CredentialID) string { return "messages:" + string(id) }
 

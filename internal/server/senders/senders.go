@@ -32,14 +32,25 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 )
 
-// A Store knows persons, addresses and app passwords. An error that is not
+// A Store knows persons, addresses and rights. An error that is not
 // identity.ErrNotFound means that it could not be asked.
 type Store interface {
+	Directory
+	Rights
+}
+
+// A Directory knows who has which address.
+type Directory interface {
 	// Address finds an address as it stands, "@domain" for a catch-all.
 	Address(ctx context.Context, address string) (identity.Address, error)
 	Person(context.Context, identity.PersonID) (identity.Person, error)
 	PersonByAddress(ctx context.Context, address string) (identity.Person, error)
+}
+
+// Rights are what may act for a person, those that have ended too.
+type Rights interface {
 	Credentials(context.Context, identity.PersonID) ([]identity.Credential, error)
+	GrantsOf(context.Context, identity.PersonID) ([]identity.Grant, error)
 }
 
 // A Book answers who may send as whom and who receives.
@@ -135,6 +146,32 @@ func (b *Book) person(ctx context.Context, address string) (*identity.Person, er
 		return nil, nil // found by an alias, which is no sign-in name here
 	}
 	return &person, nil
+}
+
+// Ended reports whether a right has ended since a time that a session by this name may
+// stand on. A name with limits is one app password's, also of one that has left it to a
+// new one; a person's own name is shared by all others and by tokens. Whoever signs in
+// anew has nothing to fear from a yes.
+func (b *Book) Ended(ctx context.Context, who Who, since time.Time) (bool, error) {
+	credentials, err := b.store.Credentials(ctx, who.Person.ID)
+	if err != nil {
+		return false, err
+	}
+	now := b.now()
+	for _, c := range credentials {
+		if who.Credential != nil && c.Name != who.Credential.Name || who.Credential == nil && c.Limited() {
+			continue
+		}
+		expired := !c.Expires.IsZero() && !now.Before(c.Expires)
+		if !c.Revoked.Before(since) || expired && !c.Expires.Before(since) {
+			return true, nil
+		}
+	}
+	if who.Credential != nil {
+		return false, nil
+	}
+	grants, err := b.store.GrantsOf(ctx, who.Person.ID)
+	return slices.ContainsFunc(grants, func(g identity.Grant) bool { return !g.Revoked.Before(since) }), err
 }
 
 func (b *Book) inForce(c identity.Credential) bool {

@@ -235,7 +235,7 @@ func TestMilter(t *testing.T) {
 	}
 	hour++
 	if got := m.message("ann+scanner@example.org", "ann@example.org", []string{"ann@example.org"}, "From: ann@example.org"); got != "ok" {
-		t.Errorf("in the next hour: %s", got)
+		t.Errorf("an hour later: %s", got)
 	}
 
 	// Two messages at once: both are let in, one of them counts too many.

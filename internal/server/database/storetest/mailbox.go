@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -126,6 +127,30 @@ func (c *checker) loginNames() {
 	c.want("a new address", s.UpdatePerson(ctx, bob), identity.ErrExists)
 	c.must(s.RevokeCredential(ctx, "1", At(2), ""))
 	c.must(s.UpdatePerson(ctx, bob))
+}
+
+func (c *checker) expiring() {
+	ctx, s := c.Context(), c.s
+	c.must(s.AddPerson(ctx, person("ann")))
+	for i, seconds := range []int{0, 30, 10, 20, 20, 15} { // 0: never
+		one := credential(fmt.Sprint(i), "ann", fmt.Sprint("device", i))
+		one.Expires = time.Time{}
+		if seconds > 0 {
+			one.Expires = At(seconds)
+		}
+		c.must(s.AddCredential(ctx, one))
+	}
+	c.must(s.RevokeCredential(ctx, "5", At(1), ""))
+	ids := func(after, until int) (all string) {
+		for _, one := range got(s.Expiring(ctx, At(after), At(until)))(c) {
+			all += string(one.ID)
+		}
+		return all
+	}
+	c.same("all", ids(0, 1000), "2341")
+	c.same("the end belongs to it, the beginning does not", ids(10, 20), "34")
+	c.same("nothing", ids(20, 29), "")
+	c.same("since ever", len(got(s.Expiring(ctx, time.Time{}, At(1000)))(c)), 4)
 }
 
 func (c *checker) firstReason() {

@@ -65,6 +65,7 @@ type Mailboxes interface {
 	CredentialBySelector(ctx context.Context, selector string) (identity.Credential, identity.Person, error)
 	CredentialByName(ctx context.Context, person identity.PersonID, name string) (identity.Credential, error)
 	Credentials(ctx context.Context, person identity.PersonID) ([]identity.Credential, error)
+	Expiring(ctx context.Context, after, until time.Time) ([]identity.Credential, error)
 	RevokeCredential(ctx context.Context, id identity.CredentialID, at time.Time, reason string) error
 	Used(ctx context.Context, uses []identity.Use) error
 }
@@ -106,6 +107,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Store) {
 		"app passwords have one name and one way": (*checker).credentials,
 		"a login name is nobody's address":        (*checker).loginNames,
 		"the first reason stays":                  (*checker).firstReason,
+		"what ends by itself":                     (*checker).expiring,
 		"last uses come in any order":             (*checker).uses,
 		"sessions end":                            (*checker).sessions,
 		"events are paged by time and id":         (*checker).events,
