@@ -34,6 +34,10 @@ type Daemon struct {
 	Passwords Passwords
 	Throttle  Throttle
 	Metrics   Metrics
+
+	SCIM       SCIM
+	Hook       Hook
+	Membership map[string]Membership
 }
 
 // Database is the [database] section.
@@ -158,6 +162,9 @@ func defaultDaemon() *Daemon {
 		SignIn:    map[string]SignIn{},
 		Passwords: Passwords{Memory: 19 << 10, Time: 2, OutageGrace: 15 * time.Minute},
 		Doveadm:   map[string]Doveadm{},
+
+		Hook:       Hook{Timeout: 30 * time.Second},
+		Membership: map[string]Membership{},
 	}
 }
 
@@ -186,6 +193,12 @@ func (d *decoder) daemon(tree map[string]any) *Daemon {
 			single(d, name, value, throttleFields(), &c.Throttle)
 		case "metrics":
 			single(d, name, value, metricsFields(), &c.Metrics)
+		case "scim":
+			single(d, name, value, scimFields(), &c.SCIM)
+		case "hook":
+			single(d, name, value, hookFields(), &c.Hook)
+		case "membership":
+			c.Membership = sections(d, name, value, membershipFields(), d.checkMembership)
 		default:
 			top[name] = value
 		}
@@ -206,6 +219,7 @@ func (d *decoder) checkDaemon(c *Daemon) {
 		d.fault([]string{"dovecot"}, "listen and secret_file in [dovecot] belong together: one is missing")
 	}
 	d.checkWeb(c)
+	d.checkProvision(c)
 	if len(c.Domains) == 0 && (c.Postfix != Postfix{} || c.Dovecot.Listen != "") {
 		d.fault([]string{"domains"}, "domains is missing: the mail domains that are served here")
 	}
