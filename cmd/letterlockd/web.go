@@ -52,7 +52,10 @@ func (l *plan) pages(p *program) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("public URL: %w", err)
 	}
-	handler := web.Headers(web.OnlyHosts(sessions.OwnForms(sessions.Handler(limitBody(mux))), public.Host))
+	handler, err := l.machines(p, web.Headers(web.OnlyHosts(sessions.OwnForms(sessions.Handler(limitBody(mux))), public.Host)))
+	if err != nil {
+		return nil, err
+	}
 	if public.Scheme == "https" {
 		handler = strictTransport(handler)
 	}
