@@ -45,7 +45,7 @@ func (p *program) serveCommand() *cobra.Command {
 		Use: "serve", Short: "answer Postfix and Dovecot",
 		Long: `Run everything that the configuration turns on, in the foreground, until a signal
 ends it. Sockets that systemd holds are taken over by name: sasl, senders, milter,
-dovecot, web, metrics.`,
+dovecot, web, metrics, scim.`,
 		Example: "  letterlockd serve --config /etc/letterlock/letterlockd.toml",
 		Args:    command.Exactly(0),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -148,7 +148,7 @@ func (l *plan) make(ctx context.Context, p *program) error {
 	if err := l.dovecot(ctx); err != nil {
 		return err
 	}
-	if err := l.web(ctx, p); err != nil {
+	if err := errors.Join(l.web(ctx, p), l.provision(ctx, p)); err != nil {
 		return err
 	}
 	return l.health(ctx)

@@ -55,7 +55,10 @@ func (l *plan) pages(p *program) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("public URL: %w", err)
 	}
-	handler := web.Headers(web.OnlyHosts(sessions.Handler(limitBody(programs(l.issuer, sessions.OwnForms(mux)))), public.Host))
+	handler, err := l.machines(p, web.Headers(web.OnlyHosts(sessions.Handler(limitBody(programs(l.issuer, sessions.OwnForms(mux)))), public.Host)))
+	if err != nil {
+		return nil, err
+	}
 	if public.Scheme == "https" {
 		handler = strictTransport(handler)
 	}

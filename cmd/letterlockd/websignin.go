@@ -32,7 +32,12 @@ func (l *plan) signIn(p *program, mux *http.ServeMux, sessions *web.Sessions) er
 	if err != nil {
 		return cli.Wrap(cli.Config, err, "correct [throttle] in "+l.conf.Path)
 	}
+	again, err := l.again(p)
+	if err != nil {
+		return err
+	}
 	desk, err := signin.New(signin.Options{
+		Again:     again,
 		PublicURL: l.conf.Web.PublicURL, Domains: l.conf.Domains, Entrances: entrances, Sessions: sessions,
 		Store: l.db, Throttle: scale, Now: l.now, Random: p.random, Log: l.log,
 	})
@@ -84,7 +89,7 @@ func (l *plan) provider(name string, one config.SignIn) (signin.Provider, error)
 	}
 	return signin.NewOIDC(signin.OIDCOptions{
 		Label: label, Issuer: one.Issuer, ClientID: one.ClientID, Secret: clientSecret, Scopes: one.Scopes,
-		Claim: one.Claim, Values: one.Values, HTTP: hc, Now: l.now,
+		Claim: one.Claim, Values: one.Values, Again: l.conf.Membership[name].Refresh, HTTP: hc, Now: l.now,
 	}), nil
 }
 

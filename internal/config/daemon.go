@@ -36,6 +36,10 @@ type Daemon struct {
 	Passwords Passwords
 	Throttle  Throttle
 	Metrics   Metrics
+
+	SCIM       SCIM
+	Hook       Hook
+	Membership map[string]Membership
 }
 
 // Database is the [database] section.
@@ -163,6 +167,9 @@ func defaultDaemon() *Daemon {
 		OAuth:     OAuth{Access: time.Hour, Refresh: 90 * 24 * time.Hour},
 		Passwords: Passwords{Memory: 19 << 10, Time: 2, OutageGrace: 15 * time.Minute},
 		Doveadm:   map[string]Doveadm{},
+
+		Hook:       Hook{Timeout: 30 * time.Second},
+		Membership: map[string]Membership{},
 	}
 }
 
@@ -195,6 +202,12 @@ func (d *decoder) daemon(tree map[string]any) *Daemon {
 			single(d, name, value, throttleFields(), &c.Throttle)
 		case "metrics":
 			single(d, name, value, metricsFields(), &c.Metrics)
+		case "scim":
+			single(d, name, value, scimFields(), &c.SCIM)
+		case "hook":
+			single(d, name, value, hookFields(), &c.Hook)
+		case "membership":
+			c.Membership = sections(d, name, value, membershipFields(), d.checkMembership)
 		default:
 			top[name] = value
 		}
@@ -218,6 +231,7 @@ func (d *decoder) checkDaemon(c *Daemon) {
 		d.fault([]string{"postfix", "fallback"}, "fallback in [postfix] needs sasl: without it Postfix does not ask here at all")
 	}
 	d.checkWeb(c)
+	d.checkProvision(c)
 	if len(c.Domains) == 0 && (c.Postfix != Postfix{} || c.Dovecot.Listen != "") {
 		d.fault([]string{"domains"}, "domains is missing: the mail domains that are served here")
 	}

@@ -92,6 +92,9 @@ func DescribeDaemon() []Section {
 		{"[passwords]", "How app passwords are checked.", docs(passwordFields())},
 		{"[throttle]", "What is slowed and refused.", docs(throttleFields())},
 		{"[metrics]", "For the monitoring.", docs(metricsFields())},
+		{"[scim]", "A directory that makes, changes and ends people by SCIM 2.0. Whoever has the token can shut everybody out.", docs(scimFields())},
+		{"[hook]", "A program that is run once whenever a person or an address was made, changed, disabled, enabled or removed, whoever did it.", docs(hookFields())},
+		{"[membership.NAME]", "How the provider of [signin.NAME] is asked again whether people still belong: who does not is suspended, and let in again when they do.", docs(membershipFields())},
 	}
 }
 

@@ -26,6 +26,8 @@ func (s *Server) api(w http.ResponseWriter, r *http.Request, path string) {
 	case strings.HasPrefix(path, "/applications/"):
 		s.end(w, r, path)
 		return
+	case s.asApp(w, r, path):
+		return
 	}
 	kind, text, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	t := s.tokens[text]

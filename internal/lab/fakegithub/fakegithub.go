@@ -43,10 +43,13 @@ type Email struct {
 	Verified bool   `json:"verified"`
 }
 
-// A Membership is "active" or "pending".
+// A Membership is "active" or "pending". Public ones show to everybody.
 type Membership struct {
 	ID, Org int64
 	State   string
+	Public  bool
+	// Faults: Unlisted leaves the member out of lists, Hidden answers 404 about them.
+	Unlisted, Hidden bool
 }
 
 // A Server plays one GitHub with one OAuth app.
@@ -60,13 +63,22 @@ type Server struct {
 	// Suspended: GitHub has suspended the app.
 	Suspended bool
 
+	// App is a GitHub App beside the OAuth app; Accounts and Organizations are what its
+	// installations see. Deleted teams are gone.
+	App           *App
+	Accounts      []*Person
+	Organizations []*Org
+	Deleted       map[int64]bool
+
 	clock  func() time.Time
 	mu     sync.Mutex
 	person *Person // who sits at the browser
 	codes  map[string]*code
 	tokens map[string]*token
-	fired  map[string]int
-	asked  []string
+	// appTokens are those of installations.
+	appTokens map[string]*appToken
+	fired     map[string]int
+	asked     []string
 }
 
 type code struct {
@@ -85,7 +97,7 @@ type token struct {
 // New makes a server with the app named.
 func New(clock func() time.Time, clientID, secret, callback string) *Server {
 	return &Server{ClientID: clientID, Secret: secret, Callback: callback, clock: clock, Restricted: map[int64]bool{},
-		codes: map[string]*code{}, tokens: map[string]*token{}, fired: map[string]int{}}
+		codes: map[string]*code{}, tokens: map[string]*token{}, appTokens: map[string]*appToken{}, Deleted: map[int64]bool{}, fired: map[string]int{}}
 }
 
 // Sit puts a person at the browser.

@@ -17,11 +17,13 @@ func (db *DB) AddEvent(ctx context.Context, e identity.Event) error {
 		}
 		e.ID = id
 	}
-	return db.write(ctx, "add event", func(tx *tx) error {
-		_, err := tx.exec(`INSERT INTO event (id, at, kind, person, actor, origin, detail) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-			e.ID, micros(e.At), e.Kind, string(e.Person), e.Actor, addrText(e.From), e.Detail)
-		return err
-	})
+	return db.write(ctx, "add event", func(tx *tx) error { return tx.addEvent(e) })
+}
+
+func (t *tx) addEvent(e identity.Event) error {
+	_, err := t.exec(`INSERT INTO event (id, at, kind, person, actor, origin, detail) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		e.ID, micros(e.At), e.Kind, string(e.Person), e.Actor, addrText(e.From), e.Detail)
+	return err
 }
 
 // Events lists events, the newest first.

@@ -161,20 +161,18 @@ func (t *tx) renameLogins(id identity.PersonID, address string) error {
 // stays. Their credentials and grants wait for EnablePerson.
 func (db *DB) DisablePerson(ctx context.Context, id identity.PersonID, at time.Time, reason string) error {
 	return db.write(ctx, "disable person", func(tx *tx) error {
-		tx.taken = true
-		if err := tx.must(`UPDATE person SET reason = CASE WHEN disabled = 0 THEN $3 ELSE reason END,
-			disabled = CASE WHEN disabled = 0 THEN $2 ELSE disabled END WHERE id = $1`, string(id), micros(at), reason); err != nil {
-			return err
-		}
-		_, err := tx.exec(`DELETE FROM session WHERE person = $1`, string(id))
+		_, err := tx.hold(identity.Hold{Person: id, Source: identity.HoldHand, Since: at, Reason: reason})
 		return err
 	})
 }
 
-// EnablePerson lets a disabled person in again.
+// EnablePerson lets a disabled person in again, whoever has shut them out.
 func (db *DB) EnablePerson(ctx context.Context, id identity.PersonID) error {
 	return db.write(ctx, "enable person", func(tx *tx) error {
 		tx.shown = true
+		if _, err := tx.exec(`DELETE FROM hold WHERE person = $1`, string(id)); err != nil {
+			return err
+		}
 		return tx.must(`UPDATE person SET disabled = 0, reason = '' WHERE id = $1`, string(id))
 	})
 }
@@ -182,41 +180,47 @@ func (db *DB) EnablePerson(ctx context.Context, id identity.PersonID) error {
 // DeletePerson forgets a person with their bindings, sessions and app passwords, and the
 // addresses that were theirs alone; their grants stay, revoked, and so does the audit trail.
 func (db *DB) DeletePerson(ctx context.Context, id identity.PersonID) error {
-	now := micros(db.o.Now())
-	return db.write(ctx, "delete person", func(tx *tx) error {
-		tx.taken = true
-		if err := tx.must(`DELETE FROM person WHERE id = $1`, string(id)); err != nil {
-			return err
-		}
-		var alone []string
-		err := tx.all(`SELECT a.address FROM address_owner a WHERE a.person = $1
-			AND NOT EXISTS (SELECT 1 FROM address_owner o WHERE o.address = a.address AND o.person <> $1)`, []any{string(id)},
-			func(scan func(...any) error) error {
-				var address string
-				err := scan(&address)
-				alone = append(alone, address)
-				return err
-			})
-		if err != nil {
-			return err
-		}
-		for _, address := range alone {
-			if err := tx.dropAddress(address); err != nil {
-				return err
-			}
-		}
-		for _, text := range []string{
-			`DELETE FROM address_owner WHERE person = $1`,
-			`DELETE FROM binding WHERE person = $1`,
-			`DELETE FROM session WHERE person = $1`,
-			`DELETE FROM credential_sender WHERE credential IN (SELECT id FROM credential WHERE person = $1)`,
-			`DELETE FROM credential WHERE person = $1`,
-		} {
-			if _, err := tx.exec(text, string(id)); err != nil {
-				return err
-			}
-		}
-		_, err = tx.exec(`UPDATE consent SET revoked = $2, reason = 'person deleted' WHERE person = $1 AND revoked = 0`, string(id), now)
+	now := db.o.Now()
+	return db.write(ctx, "delete person", func(tx *tx) error { return tx.deletePerson(id, now) })
+}
+
+func (t *tx) deletePerson(id identity.PersonID, now time.Time) error {
+	t.taken = true
+	if err := t.must(`DELETE FROM person WHERE id = $1`, string(id)); err != nil {
 		return err
-	})
+	}
+	var alone []string
+	err := t.all(`SELECT a.address FROM address_owner a WHERE a.person = $1
+		AND NOT EXISTS (SELECT 1 FROM address_owner o WHERE o.address = a.address AND o.person <> $1)`, []any{string(id)},
+		func(scan func(...any) error) error {
+			var address string
+			err := scan(&address)
+			alone = append(alone, address)
+			return err
+		})
+	if err != nil {
+		return err
+	}
+	for _, address := range alone {
+		if err := t.dropAddress(address); err != nil {
+			return err
+		}
+	}
+	for _, text := range []string{
+		`DELETE FROM address_owner WHERE person = $1`,
+		`DELETE FROM upstream_grant WHERE EXISTS (SELECT 1 FROM binding b WHERE b.person = $1 AND b.issuer = upstream_grant.issuer AND b.subject = upstream_grant.subject)`,
+		`DELETE FROM leaver WHERE person = $1`,
+		`DELETE FROM binding WHERE person = $1`,
+		`DELETE FROM hold WHERE person = $1`,
+		`DELETE FROM directory WHERE person = $1`,
+		`DELETE FROM session WHERE person = $1`,
+		`DELETE FROM credential_sender WHERE credential IN (SELECT id FROM credential WHERE person = $1)`,
+		`DELETE FROM credential WHERE person = $1`,
+	} {
+		if _, err := t.exec(text, string(id)); err != nil {
+			return err
+		}
+	}
+	_, err = t.exec(`UPDATE consent SET revoked = $2, reason = 'person deleted' WHERE person = $1 AND revoked = 0`, string(id), micros(now))
+	return err
 }

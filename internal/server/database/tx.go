@@ -23,6 +23,7 @@ type tx struct {
 	// A right was taken away; something that views show has changed. Counted by one
 	// statement just before the commit, because that row is the one all writers share.
 	taken, shown bool
+	noted        int // lines of the audit trail so far
 }
 
 // exec runs a statement and returns how many rows it met.

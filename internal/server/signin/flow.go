@@ -172,6 +172,7 @@ func (d *Desk) admit(w http.ResponseWriter, r *http.Request, person identity.Per
 	if err != nil {
 		return err
 	}
+	d.keep(r.Context(), account)
 	http.SetCookie(w, d.o.Sessions.Cookie(browserCookie, "", -1))
 	d.o.Log.Info("signed in", "person", person.Address, "how", account.How, "remote", d.o.Sessions.Client(r))
 	if !web.LocalPath(back) {

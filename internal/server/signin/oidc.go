@@ -2,11 +2,13 @@ package signin
 
 import (
 	"context"
+	"crypto"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -23,6 +25,8 @@ type OIDCOptions struct {
 	ClientID string
 	Secret   secret.String // empty: a public client
 	Scopes   []string      // besides openid, profile and email
+	// Again: a refresh token is asked for, which goes into Account.Refresh.
+	Again bool
 	// Claim must have one of Values; it is a text, a truth value, or a list of texts.
 	Claim  string
 	Values []string
@@ -38,6 +42,9 @@ type OIDC struct {
 	mu    sync.Mutex
 	found oauth.Metadata
 	asked time.Time
+
+	known   []crypto.PublicKey // for logout tokens
+	knownAt time.Time
 }
 
 // metadataLife is how long endpoints are believed without asking again.
@@ -104,9 +111,14 @@ func (p *OIDC) Begin(ctx context.Context, f Flow) (string, error) {
 			scopes = append(scopes, scope)
 		}
 	}
-	return conn.AuthCodeURL(oauth.AuthRequest{
-		RedirectURI: f.RedirectURI, State: f.State, Verifier: secret.New(f.Verifier), Nonce: f.Nonce, Scopes: scopes,
-	})
+	req := oauth.AuthRequest{RedirectURI: f.RedirectURI, State: f.State, Verifier: secret.New(f.Verifier), Nonce: f.Nonce}
+	if p.o.Again {
+		// OpenID Connect Core section 11: without the prompt the scope may be ignored.
+		scopes = append(scopes, "offline_access")
+		req.Extra = url.Values{"prompt": {"consent"}}
+	}
+	req.Scopes = scopes
+	return conn.AuthCodeURL(req)
 }
 
 // Finish implements Provider.
@@ -137,7 +149,11 @@ func (p *OIDC) Finish(ctx context.Context, f Flow, query string) (Account, error
 	if err != nil {
 		return Account{}, &Refused{Reason: "id-token", Detail: err.Error(), What: p.o.Label + " did not prove who you are.", Hint: "Begin again. If it happens each time, your administrator finds the reason in the log."}
 	}
-	return p.account(id, token.ID)
+	account, err := p.account(id, token.ID)
+	if p.o.Again {
+		account.Refresh = token.Refresh
+	}
+	return account, err
 }
 
 // account reads the token that VerifyID has checked.

@@ -44,7 +44,9 @@ func (d *Desk) bound(ctx context.Context, account Account) (identity.Person, err
 		return person, fmt.Errorf("find person of account: %w", err)
 	}
 	if !person.Disabled.IsZero() {
-		return person, nil // admit says no; the provider's word is not noted
+		if person, err = d.returned(ctx, binding, person); err != nil || !person.Disabled.IsZero() {
+			return person, err // admit says no; the provider's word is not noted
+		}
 	}
 	if err := d.o.Store.Confirm(ctx, account.Issuer, account.Subject, d.o.Now()); err != nil {
 		return person, fmt.Errorf("note sign-in of account: %w", err)

@@ -32,6 +32,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/letterlock-mail/letterlock/internal/secret"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 	"github.com/letterlock-mail/letterlock/internal/server/web"
 )
@@ -47,6 +48,9 @@ type Account struct {
 	Emails   []string
 	How      string // for the session: "github", "oidc:ISSUER"
 	Upstream string // issuer and sid, for back-channel logout
+	// Refresh is for asking again later, where that was asked for. An invitation that waits
+	// for a yes does not hold it: the next sign-in brings one.
+	Refresh secret.String `json:"-"`
 }
 
 // A Flow is one sign-in between leaving and coming back.
@@ -133,6 +137,7 @@ type Options struct {
 	Sessions  *web.Sessions
 	Store     Store
 	Throttle  Throttle // nil: none
+	Again     Again
 
 	Now    func() time.Time
 	Random io.Reader // crypto/rand.Reader

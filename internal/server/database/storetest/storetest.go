@@ -23,6 +23,7 @@ type Store interface {
 	People
 	Mailboxes
 	Trail
+	Provision
 	Generation(ctx context.Context) (int64, error)
 	Sweep(ctx context.Context, before time.Time) error
 }
@@ -95,28 +96,34 @@ func At(seconds int) time.Time {
 // Run checks a store; fresh returns an empty one whose clock is Now.
 func Run(t *testing.T, fresh func(t *testing.T) Store) {
 	for name, check := range map[string]func(*checker){
-		"nothing is there":                        (*checker).absent,
-		"nouns come back as they were":            (*checker).roundTrips,
-		"a person is one and their address is":    (*checker).persons,
-		"lists are pages in one order":            (*checker).pages,
-		"a new address makes the old an alias":    (*checker).rename,
-		"a disabled person is out until enabled":  (*checker).disable,
-		"a deleted person leaves nothing behind":  (*checker).deletePerson,
-		"a binding is never taken over":           (*checker).bindings,
-		"addresses have owners":                   (*checker).addresses,
-		"app passwords have one name and one way": (*checker).credentials,
-		"a login name is nobody's address":        (*checker).loginNames,
-		"the first reason stays":                  (*checker).firstReason,
-		"what ends by itself":                     (*checker).expiring,
-		"last uses come in any order":             (*checker).uses,
-		"sessions end":                            (*checker).sessions,
-		"events are paged by time and id":         (*checker).events,
-		"bans are one a network":                  (*checker).bans,
-		"counters are windows":                    (*checker).counters,
-		"once is once":                            (*checker).onces,
-		"text no database keeps":                  (*checker).badText,
-		"the generation tells of lost rights":     (*checker).generation,
-		"a sweep takes what is over":              (*checker).sweep,
+		"nothing is there":                         (*checker).absent,
+		"nouns come back as they were":             (*checker).roundTrips,
+		"a person is one and their address is":     (*checker).persons,
+		"lists are pages in one order":             (*checker).pages,
+		"a new address makes the old an alias":     (*checker).rename,
+		"a disabled person is out until enabled":   (*checker).disable,
+		"a deleted person leaves nothing behind":   (*checker).deletePerson,
+		"a binding is never taken over":            (*checker).bindings,
+		"addresses have owners":                    (*checker).addresses,
+		"app passwords have one name and one way":  (*checker).credentials,
+		"a login name is nobody's address":         (*checker).loginNames,
+		"the first reason stays":                   (*checker).firstReason,
+		"what ends by itself":                      (*checker).expiring,
+		"last uses come in any order":              (*checker).uses,
+		"sessions end":                             (*checker).sessions,
+		"events are paged by time and id":          (*checker).events,
+		"bans are one a network":                   (*checker).bans,
+		"counters are windows":                     (*checker).counters,
+		"once is once":                             (*checker).onces,
+		"text no database keeps":                   (*checker).badText,
+		"the generation tells of lost rights":      (*checker).generation,
+		"a sweep takes what is over":               (*checker).sweep,
+		"holds are words of several":               (*checker).holds,
+		"users are people as directories see them": (*checker).users,
+		"users change whole or not":                (*checker).userChanges,
+		"a lease is one holder's":                  (*checker).leases,
+		"a hook runs once an event":                (*checker).hooks,
+		"leavers, looks and sealed grants":         (*checker).leavers,
 	} {
 		t.Run(name, func(t *testing.T) { check(&checker{T: t, s: fresh(t)}) })
 	}

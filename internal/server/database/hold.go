@@ -1,0 +1,125 @@
+package database
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/letterlock-mail/letterlock/internal/server/identity"
+)
+
+// hold keeps a word against a person, once for each who says it, and disables them with the
+// first. turned: they were enabled until now.
+func (t *tx) hold(h identity.Hold) (turned bool, err error) {
+	if h.Source == "" {
+		return false, fmt.Errorf("hold without a source: %w", identity.ErrInvalid)
+	}
+	var disabled int64
+	var reason string
+	if err := t.one(`SELECT disabled, reason FROM person WHERE id = $1`, []any{string(h.Person)}, &disabled, &reason); err != nil {
+		return false, err
+	}
+	if disabled != 0 {
+		// Shut out by nobody whom we know of, as before there were holds: it was by hand.
+		if err := t.exceptHeld(h.Person, disabled, reason); err != nil {
+			return false, err
+		}
+	}
+	if _, err := t.exec(`INSERT INTO hold (person, source, since, reason) VALUES ($1, $2, $3, $4) ON CONFLICT (person, source) DO NOTHING`,
+		string(h.Person), h.Source, micros(h.Since), h.Reason); err != nil {
+		return false, err
+	}
+	t.taken = true
+	if disabled == 0 {
+		if _, err := t.exec(`UPDATE person SET disabled = $2, reason = $3 WHERE id = $1`, string(h.Person), micros(h.Since), h.Reason); err != nil {
+			return false, err
+		}
+	}
+	_, err = t.exec(`DELETE FROM session WHERE person = $1`, string(h.Person))
+	return disabled == 0, err
+}
+
+func (t *tx) exceptHeld(person identity.PersonID, disabled int64, reason string) error {
+	held, err := t.there(`SELECT 1 FROM hold WHERE person = $1 LIMIT 1`, string(person))
+	if err != nil || held {
+		return err
+	}
+	_, err = t.exec(`INSERT INTO hold (person, source, since, reason) VALUES ($1, $2, $3, $4)`, string(person), identity.HoldHand, disabled, reason)
+	return err
+}
+
+// release takes a word back, and enables the person when it was the last. turned: they are
+// enabled from now on.
+func (t *tx) release(person identity.PersonID, source string) (turned bool, err error) {
+	n, err := t.exec(`DELETE FROM hold WHERE person = $1 AND source = $2`, string(person), source)
+	if err != nil || n == 0 {
+		return false, err
+	}
+	var left []identity.Hold
+	if err := t.all(`SELECT since, reason FROM hold WHERE person = $1 ORDER BY since, source`, []any{string(person)}, func(scan func(...any) error) error {
+		var h identity.Hold
+		err := scan(stamp{&h.Since}, &h.Reason)
+		left = append(left, h)
+		return err
+	}); err != nil {
+		return false, err
+	}
+	t.shown = true
+	if len(left) > 0 {
+		_, err := t.exec(`UPDATE person SET reason = $2 WHERE id = $1`, string(person), left[0].Reason)
+		return false, err
+	}
+	return true, t.must(`UPDATE person SET disabled = 0, reason = '' WHERE id = $1`, string(person))
+}
+
+// Suspend shuts a person out by the word of one source and writes it into the audit trail,
+// in one transaction; false: they were out already.
+func (db *DB) Suspend(ctx context.Context, h identity.Hold, actor string) (bool, error) {
+	turned := false
+	err := db.write(ctx, "suspend person", func(tx *tx) error {
+		var err error
+		if turned, err = tx.hold(h); err != nil || !turned {
+			return err
+		}
+		return db.note(tx, "person.disabled", h.Person, h.Since, actor, h.Reason)
+	})
+	return turned, err
+}
+
+// Release takes the word of one source back; false: another still stands, or there was none.
+func (db *DB) Release(ctx context.Context, person identity.PersonID, source string, at time.Time, actor, why string) (bool, error) {
+	turned := false
+	err := db.write(ctx, "release person", func(tx *tx) error {
+		var err error
+		if turned, err = tx.release(person, source); err != nil || !turned {
+			return err
+		}
+		return db.note(tx, "person.enabled", person, at, actor, why)
+	})
+	return turned, err
+}
+
+// note adds to the audit trail in the transaction that does what it tells. Several of one
+// transaction are a microsecond apart: ids order nothing, and the hook goes by the order.
+func (db *DB) note(tx *tx, kind string, person identity.PersonID, at time.Time, actor, detail string) error {
+	id, err := identity.NewID(db.o.Random, at)
+	if err != nil {
+		return err
+	}
+	at = at.Add(time.Duration(tx.noted) * time.Microsecond)
+	tx.noted++
+	return tx.addEvent(identity.Event{ID: id, At: at, Kind: kind, Person: person, Actor: actor, Detail: detail})
+}
+
+// Holds lists who says that a person is shut out, the first to say so first.
+func (db *DB) Holds(ctx context.Context, person identity.PersonID) ([]identity.Hold, error) {
+	var holds []identity.Hold
+	err := db.list(ctx, "list holds", `SELECT person, source, since, reason FROM hold WHERE person = $1 ORDER BY since, source`,
+		[]any{string(person)}, func() { holds = nil }, func(scan func(...any) error) error {
+			var h identity.Hold
+			err := scan(&h.Person, &h.Source, stamp{&h.Since}, &h.Reason)
+			holds = append(holds, h)
+			return err
+		})
+	return holds, err
+}
