@@ -142,6 +142,9 @@ func (l *plan) make(ctx context.Context, p *program) error {
 	if err := l.web(ctx, p); err != nil {
 		return err
 	}
+	if err := l.firstAdmin(ctx, p); err != nil {
+		return err
+	}
 	return l.health(ctx)
 }
 
