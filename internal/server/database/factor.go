@@ -160,6 +160,18 @@ func (db *DB) UseRecovery(ctx context.Context, person identity.PersonID, code id
 	})
 }
 
+// RemoveFactors takes all that a person has away, a disabled one's too.
+func (db *DB) RemoveFactors(ctx context.Context, person identity.PersonID) error {
+	return db.write(ctx, "remove factors", func(tx *tx) error {
+		for _, text := range []string{`DELETE FROM passkey WHERE person = $1`, `DELETE FROM totp WHERE person = $1`, `DELETE FROM recovery_code WHERE person = $1`} {
+			if _, err := tx.exec(text, string(person)); err != nil {
+				return err
+			}
+		}
+		return tx.unprove(person)
+	})
+}
+
 // Factors are all that a person has, the oldest passkey first. Nobody has none.
 func (db *DB) Factors(ctx context.Context, person identity.PersonID) (identity.Factors, error) {
 	var f identity.Factors

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/secret"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
@@ -22,11 +23,16 @@ const (
 
 // NewRecovery makes ten codes, to be shown once; those before are worth nothing from now on.
 func (k *Keeper) NewRecovery(ctx context.Context, person identity.PersonID) ([]secret.String, error) {
+	return MakeRecovery(ctx, k.o.Store, k.o.Random, person, k.o.Now())
+}
+
+// MakeRecovery is NewRecovery for who has no Keeper: it needs no key.
+func MakeRecovery(ctx context.Context, store RecoveryStore, random io.Reader, person identity.PersonID, now time.Time) ([]secret.String, error) {
 	var shown []secret.String
 	var kept []identity.Digest
 	for range recoveryCodes {
 		var bits [codeLength]byte
-		if _, err := io.ReadFull(k.o.Random, bits[:]); err != nil {
+		if _, err := io.ReadFull(random, bits[:]); err != nil {
 			return nil, fmt.Errorf("make recovery codes: %w", err)
 		}
 		var code strings.Builder
@@ -39,7 +45,7 @@ func (k *Keeper) NewRecovery(ctx context.Context, person identity.PersonID) ([]s
 		shown = append(shown, secret.New(code.String()))
 		kept = append(kept, recoveryDigest(person, strings.ReplaceAll(code.String(), "-", "")))
 	}
-	if err := k.o.Store.PutRecovery(ctx, person, kept, k.o.Now()); err != nil {
+	if err := store.PutRecovery(ctx, person, kept, now); err != nil {
 		return nil, fmt.Errorf("keep recovery codes: %w", err)
 	}
 	return shown, nil

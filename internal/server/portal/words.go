@@ -217,6 +217,8 @@ func kindWords(kind string) string {
 		return "Browser signed out"
 	case "person.added":
 		return "Person added"
+	case "person.admin":
+		return "Became an administrator"
 	case "person.disabled":
 		return "Person disabled"
 	case "person.enabled":

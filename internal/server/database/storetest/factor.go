@@ -128,6 +128,12 @@ func (c *checker) factorsEnd() {
 	c.want("new recovery codes", s.PutRecovery(ctx, "ann", nil, At(2)), identity.ErrRevoked)
 	c.same("Admins", got(s.Admins(ctx))(c), []identity.Person(nil))
 	c.must(s.EnablePerson(ctx, "ann"))
+	c.must(s.AddPerson(ctx, person("bob")))
+	c.must(s.AddPasskey(ctx, passkey("b", "bob")))
+	c.must(s.PutRecovery(ctx, "bob", []identity.Digest{digest("r")}, At(1)))
+	c.must(s.DisablePerson(ctx, "bob", At(2), "left"))
+	c.must(s.RemoveFactors(ctx, "bob"))
+	c.same("Factors when all were removed", got(s.Factors(ctx, "bob"))(c), identity.Factors{})
 	c.must(s.UseTOTP(ctx, "ann", 9, At(3)))
 
 	c.must(s.DeletePerson(ctx, "ann"))

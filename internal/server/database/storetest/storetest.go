@@ -67,6 +67,7 @@ type Factors interface {
 	RemoveTOTP(ctx context.Context, person identity.PersonID) error
 	PutRecovery(ctx context.Context, person identity.PersonID, codes []identity.Digest, at time.Time) error
 	UseRecovery(ctx context.Context, person identity.PersonID, code identity.Digest, at time.Time) error
+	RemoveFactors(ctx context.Context, person identity.PersonID) error
 	Factors(ctx context.Context, person identity.PersonID) (identity.Factors, error)
 }
 
@@ -234,6 +235,7 @@ func (c *checker) absent() {
 	c.want("RemoveTOTP", s.RemoveTOTP(ctx, "x"), identity.ErrNotFound)
 	c.want("PutRecovery", s.PutRecovery(ctx, "x", nil, At(1)), identity.ErrNotFound)
 	c.want("UseRecovery", s.UseRecovery(ctx, "x", digest("r"), At(1)), identity.ErrNotFound)
+	c.must(s.RemoveFactors(ctx, "x"))
 	c.same("Factors", got(s.Factors(ctx, "x"))(c), identity.Factors{})
 	c.same("Admins", got(s.Admins(ctx))(c), []identity.Person(nil))
 	_, err = s.ReadOnce(ctx, digest("x"), "invitation", At(1))
