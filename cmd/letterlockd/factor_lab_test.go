@@ -18,6 +18,7 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/lab/browser"
 	"github.com/letterlock-mail/letterlock/internal/lab/fakegithub"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
+	"github.com/letterlock-mail/letterlock/internal/server/signin"
 )
 
 // A stage is a hall and a Chromium with a passkey device in front of it.
@@ -256,9 +257,12 @@ func TestChromiumTOTP(t *testing.T) {
 // Each page of sign-in and of second factors, on three screens.
 func TestFactorPagesLook(t *testing.T) {
 	s := newStage(t, "[factors]\nsecond_factor = \"required\"\n")
-	boss := s.must("person", "invite", "boss@example.org", "--admin")
-	ann := s.must("person", "invite", "ann@example.org")
 	s.Size(390, 844, "light")
+	first, err := signin.FirstLink(t.Context(), s.p.db, s.p.random, s.public, time.Now().Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ann := s.must("person", "invite", "ann@example.org")
 	look := func(name string) {
 		t.Helper()
 		for _, screen := range []struct {
@@ -273,6 +277,9 @@ func TestFactorPagesLook(t *testing.T) {
 		}
 		s.Size(390, 844, "light")
 	}
+	s.Open(first.Reveal())
+	look("signin-first")
+	boss := s.must("person", "invite", "boss@example.org", "--admin")
 	s.goTo("/signin")
 	look("signin")
 	s.goTo("/signin/recover")

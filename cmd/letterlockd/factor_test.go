@@ -211,6 +211,24 @@ func (h *hall) code(seed string) string {
 	return code
 }
 
+// wrong is six digits that are no code of the seed now.
+func (h *hall) wrong(seed string) string {
+	h.t.Helper()
+	taken := map[string]bool{}
+	for step := -2; step <= 2; step++ {
+		code, err := totp.GenerateCode(seed, h.p.now().Add(time.Duration(step)*30*time.Second))
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		taken[code] = true
+	}
+	for n := 0; ; n++ {
+		if code := fmt.Sprintf("%06d", n); !taken[code] {
+			return code
+		}
+	}
+}
+
 func (h *hall) trail(kind string) string {
 	h.t.Helper()
 	return h.must("audit", "list", "--kind", kind)
@@ -378,7 +396,7 @@ func TestSecondFactor(t *testing.T) {
 	w = h.visitor()
 	w.github()
 	for range 12 {
-		w.send("/signin/factor", "code", "000000")
+		w.send("/signin/factor", "code", h.wrong(seed))
 	}
 	w.want(429, "/signin/factor", "too many wrong codes").send("/signin/factor", "code", h.code(seed)).want(429, "/signin/factor")
 	h.later += 10 * time.Minute
@@ -404,7 +422,7 @@ func TestFactorPolicies(t *testing.T) {
 		v := h.visitor()
 		v.github().want(200, "/signin/enrol", "Everybody here has a second factor")
 		seed := strings.ReplaceAll(regexp.MustCompile(`class="secret">([A-Z2-7 ]+)<`).FindStringSubmatch(v.page)[1], " ", "")
-		v.send("/signin/enrol", "code", "000000").want(403, "/signin/enrol")
+		v.send("/signin/enrol", "code", h.wrong(seed)).want(403, "/signin/enrol")
 		if _, sessions, _ := h.person("ann@example.org"); len(sessions) != 0 || !strings.Contains(strings.ReplaceAll(v.page, " ", ""), seed) {
 			t.Error("a session, or another key, after a wrong code")
 		}
@@ -436,6 +454,32 @@ func TestFactorPolicies(t *testing.T) {
 			v.get("/admin").want(200, "/signin/again").send("/signin/again", "code", h.code(seed)).want(200, "/admin")
 			v.get("/passwords/new").want(200, "/passwords/new")
 		})
+	}
+}
+
+// A browser in which nobody signed in themselves, which the web mail or a mail program
+// opened, changes nothing about how the person signs in.
+func TestForeignSessionsChangeNoFactors(t *testing.T) {
+	h := newHall(t, "")
+	for _, how := range []string{"", "webmail", "gateway:https://mail.example.org", "token", "passkeys"} {
+		p, _, _ := h.person("ann@example.org")
+		now := time.Now()
+		if err := h.p.db.AddSession(t.Context(), identity.Session{ID: identity.DigestOf("cookie " + how), Person: p.ID, How: how, Proved: now, Created: now, Seen: now, Expires: now.Add(time.Hour)}); err != nil {
+			t.Fatal(err)
+		}
+		v := h.visitor()
+		u, err := url.Parse(h.public)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.client.Jar.SetCookies(u, []*http.Cookie{{Name: "letterlock", Value: "cookie " + how, Path: "/"}})
+		v.get("/security").want(200, "/security")
+		v.send("/security/recovery").want(403, "/security/recovery", "cannot change how you sign in")
+		v.get("/security/passkey").want(403, "/security/passkey")
+		v.get("/security/app").want(403, "/security/app")
+		if f, err := h.p.db.Factors(t.Context(), p.ID); err != nil || !f.RecoveryMade.IsZero() {
+			t.Errorf("%q: %+v, %v", how, f, err)
+		}
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"time"
 )
 
 // Factors is the [factors] section: second factors, and who is asked for one.
@@ -33,13 +32,12 @@ func (c *Daemon) LocalSignIn() bool {
 	return false
 }
 
-// FirstHour is what holds when there is no file at all: pages on this machine alone, and
+// firstHour is what holds when there is no file at all: pages on this machine alone, and
 // people who sign in by passkey. The host is a name, because there are no passkeys at an
 // address.
 func (c *Daemon) firstHour() *Daemon {
 	c.Web.PublicURL = "http://localhost:8480"
 	c.SignIn["local"] = SignIn{Type: "passkey"}
-	c.Portal.Fresh = 15 * time.Minute
 	return c
 }
 
