@@ -112,7 +112,7 @@ func (k *Keeper) openTicket(person identity.PersonID, ticket string) (sealed, se
 	if len(ticket) > 200 {
 		return nil, nil, ErrStale
 	}
-	sealed, err = base64.RawURLEncoding.DecodeString(ticket)
+	sealed, err = base64.RawURLEncoding.Strict().DecodeString(ticket)
 	if err != nil {
 		return nil, nil, ErrStale
 	}
