@@ -92,6 +92,9 @@ func (p *program) ownAddress(text string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if len(conf.Domains) == 0 && conf.Path == "" {
+		return address, nil // the first hour: nothing is served yet
+	}
 	_, domain, _ := strings.Cut(address, "@")
 	for _, own := range conf.Domains {
 		if domain == own {

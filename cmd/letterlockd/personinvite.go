@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,13 +20,19 @@ const maxInvitation = 30 * 24 * time.Hour
 
 func (p *program) personInviteCommand() *cobra.Command {
 	var life time.Duration
+	var admin bool
 	c := &cobra.Command{
-		Use: "invite ADDRESS", Short: "print a link that makes an account at a provider theirs",
+		Use: "invite ADDRESS", Short: "print a link that makes an account, or a passkey, theirs",
 		Long: `Print a link that works once. Whoever opens it, signs in at one of the providers of
-[signin.NAME] and says yes owns the mailbox from then on, beside those who own it
-already. Send it on a way that only the person reads; the link is not shown again.`,
+[signin.NAME] or makes a passkey, and says yes, owns the mailbox from then on, beside
+those who own it already. It is also for who has lost their passkey. Send it on a way
+that only the person reads; the link is not shown again.
+
+With --admin the person may look after everybody's pages from now on, and is made when
+there is none with that address: so begins a server that has no administrator.`,
 		Example: `  letterlockd person invite ann@example.org
-  letterlockd person invite ann@example.org --for 24h`,
+  letterlockd person invite ann@example.org --for 24h
+  letterlockd person invite ann@example.org --admin`,
 		Args: command.Exactly(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			conf, err := p.config()
@@ -36,6 +44,11 @@ already. Send it on a way that only the person reads; the link is not shown agai
 			}
 			if life < time.Minute || life > maxInvitation {
 				return cli.Faultf(cli.Usage, "from 1m to 720h", "an invitation cannot last %s", life)
+			}
+			if admin {
+				if err := p.makeAdmin(c.Context(), args[0]); err != nil {
+					return err
+				}
 			}
 			return p.withPerson(c.Context(), args[0], func(db *database.DB, person identity.Person) error {
 				if !person.Disabled.IsZero() {
@@ -55,6 +68,32 @@ already. Send it on a way that only the person reads; the link is not shown agai
 			})
 		},
 	}
+	c.Flags().BoolVar(&admin, "admin", false, "make them an administrator, and the person too when there is none")
 	c.Flags().DurationVar(&life, "for", 7*24*time.Hour, "how `long` the link is good")
 	return c
+}
+
+// makeAdmin finds or makes a person who is an administrator.
+func (p *program) makeAdmin(ctx context.Context, text string) error {
+	db, err := p.store(ctx)
+	if err != nil {
+		return err
+	}
+	address, err := p.ownAddress(text)
+	if err != nil {
+		return err
+	}
+	person, err := db.PersonByAddress(ctx, address)
+	switch {
+	case errors.Is(err, identity.ErrNotFound):
+		_, err = p.addPerson(ctx, db, address, "", true)
+		return err
+	case err != nil || person.Admin:
+		return err
+	}
+	person.Admin = true
+	if err := db.UpdatePerson(ctx, person); err != nil {
+		return err
+	}
+	return p.record(ctx, db, "person.admin", person.ID, person.Address)
 }

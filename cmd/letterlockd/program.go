@@ -67,8 +67,9 @@ func (p *program) root() *cobra.Command {
 mail-only tokens from it; the mail servers ask it whether one is good, and who may send
 as whom. What is revoked is gone everywhere within seconds.
 
-The configuration is /etc/letterlock/letterlockd.toml. Commands work on the running
-database: there is no need to stop the daemon.`,
+The configuration is /etc/letterlock/letterlockd.toml; without it, letterlockd serve runs
+its pages for this machine alone and makes the first administrator by a link. Commands
+work on the running database: there is no need to stop the daemon.`,
 		Example: `  letterlockd person add ann@example.org --name "Ann Example"
   letterlockd credential make ann@example.org --label phone --protocol imap,smtp
   letterlockd config postfix
@@ -77,7 +78,7 @@ database: there is no need to stop the daemon.`,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
 	})
 	root.PersistentFlags().StringVar(&p.file, "config", config.DaemonPath, "configuration `file`")
-	root.AddCommand(p.serveCommand(), p.personCommand(), p.addressCommand(), p.credentialCommand(), p.clientCommand(), p.keyCommand(), p.banCommand(), p.auditCommand(), p.membershipCommand(),
+	root.AddCommand(p.serveCommand(), p.personCommand(), p.addressCommand(), p.credentialCommand(), p.otpCommand(), p.sessionCommand(), p.clientCommand(), p.keyCommand(), p.banCommand(), p.auditCommand(), p.membershipCommand(),
 		p.configCommand(), p.doctorCommand(), p.migrateCommand(), p.backupCommand(), p.restoreCommand(), command.Version("letterlockd"), command.GenDocs(p.docs))
 	return root
 }
@@ -92,6 +93,9 @@ func (p *program) config() (*config.Daemon, error) {
 	}
 	conf, err := config.LoadDaemon(p.file)
 	if err != nil {
+		return nil, err
+	}
+	if err := p.firstHour(conf); err != nil {
 		return nil, err
 	}
 	p.conf = conf

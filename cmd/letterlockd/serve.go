@@ -42,10 +42,16 @@ const (
 func (p *program) serveCommand() *cobra.Command {
 	var level string
 	c := &cobra.Command{
-		Use: "serve", Short: "answer Postfix and Dovecot",
+		Use: "serve", Short: "answer Postfix, Dovecot, and people's browsers",
 		Long: `Run everything that the configuration turns on, in the foreground, until a signal
 ends it. Sockets that systemd holds are taken over by name: sasl, senders, milter,
-dovecot, web, metrics, scim.`,
+dovecot, web, metrics, scim.
+
+Without a configuration there are pages on http://localhost:8480 for this machine alone,
+where people sign in by passkey, and the database is in /var/lib/letterlockd, or below
+~/.local/state for who may not write there. While nobody is an administrator, a link that
+makes one, once, is shown on the terminal; without a terminal, letterlockd person invite
+ADDRESS --admin prints one.`,
 		Example: "  letterlockd serve --config /etc/letterlock/letterlockd.toml",
 		Args:    command.Exactly(0),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -149,6 +155,9 @@ func (l *plan) make(ctx context.Context, p *program) error {
 		return err
 	}
 	if err := errors.Join(l.web(ctx, p), l.provision(ctx, p)); err != nil {
+		return err
+	}
+	if err := l.firstAdmin(ctx, p); err != nil {
 		return err
 	}
 	return l.health(ctx)

@@ -23,8 +23,12 @@ import (
 // routes is where the addresses of all pages are put together: each room that has pages
 // adds its own. Whatever stands here already knows who sits at the browser, and lets no
 // other site's form through.
-func (l *plan) routes(p *program, mux *http.ServeMux, sessions *web.Sessions, _ secret.Master) error {
-	return errors.Join(l.signIn(p, mux, sessions), l.portal(p, mux, sessions))
+func (l *plan) routes(p *program, mux *http.ServeMux, sessions *web.Sessions, master secret.Master) error {
+	factors, err := l.factors(p, master)
+	if err != nil {
+		return err
+	}
+	return errors.Join(l.signIn(p, mux, sessions, factors), l.portal(p, mux, sessions, factors))
 }
 
 // pages is all that a browser can ask for.

@@ -347,6 +347,18 @@ func TestPageScale(t *testing.T) {
 	if s.Ask(t.Context(), other) {
 		t.Error("another network is refused")
 	}
+	// Wrong codes weigh more: thirty are all that an address has.
+	guesser := netip.MustParseAddr("192.0.2.5")
+	for range 29 {
+		s.Miss(t.Context(), guesser)
+	}
+	if s.Ask(t.Context(), guesser) {
+		t.Error("refused after 29 wrong codes")
+	}
+	s.Miss(t.Context(), guesser)
+	if !s.Ask(t.Context(), guesser) {
+		t.Error("let in after 30 wrong codes")
+	}
 	for range 1000 {
 		if s.Ask(t.Context(), netip.MustParseAddr("127.0.0.1")) {
 			t.Fatal("this host is counted")

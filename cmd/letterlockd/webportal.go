@@ -7,12 +7,13 @@ import (
 	"strconv"
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
+	"github.com/letterlock-mail/letterlock/internal/server/factor"
 	"github.com/letterlock-mail/letterlock/internal/server/portal"
 	"github.com/letterlock-mail/letterlock/internal/server/web"
 )
 
 // portal adds the pages of people and administrators.
-func (l *plan) portal(p *program, mux *http.ServeMux, sessions *web.Sessions) error {
+func (l *plan) portal(p *program, mux *http.ServeMux, sessions *web.Sessions, factors *factor.Keeper) error {
 	servers, err := l.mailServers()
 	if err != nil {
 		return cli.Wrap(cli.Config, err, "correct [portal] in "+l.conf.Path)
@@ -24,11 +25,10 @@ func (l *plan) portal(p *program, mux *http.ServeMux, sessions *web.Sessions) er
 				sessions.Begin(w, r, back)
 				return
 			}
-			// The way straight through is for those who are not signed in.
-			query := url.Values{"choose": {"1"}, "back": {back}}
-			http.Redirect(w, r, web.SignInPath+"?"+query.Encode(), http.StatusSeeOther)
+			// Who has no second factor is sent on to the provider there.
+			http.Redirect(w, r, web.SignInPath+"/again?"+url.Values{"back": {back}}.Encode(), http.StatusSeeOther)
 		},
-		Client: clientNames(l.issuer), SignOut: "/signout", Domains: l.conf.Domains, Servers: servers,
+		Client: clientNames(l.issuer), Factors: factors, SignOut: "/signout", Domains: l.conf.Domains, Servers: servers,
 		Fresh: l.conf.Portal.Fresh, AdminBySignIn: l.conf.Portal.AdminAtProvider,
 		Now: l.now, Random: p.random, Log: l.log,
 	}

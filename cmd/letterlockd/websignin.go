@@ -17,13 +17,14 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/oauth"
 	"github.com/letterlock-mail/letterlock/internal/secret"
 	"github.com/letterlock-mail/letterlock/internal/server/authserver"
+	"github.com/letterlock-mail/letterlock/internal/server/factor"
 	"github.com/letterlock-mail/letterlock/internal/server/signin"
 	"github.com/letterlock-mail/letterlock/internal/server/throttle"
 	"github.com/letterlock-mail/letterlock/internal/server/web"
 )
 
 // signIn adds the pages of sign-in.
-func (l *plan) signIn(p *program, mux *http.ServeMux, sessions *web.Sessions) error {
+func (l *plan) signIn(p *program, mux *http.ServeMux, sessions *web.Sessions, factors *factor.Keeper) error {
 	entrances, err := l.entrances()
 	if err != nil {
 		return err
@@ -39,7 +40,8 @@ func (l *plan) signIn(p *program, mux *http.ServeMux, sessions *web.Sessions) er
 	desk, err := signin.New(signin.Options{
 		Again:     again,
 		PublicURL: l.conf.Web.PublicURL, Domains: l.conf.Domains, Entrances: entrances, Sessions: sessions,
-		Store: l.db, Throttle: scale, Now: l.now, Random: p.random, Log: l.log,
+		Store: l.db, Throttle: scale, Factors: factors, Second: signin.Policy(l.conf.Factors.Second), Trusted: l.conf.Factors.TrustedNetworks,
+		Local: l.conf.LocalSignIn(), Now: l.now, Random: p.random, Log: l.log,
 	})
 	if err != nil {
 		return err
@@ -52,6 +54,9 @@ func (l *plan) signIn(p *program, mux *http.ServeMux, sessions *web.Sessions) er
 func (l *plan) entrances() ([]signin.Entrance, error) {
 	var all []signin.Entrance
 	for _, name := range slices.Sorted(maps.Keys(l.conf.SignIn)) {
+		if l.conf.SignIn[name].Type == "passkey" {
+			continue // no place to be sent to
+		}
 		provider, err := l.provider(name, l.conf.SignIn[name])
 		if err != nil {
 			return nil, cli.Wrap(cli.Config, err, "correct [signin."+name+"] in "+l.conf.Path)
@@ -145,6 +150,15 @@ func (s pageScale) Ask(ctx context.Context, remote netip.Addr) bool {
 	}
 	s.t.Tell(ctx, visit, false)
 	return false
+}
+
+// missWeight is how many visits a wrong code counts as: thirty in ten minutes are all that
+// an address has.
+const missWeight = 20
+
+// Miss implements signin.Throttle.
+func (s pageScale) Miss(ctx context.Context, remote netip.Addr) {
+	s.t.Tell(ctx, throttle.Attempt{Remote: remote, Weight: missWeight}, false)
 }
 
 // A pageSignIn tells the authorization server who sits at a browser.

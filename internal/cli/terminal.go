@@ -30,6 +30,7 @@ type Terminal struct {
 
 	Interactive bool // a person can be asked
 	OutTTY      bool // Out is a terminal
+	ErrTTY      bool // Err is a terminal
 	Color       bool // Err may be coloured
 
 	tty   *os.File // where to ask; nil when not Interactive
@@ -43,6 +44,7 @@ type Terminal struct {
 func Attach(in, out, errs *os.File, getenv func(string) string) *Terminal {
 	t := &Terminal{In: in, Out: out, Err: errs, OutTTY: term.IsTerminal(int(out.Fd()))}
 	errTTY := term.IsTerminal(int(errs.Fd()))
+	t.ErrTTY = errTTY
 	t.Color = errTTY && getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
 	if term.IsTerminal(int(in.Fd())) {
 		t.tty, t.Interactive = in, true

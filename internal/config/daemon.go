@@ -18,7 +18,7 @@ import (
 const DaemonPath = "/etc/letterlock/letterlockd.toml"
 
 // A Daemon is the checked configuration of letterlockd. Its zero value after defaults
-// is that of a missing file: SQLite, and nobody is answered yet.
+// is that of a missing file: SQLite, pages on loopback, and no mail server is answered yet.
 type Daemon struct {
 	Path string // "" when there is no file
 
@@ -30,6 +30,7 @@ type Daemon struct {
 	SignIn    map[string]SignIn
 	OAuth     OAuth
 	Issuers   map[string]Issuer
+	Factors   Factors
 	Postfix   Postfix
 	Dovecot   Dovecot
 	Doveadm   map[string]Doveadm
@@ -65,7 +66,7 @@ type Web struct {
 
 // A SignIn is one [signin.NAME] section: somebody who knows who a person is.
 type SignIn struct {
-	Type             string // github, oidc
+	Type             string // github, oidc, passkey
 	Label            string // on the button
 	URL              string // of a GitHub server
 	Issuer           string // OpenID Connect
@@ -127,7 +128,7 @@ type Metrics struct{ Listen string }
 func LoadDaemon(path string) (*Daemon, error) {
 	data, info, err := read(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return defaultDaemon(), nil
+		return defaultDaemon().firstHour(), nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
@@ -165,6 +166,7 @@ func defaultDaemon() *Daemon {
 		Portal:    Portal{Fresh: 15 * time.Minute},
 		SignIn:    map[string]SignIn{},
 		OAuth:     OAuth{Access: time.Hour, Refresh: 90 * 24 * time.Hour},
+		Factors:   Factors{Second: "optional"},
 		Passwords: Passwords{Memory: 19 << 10, Time: 2, OutageGrace: 15 * time.Minute},
 		Doveadm:   map[string]Doveadm{},
 
@@ -184,6 +186,8 @@ func (d *decoder) daemon(tree map[string]any) *Daemon {
 			single(d, name, value, webFields(), &c.Web)
 		case "portal":
 			single(d, name, value, portalFields(), &c.Portal)
+		case "factors":
+			single(d, name, value, factorFields(), &c.Factors)
 		case "signin":
 			c.SignIn = sections(d, name, value, signInFields(), d.checkSignIn)
 		case "oauth":

@@ -86,6 +86,7 @@ func DescribeDaemon() []Section {
 		{"[signin.NAME]", "Who knows who a person is. NAME is part of the address that the provider sends the browser back to: PUBLIC_URL/signin/NAME/callback.", docs(signInFields())},
 		{"[oauth]", "The authorization server for mail programs: there whenever public_url is named. Its issuer is public_url.", docs(oauthFields())},
 		{"[issuer.NAME]", "An issuer whose own access tokens open mailboxes, when it made them for mail and for a client on the list. People are found by their account there, as it is bound at sign-in or by letterlockd person bind.", docs(issuerFields())},
+		{"[factors]", "Second factors: passkeys, authenticator apps, recovery codes. People set them up at PUBLIC_URL/security.", docs(factorFields())},
 		{"[postfix]", "Sockets that Postfix asks. Each is off until it is named.", docs(postfixFields())},
 		{"[dovecot]", "Endpoints that Dovecot asks.", docs(dovecotFields())},
 		{"[doveadm.NAME]", "A Dovecot node that must feel revocations.", docs(doveadmFields())},

@@ -21,7 +21,7 @@ func webFields() []field[Web] {
 func signInFields() []field[SignIn] {
 	type s = SignIn
 	return []field[s]{
-		{"type", "github, or oidc for any OpenID Connect issuer", `"github"`, text(func(v *s) *string { return &v.Type }, oneOf("github", "oidc"))},
+		{"type", "github; oidc for any OpenID Connect issuer; or passkey for people with neither, who register one by an invitation (letterlockd person invite)", `"github"`, text(func(v *s) *string { return &v.Type }, oneOf("github", "oidc", "passkey"))},
 		{"label", "what stands on its button; default: NAME", `"GitHub"`, text(func(v *s) *string { return &v.Label }, filled)},
 		{"url", "github: the server, when it is one of your own; default: https://github.com", `"https://github.com"`, text(func(v *s) *string { return &v.URL }, place, origin)},
 		{"issuer", "oidc: the issuer, byte for byte as its metadata names it", "", text(func(v *s) *string { return &v.Issuer }, place)},
@@ -57,12 +57,17 @@ func (d *decoder) checkWeb(c *Daemon) {
 	if c.Web.PublicURL == "" && len(c.SignIn) > 0 {
 		d.fault([]string{"signin"}, "public_url in [web] is missing: providers send browsers back there")
 	}
+	d.checkPasskeyHost(c)
 }
 
 func (d *decoder) checkSignIn(path []string, one *SignIn) {
 	in := inSection(path)
 	if len(path[1]) > 40 || strings.ContainsFunc(path[1], notPlain) {
 		d.fault(path, "the name of a section stands in an address: at most 40 of a-z, 0-9 and -")
+	}
+	if one.Type == "passkey" {
+		d.checkPasskey(path, one, in)
+		return
 	}
 	if one.Type == "" || one.ClientID == "" {
 		d.fault(path, "type and client_id are both needed%s", in)

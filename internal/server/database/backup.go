@@ -73,6 +73,9 @@ func backupTables() []table {
 		"credential: id person selector hash name login label protocols networks senders recipients per_hour# limited? " +
 			"created# expires# revoked# reason last_use# last_from last_protocol",
 		"credential_sender: credential sender domain",
+		"passkey: id! person name public_key! counter# synced? saved? transports created# last_use# last_from",
+		"totp: person sealed! step# created# last_use#",
+		"recovery_code: person digest! created# used#",
 		"event: id at# kind person actor origin detail",
 		"ban: network allow? until# reason made#",
 		"once: digest! kind data! expires#",

@@ -32,6 +32,10 @@ func fill(t *testing.T, db *database.DB) {
 	limited.Senders = []string{"ann@example.org"}
 	must(db.AddCredential(ctx, limited))
 	must(db.AddEvent(ctx, identity.Event{At: at(3), Kind: "x", Detail: "<&> \"quoted\" \\ ü\u2028"}))
+	must(db.AddPasskey(ctx, identity.Passkey{ID: []byte{1, 255}, Person: "ann", Name: "key", PublicKey: []byte{0, 1}, Count: 7, Transports: []string{"usb"}, Created: at(1)}))
+	must(db.PutTOTP(ctx, identity.TOTP{Person: "ann", Sealed: []byte{9, 0}, Step: 58, Created: at(1)}))
+	must(db.PutRecovery(ctx, "ann", []identity.Digest{identity.DigestOf("r1"), identity.DigestOf("r2")}, at(1)))
+	must(db.UseRecovery(ctx, "ann", identity.DigestOf("r1"), at(2)))
 	must(db.PutBan(ctx, identity.Ban{Network: network("192.0.2.0/24"), Made: at(1)}))
 	must(db.PutOnce(ctx, identity.DigestOf("o"), "invitation", []byte{0, 255}, at(9000)))
 	must(db.PutOnce(ctx, identity.DigestOf("o"), "totp", nil, at(9000)))
@@ -79,6 +83,12 @@ func restored(t *testing.T, from, to *database.DB) {
 	}
 	if found, err := to.Grant(t.Context(), "g"); err != nil || found.Reason != "test" {
 		t.Errorf("grant %+v, %v: want it revoked", found, err)
+	}
+	if f, err := to.Factors(t.Context(), "ann"); err != nil || len(f.Passkeys) != 1 || f.Passkeys[0].Count != 7 || f.TOTP == nil || f.TOTP.Step != 58 || f.Recovery != 1 {
+		t.Errorf("factors %+v, %v", f, err)
+	}
+	if err := to.UseRecovery(t.Context(), "ann", identity.DigestOf("r1"), at(3)); !errors.Is(err, identity.ErrNotFound) {
+		t.Errorf("a spent recovery code after the restore: %v", err)
 	}
 	if err := to.Restore(t.Context(), bytes.NewReader(saved)); !errors.Is(err, database.ErrNotEmpty) {
 		t.Errorf("a second restore: %v, want ErrNotEmpty", err)

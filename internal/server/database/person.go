@@ -158,7 +158,7 @@ func (t *tx) renameLogins(id identity.PersonID, address string) error {
 }
 
 // DisablePerson shuts a person out everywhere and ends their sessions; the first reason
-// stays. Their credentials and grants wait for EnablePerson.
+// stays. Their credentials, grants and second factors work nowhere until EnablePerson.
 func (db *DB) DisablePerson(ctx context.Context, id identity.PersonID, at time.Time, reason string) error {
 	return db.write(ctx, "disable person", func(tx *tx) error {
 		_, err := tx.hold(identity.Hold{Person: id, Source: identity.HoldHand, Since: at, Reason: reason})
@@ -177,7 +177,7 @@ func (db *DB) EnablePerson(ctx context.Context, id identity.PersonID) error {
 	})
 }
 
-// DeletePerson forgets a person with their bindings, sessions and app passwords, and the
+// DeletePerson forgets a person with their bindings, sessions, factors and app passwords, and the
 // addresses that were theirs alone; their grants stay, revoked, and so does the audit trail.
 func (db *DB) DeletePerson(ctx context.Context, id identity.PersonID) error {
 	now := db.o.Now()
@@ -214,6 +214,9 @@ func (t *tx) deletePerson(id identity.PersonID, now time.Time) error {
 		`DELETE FROM hold WHERE person = $1`,
 		`DELETE FROM directory WHERE person = $1`,
 		`DELETE FROM session WHERE person = $1`,
+		`DELETE FROM passkey WHERE person = $1`,
+		`DELETE FROM totp WHERE person = $1`,
+		`DELETE FROM recovery_code WHERE person = $1`,
 		`DELETE FROM credential_sender WHERE credential IN (SELECT id FROM credential WHERE person = $1)`,
 		`DELETE FROM credential WHERE person = $1`,
 	} {

@@ -7,11 +7,11 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 )
 
-const sessionColumns = `s.id, s.person, s.admin, s.proved, s.how, s.agent, s.origin, s.created, s.seen, s.expires, s.upstream`
+const sessionColumns = `s.id, s.person, s.admin, s.proved, s.how, s.agent, s.origin, s.created, s.seen, s.expires, s.upstream, s.factor`
 
 func sessionInto(s *identity.Session) []any {
 	return []any{digest{&s.ID}, &s.Person, &s.Admin, stamp{&s.Proved}, &s.How, &s.Agent, addr{&s.From},
-		stamp{&s.Created}, stamp{&s.Seen}, stamp{&s.Expires}, &s.Upstream}
+		stamp{&s.Created}, stamp{&s.Seen}, stamp{&s.Expires}, &s.Upstream, &s.Factor}
 }
 
 // AddSession keeps a browser that signed in. A disabled person gets ErrRevoked.
@@ -20,10 +20,10 @@ func (db *DB) AddSession(ctx context.Context, s identity.Session) error {
 		if err := tx.livingPerson(s.Person, true); err != nil {
 			return err
 		}
-		_, err := tx.exec(`INSERT INTO session (id, person, admin, proved, how, agent, origin, created, seen, expires, upstream)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+		_, err := tx.exec(`INSERT INTO session (id, person, admin, proved, how, agent, origin, created, seen, expires, upstream, factor)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
 			s.ID[:], string(s.Person), s.Admin, micros(s.Proved), s.How, s.Agent, addrText(s.From),
-			micros(s.Created), micros(s.Seen), micros(s.Expires), s.Upstream)
+			micros(s.Created), micros(s.Seen), micros(s.Expires), s.Upstream, string(s.Factor))
 		return err
 	})
 }

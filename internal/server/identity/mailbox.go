@@ -130,6 +130,7 @@ type Session struct {
 	ID      SessionID
 	Person  PersonID
 	Admin   bool      // proved a second factor that admin pages want
+	Factor  Factor    // the second factor that was proved, if one was
 	Proved  time.Time // when the person last proved who they are
 	How     string    // "github", "oidc:ISSUER", "passkey", …
 	Agent   string    // the browser, in words, for the page

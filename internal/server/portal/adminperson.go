@@ -21,7 +21,7 @@ var personSheet = sync.OnceValue(func() *sheet {
 <div class="card"><h2>{{.Person.Address}}{{if .Person.Admin}} <span class="tag">administrator</span>{{end}}{{if .Person.Disabled}} <span class="tag">disabled</span>{{end}}</h2>
 <dl><dt>Name</dt><dd>{{line .Person.Name}}</dd><dt>Since</dt><dd>{{with .Since}}{{template "clock" .}}{{end}}</dd>
 {{with .Person.Disabled}}<dt>Disabled</dt><dd>{{template "clock" .}}{{with $.Person.Reason}}: {{line .}}{{end}}</dd>{{end}}
-<dt>Signs in with</dt><dd>{{range .Bindings}}{{line .Shown}} at {{line .Issuer}}, since {{template "clock" .Bound}}<br>{{else}}nothing yet{{end}}</dd></dl></div>
+<dt>Signs in with</dt><dd>{{range .Bindings}}{{line .Shown}} at {{line .Issuer}}, since {{template "clock" .Bound}}<br>{{else}}nothing yet{{end}}</dd>{{with .Factors}}<dt>Second factors</dt><dd>{{.}}</dd>{{end}}</dl></div>
 {{if .Person.Disabled}}<form method="post" action="{{.Enable.Action}}" class="card">{{template "hidden" .Enable}}<p>Everything that was not revoked works again.</p><button>Enable {{.Person.Address}}</button></form>
 {{else if .Self}}<p class="card soft">This is you. Another administrator can disable you.</p>
 {{else}}<form method="post" action="{{.Disable.Action}}" class="card">{{template "hidden" .Disable}}{{template "text" .Reason}}<p><button class="danger">Disable {{.Person.Address}}</button></p></form>{{end}}
@@ -45,6 +45,7 @@ type personPage struct {
 	Passwords                    []passwordView
 	Addresses                    []addressView
 	Sessions                     int
+	Factors                      string
 	Events                       []eventView
 	Enable, Disable, EndSessions token
 	Reason                       field
@@ -71,6 +72,9 @@ func (v *visit) showPerson(status int, id identity.PersonID, reason, problem str
 	}
 	for _, b := range bindings {
 		data.Bindings = append(data.Bindings, bindingView{b.Shown, b.Issuer, v.moment(b.Bound)})
+	}
+	if data.Factors, err = v.factorsOf(id); err != nil {
+		return err
 	}
 	all, err := v.o.Store.Credentials(ctx, id)
 	if err != nil {
@@ -107,6 +111,29 @@ func (v *visit) showPerson(status int, id identity.PersonID, reason, problem str
 		data.Events = append(data.Events, v.viewEvent(e, names))
 	}
 	return v.show(personSheet(), status, data)
+}
+
+// factorsOf says how a person proves themselves besides; empty: there are no second factors
+// here at all.
+func (v *visit) factorsOf(id identity.PersonID) (string, error) {
+	if v.o.Factors == nil {
+		return "", nil
+	}
+	has, err := v.o.Factors.Of(v.r.Context(), id)
+	var words []string
+	if n := len(has.Passkeys); n > 0 {
+		words = append(words, plural(n, "passkey"))
+	}
+	if has.TOTP != nil {
+		words = append(words, "an authenticator app")
+	}
+	if !has.Second() {
+		words = append(words, "none")
+	}
+	if !has.RecoveryMade.IsZero() {
+		words = append(words, plural(has.Recovery, "recovery code"))
+	}
+	return and(words), err
 }
 
 const maxReason = 200

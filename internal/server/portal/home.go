@@ -43,6 +43,7 @@ var homeSheet = sync.OnceValue(func() *sheet {
 	return newSheet("What may act as you", `
 <p class="soft">Everything that gets into your mail at the moment. Revoke what you do not know or do not use.</p>
 {{template "waiting" .Waiting}}
+{{if .Lately}}<div class="note warn" role="status"><p><strong>How you sign in has changed lately.</strong> Was that not you? Look at <a href="/security">Sign-in security</a>, sign out all other browsers, and tell your postmaster.</p><ul>{{range .Lately}}<li>{{line .What}}{{with .Detail}}: {{line .}}{{end}} ({{template "moment" .At}}{{with .From}}, from {{.}}{{end}})</li>{{end}}</ul></div>{{end}}
 <h2>App passwords</h2>
 <ul class="cards">{{range .Passwords}}{{template "password" .}}{{else}}<li class="card soft">No app password is in force.</li>{{end}}</ul>
 <p><a class="button" href="/passwords/new">Make an app password</a></p>
@@ -87,7 +88,11 @@ func home(v *visit) error {
 		Grants, OldGrants       []grantView
 		Sessions                []sessionView
 		Others                  *token
+		Lately                  []eventView
 	}{Waiting: v.unconfirmed(v.person)}
+	if data.Lately, err = v.lately(); err != nil {
+		return err
+	}
 	for _, c := range all {
 		view := v.viewPassword(c, v.person, "/passwords/revoke", string(c.ID))
 		if view.State == "in force" {

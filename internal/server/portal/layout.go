@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
+	"github.com/letterlock-mail/letterlock/internal/server/web"
 )
 
 // The colours keep 4.5:1 between text and ground in both schemes (WCAG 2.2, 1.4.3), and
@@ -55,6 +56,8 @@ input[type=number]{max-width:10rem}textarea{min-height:5.2rem;resize:vertical}
 pre,.secret{font:1rem/1.5 ui-monospace,"DejaVu Sans Mono",Menlo,monospace;background:var(--ground);border:1px solid var(--line);border-radius:6px;padding:.7rem .9rem;margin:.4rem 0;white-space:pre-wrap;user-select:all;-webkit-user-select:all}
 .secret{font-size:1.15rem;font-weight:600;border:2px solid var(--edge)}
 table{border-collapse:collapse;width:100%;margin:.3rem 0}th{text-align:left;font-weight:400;color:var(--soft);padding:.2rem .8rem .2rem 0;width:9rem;vertical-align:top}td{padding:.2rem 0;vertical-align:top}
+img.qr{display:block;max-width:100%;height:auto;border:12px solid #fff;margin:.6rem 0}
+p.bad{padding:.5rem .8rem;border-left:5px solid;border-radius:6px}
 dl{display:grid;grid-template-columns:minmax(6rem,max-content) 1fr;gap:.2rem 1rem;margin:.4rem 0}dt{color:var(--soft)}dd{margin:0}
 details{margin:.8rem 0}summary{cursor:pointer;padding:.6rem 0;color:var(--link)}
 .events{list-style:none;padding:0;margin:0;background:var(--card);border:1px solid var(--line);border-radius:8px}.events li{padding:.6rem 1rem;border-top:1px solid var(--line)}.events li:first-child{border:0}.events .refused{color:var(--bad)}
@@ -63,7 +66,7 @@ footer{padding:2rem 1rem;color:var(--soft);font-size:.9rem}
 
 const layout = `<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
-<title>{{.Title}} - Letterlock</title><link rel="icon" href="data:,"><style>` + style + `</style></head>
+<title>{{.Title}} - Letterlock</title><link rel="icon" href="data:,"><style>` + style + `</style>{{if .Script}}<script src="` + web.ScriptPath + `" defer></script>{{end}}</head>
 <body><a class="skip" href="#main">Skip to the page</a>
 <header><div class="top"><a class="brand" href="/">Letterlock</a>
 {{with .SignOut}}<form method="post" action="{{.Action}}"><span class="small soft">{{$.Person.Address}}</span>{{template "hidden" .}}<button class="plain">Sign out</button></form>{{else}}<span class="small soft">{{.Person.Address}}</span>{{end}}</div>
@@ -95,8 +98,9 @@ type field struct {
 
 // A sheet is a body in the layout.
 type sheet struct {
-	title string
-	tmpl  *template.Template
+	title  string
+	tmpl   *template.Template
+	script bool
 }
 
 // newSheet parses the body of a page; a fault in it is a fault of the program.
@@ -105,7 +109,14 @@ func newSheet(title, body string) *sheet {
 	tmpl := template.Must(template.New("layout").Funcs(template.FuncMap{"line": cli.Line}).Parse(layout))
 	template.Must(tmpl.New("parts").Parse(parts))
 	template.Must(tmpl.New("body").Parse(body))
-	return &sheet{title, tmpl}
+	return &sheet{title: title, tmpl: tmpl}
+}
+
+// newScriptSheet is newSheet for a page that offers passkeys.
+func newScriptSheet(title, body string) *sheet {
+	s := newSheet(title, body)
+	s.script = true
+	return s
 }
 
 // show answers with a page.
@@ -116,7 +127,8 @@ func (v *visit) show(s *sheet, status int, data any) error {
 		SignOut             *token
 		Menu, Admin         []Link
 		Data                any
-	}{Title: s.title, Path: v.r.URL.Path, Person: v.person, Menu: v.menu(), Data: data}
+		Script              bool
+	}{Script: s.script, Title: s.title, Path: v.r.URL.Path, Person: v.person, Menu: v.menu(), Data: data}
 	if v.r.Method == http.MethodGet && status == http.StatusOK {
 		view.Notice = noticeWords(v.r.URL.Query().Get("done"))
 	}
@@ -137,13 +149,20 @@ func (v *visit) show(s *sheet, status int, data any) error {
 	head := v.w.Header()
 	head.Set("Content-Type", "text/html; charset=utf-8")
 	head.Set("Content-Security-Policy", "default-src 'none'; style-src '"+styleHash()+"'; img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
+	if s.script {
+		head.Set("Content-Security-Policy", head.Get("Content-Security-Policy")+"; "+web.ScriptPolicy)
+	}
 	v.w.WriteHeader(status)
 	_, _ = v.w.Write(body.Bytes())
 	return nil
 }
 
 func (v *visit) menu() []Link {
-	return append([]Link{{"What may act as you", "/"}, {"New app password", "/passwords/new"}, {"Addresses", "/addresses"}, {"Activity", "/activity"}}, v.o.Links...)
+	links := []Link{{"What may act as you", "/"}, {"New app password", "/passwords/new"}, {"Addresses", "/addresses"}, {"Activity", "/activity"}}
+	if v.o.Factors != nil {
+		links = append(links, Link{"Sign-in security", "/security"})
+	}
+	return append(links, v.o.Links...)
 }
 
 var styleHash = sync.OnceValue(func() string {

@@ -140,11 +140,14 @@ var madeSheet = sync.OnceValue(func() *sheet {
 // it could be seen again.
 func makePassword(v *visit) error {
 	w := readWish(v.form)
+	proved, err := v.proved()
 	switch {
+	case err != nil:
+		return err
 	case !v.trusted:
 		return v.askPassword(http.StatusForbidden, w, nil, "This form is not from your current session, so nothing was made. Look it over and press the button again.", false)
-	case !v.fresh():
-		return v.askPassword(http.StatusForbidden, w, nil, "Your sign-in is too long ago for this, so nothing was made.", true)
+	case !proved:
+		return v.askPassword(http.StatusForbidden, w, nil, "This wants a fresh proof that it is you, so nothing was made.", true)
 	}
 	own, err := v.ownSenders()
 	if err != nil {

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/secret"
+	"github.com/letterlock-mail/letterlock/internal/server/factor"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 )
 
@@ -148,6 +149,8 @@ type Options struct {
 	// Fresh is how long a proof is fresh enough to make credentials and to see the
 	// admin pages (15 min).
 	Fresh time.Duration
+	// Factors are second factors; nil: the pages know of none.
+	Factors *factor.Keeper
 	// AdminBySignIn takes a fresh sign-in for enough for the admin pages; else the session
 	// must have proved a second factor.
 	AdminBySignIn bool
@@ -177,7 +180,7 @@ func New(o Options) (*Portal, error) {
 func (p *Portal) Register(mux *http.ServeMux) {
 	for path, page := range map[string]page{
 		"/{$}":           {show: home},
-		"/passwords/new": {show: newPassword, fresh: true},
+		"/passwords/new": {show: newPassword, proved: true},
 		"/addresses":     {show: addresses},
 		"/activity":      {show: activity},
 
@@ -210,8 +213,25 @@ func (p *Portal) Register(mux *http.ServeMux) {
 		act.path = path
 		mux.Handle("POST "+path, p.post(act))
 	}
+	p.registerFactors(mux)
 	mux.Handle("POST /passwords/new", p.post(action{do: makePassword, back: "/passwords/new", path: "/passwords/new", lenient: true}))
 	for _, path := range []string{"/.well-known/autoconfig/mail/config-v1.1.xml", "/mail/config-v1.1.xml"} {
 		mux.HandleFunc("GET "+path, p.autoconfig)
+	}
+}
+
+// registerFactors adds the pages about second factors.
+func (p *Portal) registerFactors(mux *http.ServeMux) {
+	if p.o.Factors == nil {
+		return
+	}
+	mux.Handle("GET /security", p.get(page{show: security}))
+	mux.Handle("GET /security/passkey", p.get(page{show: newPasskey, factors: true}))
+	mux.Handle("GET /security/app", p.get(page{show: newApp, factors: true}))
+	for path, do := range map[string]func(*visit) error{
+		"/security/passkey": addPasskey, "/security/passkey/remove": removePasskey,
+		"/security/app": addApp, "/security/app/remove": removeApp, "/security/recovery": newRecovery,
+	} {
+		mux.Handle("POST "+path, p.post(action{do: do, path: path, back: "/security", factors: true}))
 	}
 }

@@ -259,36 +259,9 @@ func (p *place) tabTo(what, condition string) {
 	p.t.Fatalf("the keyboard does not reach %s", what)
 }
 
-// inspect is run in each page: it returns what is wrong with it for people who see
-// little, or use no mouse.
-const inspect = `(()=>{
-const out=[];
-const parse=c=>{const m=c.match(/rgba?\(([^)]+)\)/);const v=m[1].split(/[ ,\/]+/).map(Number);return {r:v[0],g:v[1],b:v[2],a:v.length>3?v[3]:1}};
-const lum=c=>{const f=x=>{x/=255;return x<=0.04045?x/12.92:Math.pow((x+0.055)/1.055,2.4)};return 0.2126*f(c.r)+0.7152*f(c.g)+0.0722*f(c.b)};
-const ratio=(a,b)=>{const x=lum(a),y=lum(b);return (Math.max(x,y)+0.05)/(Math.min(x,y)+0.05)};
-const ground=e=>{for(;e;e=e.parentElement){const c=parse(getComputedStyle(e).backgroundColor);if(c.a===1)return c;if(c.a>0)out.push("half transparent ground");}return {r:255,g:255,b:255}};
-const walker=document.createTreeWalker(document.body,NodeFilter.SHOW_TEXT);
-let texts=0;
-while(walker.nextNode()){const n=walker.currentNode,e=n.parentElement;if(!n.data.trim())continue;const s=getComputedStyle(e);if(s.display==="none"||s.visibility==="hidden")continue;
- texts++;const big=parseFloat(s.fontSize)>=24||parseFloat(s.fontSize)>=18.66&&parseInt(s.fontWeight)>=700;
- const q=ratio(parse(s.color),ground(e));if(q<(big?3:4.5))out.push("contrast "+q.toFixed(2)+": "+n.data.trim().slice(0,40));}
-if(texts<5)out.push("only "+texts+" texts were measured");
-for(const e of document.querySelectorAll("input:not([type=hidden]),select,textarea")){
- if(!e.labels||!e.labels.length||!e.labels[0].textContent.trim())out.push("no label: "+e.outerHTML.slice(0,80));
- const s=getComputedStyle(e);if(e.type!=="checkbox"&&e.type!=="radio"&&ratio(parse(s.borderTopColor),ground(e.parentElement))<3)out.push("faint edge: "+e.name);
- for(const id of (e.getAttribute("aria-describedby")||"").split(" ").filter(Boolean))if(!document.getElementById(id))out.push("described by nothing: "+id);}
-for(const e of document.querySelectorAll("button,.button,nav a")){const r=e.getBoundingClientRect();if(r.height&&r.height<24)out.push("small: "+e.textContent);}
-const ids=[...document.querySelectorAll("[id]")].map(e=>e.id);for(const id of ids)if(ids.filter(x=>x===id).length>1)out.push("id twice: "+id);
-if(document.querySelectorAll("h1").length!==1)out.push("not one h1");
-let level=1;for(const h of document.querySelectorAll("h1,h2,h3")){const l=+h.tagName[1];if(l>level+1)out.push("heading skips: "+h.textContent.slice(0,40));level=l;}
-if(document.documentElement.scrollWidth>innerWidth)out.push("wider than the screen: "+document.documentElement.scrollWidth+" > "+innerWidth);
-if(!document.title||document.documentElement.lang!=="en")out.push("no title or language");
-if(document.scripts.length)out.push("a script");
-return out;})()`
-
 func (p *place) inspect(where string) {
 	p.t.Helper()
-	for _, fault := range ask[[]string](p, inspect) {
+	for _, fault := range ask[[]string](p, browser.Inspect) {
 		p.t.Errorf("%s: %s", where, fault)
 	}
 	p.silent(where)

@@ -17,13 +17,17 @@ const maxForm = 64 << 10
 // A page is shown; an action changes something.
 type (
 	page struct {
-		show         func(*visit) error
-		admin, fresh bool
+		show  func(*visit) error
+		admin bool
+		// proved wants a fresh proof, by a second factor of who has one; factors wants
+		// besides that the person came themselves.
+		proved, factors bool
 	}
 	action struct {
 		do         func(*visit) error
 		path, back string // back: where to look again when the session is gone
 		admin      bool
+		factors    bool // changes how the person signs in
 		// lenient: the action itself looks at token and freshness, because it can show
 		// the form again with all that was typed.
 		lenient bool
@@ -60,8 +64,8 @@ func (p *Portal) get(g page) http.Handler {
 		}
 		switch {
 		case g.admin && !v.admit():
-		case g.fresh && !v.fresh():
-			p.o.SignIn(w, r, r.URL.RequestURI(), true)
+		case g.factors && !v.changesFactors(r.URL.RequestURI()):
+		case g.proved && !v.admitProved():
 		default:
 			v.answer(g.show(v))
 		}
@@ -86,6 +90,7 @@ func (p *Portal) post(a action) http.Handler {
 		case a.admin && !v.admit():
 		case !v.trusted && !a.lenient:
 			v.answer(&fault{http.StatusForbidden, "This form is not from your current session.", "Nothing was changed. Open the page again and repeat it there."})
+		case a.factors && !v.changesFactors(a.back):
 		default:
 			v.answer(a.do(v))
 		}
@@ -111,16 +116,27 @@ func (v *visit) fresh() bool {
 	return age >= 0 && age < v.o.Fresh
 }
 
+// admitProved sends whom a page wants a fresh proof of to give it.
+func (v *visit) admitProved() bool {
+	ok, err := v.proved()
+	switch {
+	case err != nil:
+		v.answer(err)
+	case !ok:
+		v.o.SignIn(v.w, v.r, v.r.URL.RequestURI(), true)
+	}
+	return ok && err == nil
+}
+
 // admit lets administrators in who have just proved it with all that admin pages want.
 // Where a browser stands (a trusted network) plays no part.
 func (v *visit) admit() bool {
 	switch {
 	case !v.person.Admin:
 		v.answer(&fault{http.StatusForbidden, "This page is for administrators.", ""})
-	case !v.session.Admin && !v.o.AdminBySignIn && v.fresh():
+	case !v.session.Admin && !v.o.AdminBySignIn && v.fresh() && v.lacksFactor():
 		// To send them to sign in again would be a loop.
-		v.answer(&fault{http.StatusForbidden, "Your sign-in had no second factor, which the pages of administrators want.",
-			"Sign in with a passkey; or the configuration says that the provider asks for a second factor (admin_at_provider in [portal])."})
+		v.answer(&fault{http.StatusForbidden, "The pages of administrators want a second factor.", v.factorHint()})
 	case !v.fresh() || !v.session.Admin && !v.o.AdminBySignIn:
 		back := "/admin"
 		if v.r.Method == http.MethodGet {
@@ -131,6 +147,29 @@ func (v *visit) admit() bool {
 		return true
 	}
 	return false
+}
+
+// lacksFactor: there is no second factor to ask the person for that admin pages take, or
+// they have just shown that they lost theirs.
+func (v *visit) lacksFactor() bool {
+	if v.o.Factors == nil || v.session.Factor == identity.ByRecovery {
+		return true
+	}
+	has, err := v.o.Factors.Of(v.r.Context(), v.person.ID)
+	if err != nil {
+		v.o.Log.Error("second factors not found", "error", err)
+	}
+	return err != nil || !has.Second()
+}
+
+func (v *visit) factorHint() string {
+	switch {
+	case v.o.Factors == nil:
+		return "The configuration may say that the provider asks for a second factor (admin_at_provider in [portal])."
+	case v.session.Factor == identity.ByRecovery:
+		return "A recovery code does not open them. Add a passkey or an authenticator app under Sign-in security, and prove that."
+	}
+	return "Add a passkey or an authenticator app under Sign-in security, and come back."
 }
 
 // answer shows what went wrong, if something did.

@@ -174,6 +174,8 @@ func howWords(how string) string {
 		return "by " + strings.TrimPrefix(detail, "https://")
 	case "passkey":
 		return "by passkey"
+	case "recovery":
+		return "by recovery code"
 	case "":
 		return ""
 	}
@@ -189,6 +191,24 @@ func kindWords(kind string) string {
 		return "Sign-in refused"
 	case "signout", "signin.out":
 		return "Signed out"
+	case "signin.bound":
+		return "Account tied to the mailbox"
+	case "signin.invited":
+		return "Invitation made"
+	case "factor.added":
+		return "Second factor added"
+	case "factor.removed":
+		return "Second factor removed"
+	case "factor.proved":
+		return "Proved once more"
+	case "factor.refused":
+		return "Second factor refused"
+	case "factor.cloned":
+		return "A passkey that exists twice was refused"
+	case "recovery.made":
+		return "Recovery codes made"
+	case "recovery.used":
+		return "Recovery code used"
 	case "credential.made":
 		return "App password made"
 	case "credential.revoked":
@@ -201,6 +221,8 @@ func kindWords(kind string) string {
 		return "Browser signed out"
 	case "person.added":
 		return "Person added"
+	case "person.admin":
+		return "Became an administrator"
 	case "person.disabled":
 		return "Person disabled"
 	case "person.enabled":
@@ -231,6 +253,14 @@ func noticeWords(done string) string {
 		return "That browser is signed out."
 	case "ended-others":
 		return "All other browsers are signed out."
+	case "welcome":
+		return "You are signed in. Next time, use the same passkey. Make recovery codes now, in case you lose it."
+	case "recovered":
+		return "You are signed in by a recovery code, which is spent now. Add a passkey before you leave, and remove the lost one."
+	case "factor-added":
+		return "Added. You are asked for it from now on."
+	case "factor-removed":
+		return "Removed. It proves nothing from now on."
 	case "added":
 		return "Added."
 	case "changed":

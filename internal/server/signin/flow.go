@@ -72,12 +72,9 @@ func (d *Desk) depart(w http.ResponseWriter, r *http.Request, e Entrance) (strin
 	if !web.LocalPath(back) {
 		back = "/"
 	}
-	browser := d.o.Sessions.Value(r, browserCookie)
-	if len(browser) != 43 { // ours have 256 bits; anything else is not ours
-		var err error
-		if browser, err = web.NewSecret(d.o.Random); err != nil {
-			return "", err
-		}
+	browser, err := d.browser(w, r)
+	if err != nil {
+		return "", err
 	}
 	state, err := web.NewSecret(d.o.Random)
 	if err != nil {
@@ -156,16 +153,36 @@ func (d *Desk) arrive(r *http.Request, e Entrance) (journey, Account, error) {
 	return j, account, nil
 }
 
-// admit starts the session. It is the only way in.
+// admit lets a person in whose account was proved, after a second factor where one is
+// wanted.
 func (d *Desk) admit(w http.ResponseWriter, r *http.Request, person identity.Person, account Account, back string) error {
 	if !person.Disabled.IsZero() {
 		return shutOut(person)
 	}
+	if account.Factor == "" {
+		if stopped, err := d.second(w, r, person, account, back); stopped || err != nil {
+			return err
+		}
+	}
+	return d.enter(w, r, person, account, back)
+}
+
+// enter starts the session. It is the only way in.
+func (d *Desk) enter(w http.ResponseWriter, r *http.Request, person identity.Person, account Account, back string) error {
+	if !person.Disabled.IsZero() {
+		return shutOut(person)
+	}
+	detail := account.How + " " + account.Shown
+	if account.Factor != "" && string(account.Factor) != account.How {
+		detail += ", " + string(account.Factor)
+	}
 	// Before the session: nobody comes in unseen.
-	if err := d.event(r, "signin.ok", person.ID, account.How+" "+account.Shown); err != nil {
+	if err := d.event(r, "signin.ok", person.ID, detail); err != nil {
 		return err
 	}
-	_, err := d.o.Sessions.Start(w, r, identity.Session{Person: person.ID, How: account.How, Upstream: account.Upstream})
+	_, err := d.o.Sessions.Start(w, r, identity.Session{
+		Person: person.ID, How: account.How, Upstream: account.Upstream, Factor: account.Factor, Admin: account.Factor.Admin(),
+	})
 	if errors.Is(err, identity.ErrRevoked) || errors.Is(err, identity.ErrNotFound) {
 		return shutOut(person) // disabled or removed in this moment
 	}

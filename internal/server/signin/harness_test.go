@@ -138,6 +138,23 @@ func (k *keep) TakeOnce(_ context.Context, d identity.Digest, kind string, now t
 	return data, k.err(ok)
 }
 
+func (k *keep) ReadOnce(_ context.Context, d identity.Digest, kind string, now time.Time) ([]byte, error) {
+	defer k.lock()()
+	data, ok := k.once[kind+string(d[:])]
+	return data, k.err(ok && now.Before(k.expires[kind+string(d[:])]))
+}
+
+func (k *keep) Admins(context.Context) ([]identity.Person, error) {
+	defer k.lock()()
+	var all []identity.Person
+	for _, p := range k.people {
+		if p.Admin && p.Disabled.IsZero() {
+			all = append(all, p)
+		}
+	}
+	return all, k.err(true)
+}
+
 func (k *keep) AddEvent(_ context.Context, e identity.Event) error {
 	defer k.lock()()
 	k.events = append(k.events, e)
@@ -177,9 +194,11 @@ type house struct {
 	sessions *web.Sessions
 	handler  http.Handler
 	refuse   bool // what the throttle says
+	misses   int  // what it was told
 }
 
 func (h *house) Ask(context.Context, netip.Addr) bool { return h.refuse }
+func (h *house) Miss(context.Context, netip.Addr)     { h.misses++ }
 
 type rule func(*GitHubOptions, *Entrance)
 

@@ -58,7 +58,20 @@ func (d *Desk) invitation(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, web.SignInPath+"/invitation", http.StatusSeeOther)
 		return
 	}
-	invitationPage().Show(w, http.StatusOK, struct{ Entrances []doorView }{d.doors("/")})
+	form, person, err := d.invitationForm(w, r)
+	if err != nil {
+		d.fail(w, r, err)
+		return
+	}
+	page := invitationPage()
+	if form != nil {
+		page = invitationScriptPage()
+	}
+	page.Show(w, http.StatusOK, struct {
+		Entrances []doorView
+		Passkey   *web.PasskeyForm
+		Address   string
+	}{d.doors("/"), form, person.Address})
 }
 
 func spent(detail string) *Refused {

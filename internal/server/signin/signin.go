@@ -1,10 +1,18 @@
 // Package signin is how a person proves who they are to a page: at GitHub or at an OpenID
-// Connect issuer, which then stands for a person here.
+// Connect issuer, which then stands for a person here, or by a passkey of these pages; and
+// by a second factor where one is wanted.
 //
 //	/signin                  one button per provider; straight on when there is one
 //	/signin/NAME             off to the provider, with state, PKCE and nonce
 //	/signin/NAME/callback    back from it: who is that account, and may they come in
-//	/signin/invitation       a one-time link, accepted by whoever signs in with it
+//	/signin/passkey          a passkey alone, for local accounts
+//	/signin/recover          a recovery code, for local accounts whose passkey is lost
+//	/signin/factor           the second factor, after a provider's word
+//	/signin/enrol            setting one up, where the policy wants one of everybody
+//	/signin/again            a fresh proof, of somebody who is signed in
+//	/signin/invitation       a one-time link, accepted by whoever signs in with it, or makes
+//	                         a passkey with it
+//	/signin/first            a one-time link that makes the first administrator
 //	/signout
 //
 // An account at a provider is its issuer and subject, never a name or an address: those
@@ -18,8 +26,7 @@
 // bound to a provider, they key accounts by whatever the provider calls them, and know no
 // membership by number.
 //
-// Not here yet: passkeys, one-time codes and recovery codes. A [Provider] is asked with a
-// redirect; those will be pages beside it that end in the same Desk.admit.
+// Passkeys, codes and recovery codes are made and checked by package factor.
 package signin
 
 import (
@@ -30,9 +37,11 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/secret"
+	"github.com/letterlock-mail/letterlock/internal/server/factor"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 	"github.com/letterlock-mail/letterlock/internal/server/web"
 )
@@ -51,6 +60,8 @@ type Account struct {
 	// Refresh is for asking again later, where that was asked for. An invitation that waits
 	// for a yes does not hold it: the next sign-in brings one.
 	Refresh secret.String `json:"-"`
+	// Factor is the second factor that was proved with it; empty: none yet.
+	Factor identity.Factor `json:"-"`
 }
 
 // A Flow is one sign-in between leaving and coming back.
@@ -82,6 +93,7 @@ type Entrance struct {
 
 // People are persons and their accounts.
 type People interface {
+	Admins(ctx context.Context) ([]identity.Person, error)
 	Person(ctx context.Context, id identity.PersonID) (identity.Person, error)
 	PersonByAddress(ctx context.Context, address string) (identity.Person, error)
 	AddPerson(ctx context.Context, p identity.Person) error
@@ -105,6 +117,7 @@ type Bindings interface {
 type Once interface {
 	PutOnce(ctx context.Context, digest identity.Digest, kind string, data []byte, expires time.Time) error
 	TakeOnce(ctx context.Context, digest identity.Digest, kind string, now time.Time) ([]byte, error)
+	ReadOnce(ctx context.Context, digest identity.Digest, kind string, now time.Time) ([]byte, error)
 }
 
 // Trail is the audit trail.
@@ -121,12 +134,14 @@ type Store interface {
 	Trail
 }
 
-// Throttle counts how often a network begins or comes back. Nothing here can be guessed
-// that has less than 256 random bits, and a refusal is nobody's wrong secret; it protects
-// the store and the providers' patience from floods.
+// Throttle counts how often a network begins or comes back. What a provider sends cannot be
+// guessed; the count protects the store and the providers' patience from floods.
 type Throttle interface {
 	// Ask counts this time too.
 	Ask(ctx context.Context, remote netip.Addr) (refuse bool)
+	// Miss counts a wrong code or passkey, which weighs more than a visit. Wrong codes
+	// count for the person too, in package factor.
+	Miss(ctx context.Context, remote netip.Addr)
 }
 
 // Options shape a Desk.
@@ -138,6 +153,15 @@ type Options struct {
 	Store     Store
 	Throttle  Throttle // nil: none
 	Again     Again
+
+	// Factors makes and checks second factors; nil: there are none.
+	Factors *factor.Keeper
+	Second  Policy
+	// Trusted networks are not asked for a second factor at the sign-in. It is never
+	// skipped for admin pages or for making credentials.
+	Trusted []netip.Prefix
+	// Local lets people sign in by a passkey alone whom an invitation gave one.
+	Local bool
 
 	Now    func() time.Time
 	Random io.Reader // crypto/rand.Reader
@@ -177,12 +201,15 @@ func plainName(name string) bool {
 	return name != "" && len(name) <= 40
 }
 
-func reservedName(name string) bool { return name == "invitation" }
+func reservedName(name string) bool {
+	return slices.Contains([]string{"invitation", "passkey", "recover", "factor", "enrol", "again", "first"}, name)
+}
 
 // patient is no throttle.
 type patient struct{}
 
 func (patient) Ask(context.Context, netip.Addr) bool { return false }
+func (patient) Miss(context.Context, netip.Addr)     {}
 
 // Register adds the pages to mux. They stand behind web.Sessions.Handler and OwnForms.
 func (d *Desk) Register(mux *http.ServeMux) {
@@ -193,6 +220,22 @@ func (d *Desk) Register(mux *http.ServeMux) {
 	mux.HandleFunc("GET "+web.SignInPath+"/invitation", d.invitation)
 	mux.HandleFunc("POST "+web.SignInPath+"/invitation", d.answerInvitation)
 	mux.HandleFunc("POST /signout", d.signOut)
+	mux.HandleFunc("GET "+web.SignInPath+"/first", d.first)
+	mux.HandleFunc("POST "+web.SignInPath+"/first", d.first)
+	if d.o.Factors == nil {
+		return
+	}
+	mux.HandleFunc("GET "+web.ScriptPath, web.Script)
+	for path, page := range map[string]http.HandlerFunc{"factor": d.factorPage, "enrol": d.enrol, "again": d.again} {
+		mux.HandleFunc("GET "+web.SignInPath+"/"+path, page)
+		mux.HandleFunc("POST "+web.SignInPath+"/"+path, page)
+	}
+	if d.local() {
+		mux.HandleFunc("POST "+web.SignInPath+"/passkey", d.byPasskey)
+		mux.HandleFunc("POST "+web.SignInPath+"/invitation/passkey", d.acceptByPasskey)
+		mux.HandleFunc("GET "+web.SignInPath+"/recover", d.recover)
+		mux.HandleFunc("POST "+web.SignInPath+"/recover", d.recover)
+	}
 }
 
 func (d *Desk) entrance(name string) (Entrance, bool) {

@@ -19,7 +19,7 @@ func fullCredential() identity.Credential {
 }
 
 func fullSession() identity.Session {
-	return identity.Session{ID: digest("s"), Person: "ann", Admin: true, Proved: At(1), How: "oidc:https://op.test", Agent: "Firefox on Linux",
+	return identity.Session{ID: digest("s"), Person: "ann", Admin: true, Factor: identity.ByTOTP, Proved: At(1), How: "oidc:https://op.test", Agent: "Firefox on Linux",
 		From: netip.MustParseAddr("192.0.2.7"), Created: At(1), Seen: At(2), Expires: At(50), Upstream: "https://op.test sid1"}
 }
 

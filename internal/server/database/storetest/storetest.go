@@ -21,6 +21,7 @@ import (
 // A Store is all that the server's rooms need kept, but for the authorization server.
 type Store interface {
 	People
+	Factors
 	Mailboxes
 	Trail
 	Provision
@@ -52,6 +53,23 @@ type People interface {
 	EndSessions(ctx context.Context, person identity.PersonID) error
 	EndUpstream(ctx context.Context, issuerAndSid string) error
 	Sessions(ctx context.Context, person identity.PersonID) ([]identity.Session, error)
+
+	Admins(ctx context.Context) ([]identity.Person, error)
+}
+
+// Factors are passkeys, authenticator apps and recovery codes.
+type Factors interface {
+	AddPasskey(ctx context.Context, k identity.Passkey) error
+	Passkey(ctx context.Context, id []byte) (identity.Passkey, identity.Person, error)
+	UsePasskey(ctx context.Context, use identity.PasskeyUse) error
+	RemovePasskey(ctx context.Context, person identity.PersonID, id []byte) error
+	PutTOTP(ctx context.Context, o identity.TOTP) error
+	UseTOTP(ctx context.Context, person identity.PersonID, step int64, at time.Time) error
+	RemoveTOTP(ctx context.Context, person identity.PersonID) error
+	PutRecovery(ctx context.Context, person identity.PersonID, codes []identity.Digest, at time.Time) error
+	UseRecovery(ctx context.Context, person identity.PersonID, code identity.Digest, at time.Time) error
+	RemoveFactors(ctx context.Context, person identity.PersonID) error
+	Factors(ctx context.Context, person identity.PersonID) (identity.Factors, error)
 }
 
 // Mailboxes are addresses and app passwords.
@@ -83,6 +101,7 @@ type Trail interface {
 	SweepCounts(ctx context.Context, before time.Time) error
 	PutOnce(ctx context.Context, digest identity.Digest, kind string, data []byte, expires time.Time) error
 	TakeOnce(ctx context.Context, digest identity.Digest, kind string, now time.Time) ([]byte, error)
+	ReadOnce(ctx context.Context, digest identity.Digest, kind string, now time.Time) ([]byte, error)
 }
 
 // Now is the clock that the store under test must be given.
@@ -124,6 +143,8 @@ func Run(t *testing.T, fresh func(t *testing.T) Store) {
 		"a lease is one holder's":                  (*checker).leases,
 		"a hook runs once an event":                (*checker).hooks,
 		"leavers, looks and sealed grants":         (*checker).leavers,
+		"factors are proved once":                  (*checker).factors,
+		"factors of the disabled and deleted":      (*checker).factorsEnd,
 	} {
 		t.Run(name, func(t *testing.T) { check(&checker{T: t, s: fresh(t)}) })
 	}
@@ -211,6 +232,23 @@ func (c *checker) absent() {
 	_, _, err = s.Session(ctx, digest("s"), At(1))
 	c.want("Session", err, identity.ErrNotFound)
 	c.want("TouchSession", s.TouchSession(ctx, digest("s"), At(1)), identity.ErrNotFound)
+	c.want("AddPasskey", s.AddPasskey(ctx, passkey("k", "x")), identity.ErrNotFound)
+	_, _, err = s.Passkey(ctx, []byte("k"))
+	c.want("Passkey", err, identity.ErrNotFound)
+	_, _, err = s.Passkey(ctx, nil)
+	c.want("Passkey without id", err, identity.ErrNotFound)
+	c.want("UsePasskey", s.UsePasskey(ctx, identity.PasskeyUse{ID: []byte("k")}), identity.ErrNotFound)
+	c.want("RemovePasskey", s.RemovePasskey(ctx, "x", []byte("k")), identity.ErrNotFound)
+	c.want("PutTOTP", s.PutTOTP(ctx, identity.TOTP{Person: "x", Sealed: []byte("s")}), identity.ErrNotFound)
+	c.want("UseTOTP", s.UseTOTP(ctx, "x", 1, At(1)), identity.ErrNotFound)
+	c.want("RemoveTOTP", s.RemoveTOTP(ctx, "x"), identity.ErrNotFound)
+	c.want("PutRecovery", s.PutRecovery(ctx, "x", nil, At(1)), identity.ErrNotFound)
+	c.want("UseRecovery", s.UseRecovery(ctx, "x", digest("r"), At(1)), identity.ErrNotFound)
+	c.must(s.RemoveFactors(ctx, "x"))
+	c.same("Factors", got(s.Factors(ctx, "x"))(c), identity.Factors{})
+	c.same("Admins", got(s.Admins(ctx))(c), []identity.Person(nil))
+	_, err = s.ReadOnce(ctx, digest("x"), "invitation", At(1))
+	c.want("ReadOnce", err, identity.ErrNotFound)
 	c.want("DeleteBan", s.DeleteBan(ctx, netip.MustParsePrefix("192.0.2.0/24")), identity.ErrNotFound)
 	_, err = s.TakeOnce(ctx, digest("x"), "invitation", At(1))
 	c.want("TakeOnce", err, identity.ErrNotFound)

@@ -1,0 +1,94 @@
+package signin
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/letterlock-mail/letterlock/internal/server/factor"
+	"github.com/letterlock-mail/letterlock/internal/server/identity"
+	"github.com/letterlock-mail/letterlock/internal/server/web"
+)
+
+// enrol is the page of a policy that wants a second factor of everybody: the session
+// begins when one has been set up, and not before.
+func (d *Desk) enrol(w http.ResponseWriter, r *http.Request) {
+	h, err := d.waiting(r)
+	if err != nil {
+		d.fail(w, r, err)
+		return
+	}
+	// Who has one proves it; another would be set up beside it by whoever came this far.
+	has, err := d.o.Factors.Of(r.Context(), h.person.ID)
+	if err != nil {
+		d.fail(w, r, fmt.Errorf("find second factor: %w", err))
+		return
+	}
+	if has.Second() {
+		http.Redirect(w, r, web.SignInPath+"/factor", http.StatusSeeOther)
+		return
+	}
+	if r.Method != http.MethodPost {
+		d.showEnrol(w, r, h, http.StatusOK, "", "")
+		return
+	}
+	by, detail, err := d.enrolled(r, h)
+	switch {
+	case err == nil:
+	case rejected(err), errors.Is(err, factor.ErrFull):
+		d.showEnrol(w, r, h, http.StatusForbidden, r.PostForm.Get("ticket"), factorWords(err))
+		return
+	default:
+		d.fail(w, r, err)
+		return
+	}
+	if err := d.event(r, "factor.added", h.person.ID, detail+", at sign-in"); err != nil {
+		d.fail(w, r, err)
+		return
+	}
+	if err := d.complete(w, r, h, by); err != nil {
+		d.fail(w, r, err)
+	}
+}
+
+func (d *Desk) enrolled(r *http.Request, h waiting) (identity.Factor, string, error) {
+	if err := r.ParseForm(); err != nil {
+		return "", "", mistaken("a form that is none")
+	}
+	if d.o.Throttle.Ask(r.Context(), d.o.Sessions.Client(r)) {
+		return "", "", factor.ErrTooMany
+	}
+	if answer := r.PostForm.Get("answer"); answer != "" {
+		key, err := d.o.Factors.AddPasskey(r.Context(), "enrol", h.browser, h.person, r.PostForm.Get("name"), answer)
+		return identity.ByPasskey, "passkey " + key.Name, err
+	}
+	return identity.ByTOTP, "authenticator app", d.o.Factors.AddApp(r.Context(), h.person.ID, r.PostForm.Get("ticket"), r.PostForm.Get("code"))
+}
+
+func (d *Desk) showEnrol(w http.ResponseWriter, r *http.Request, h waiting, status int, ticket, problem string) {
+	app, err := d.o.Factors.SameApp(h.person, ticket)
+	if err != nil {
+		app, err = d.o.Factors.NewApp(h.person)
+	}
+	if err != nil {
+		d.fail(w, r, err)
+		return
+	}
+	view := struct {
+		Address, Problem, Ticket, Text string
+		Picture, URI                   any
+		Passkey                        *web.PasskeyForm
+	}{Address: h.person.Address, Problem: problem, Ticket: app.Ticket, Text: app.Text.Reveal(),
+		Picture: web.Picture(app.QR), URI: web.AppLink(app.URI.Reveal())}
+	page := enrolPage()
+	if d.o.Factors.Passkeys() {
+		options, err := d.o.Factors.NewPasskey(r.Context(), "enrol", h.browser, h.person)
+		if err != nil {
+			d.fail(w, r, err)
+			return
+		}
+		view.Passkey = &web.PasskeyForm{Action: web.SignInPath + "/enrol", Options: options, New: true, Name: true, Button: "Make a passkey"}
+		page = enrolScriptPage()
+	}
+	page.Show(w, status, view)
+}

@@ -1,0 +1,144 @@
+package signin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/letterlock-mail/letterlock/internal/secret"
+	"github.com/letterlock-mail/letterlock/internal/server/identity"
+	"github.com/letterlock-mail/letterlock/internal/server/web"
+)
+
+const (
+	firstCookie = "letterlock-first"
+	firstKind   = "signin.first"
+)
+
+// FirstLink makes a one-time link by which the first administrator makes themselves. It is
+// for the terminal of whoever starts the server, and for no log.
+func FirstLink(ctx context.Context, store Once, random io.Reader, publicURL string, expires time.Time) (secret.String, error) {
+	code, err := web.NewSecret(random)
+	if err != nil {
+		return secret.String{}, err
+	}
+	if err := store.PutOnce(ctx, identity.DigestOf(code), firstKind, nil, expires); err != nil {
+		return secret.String{}, fmt.Errorf("keep first link: %w", err)
+	}
+	return secret.New(publicURL + web.SignInPath + "/first?code=" + url.QueryEscape(code)), nil
+}
+
+// first asks the first administrator for their address, and goes on to an invitation. The
+// code leaves the address at once, as that of an invitation does.
+func (d *Desk) first(w http.ResponseWriter, r *http.Request) {
+	if code := r.URL.Query().Get("code"); code != "" {
+		http.SetCookie(w, d.o.Sessions.Cookie(firstCookie, code, time.Hour))
+		http.Redirect(w, r, web.SignInPath+"/first", http.StatusSeeOther)
+		return
+	}
+	code, err := d.firstCode(r)
+	if err != nil {
+		d.fail(w, r, err)
+		return
+	}
+	if r.Method != http.MethodPost {
+		firstPage().Show(w, http.StatusOK, firstView{Domains: d.o.Domains})
+		return
+	}
+	if err := d.makeFirst(w, r, code); err != nil {
+		d.fail(w, r, err)
+	}
+}
+
+type firstView struct {
+	Domains                []string
+	Address, Name, Problem string
+}
+
+func (d *Desk) firstCode(r *http.Request) (string, error) {
+	unknown := &Refused{Reason: "first", What: "This link is not valid: it was used, is too old, or there is an administrator already.",
+		Hint: "At the server, letterlockd person invite ADDRESS --admin makes another."}
+	code := d.o.Sessions.Value(r, firstCookie)
+	if len(code) != 43 {
+		return "", unknown
+	}
+	_, err := d.o.Store.ReadOnce(r.Context(), identity.DigestOf(code), firstKind, d.o.Now())
+	if errors.Is(err, identity.ErrNotFound) {
+		return "", unknown
+	}
+	if err != nil {
+		return "", fmt.Errorf("find first link: %w", err)
+	}
+	admins, err := d.o.Store.Admins(r.Context())
+	if err != nil {
+		return "", fmt.Errorf("look for administrators: %w", err)
+	}
+	if len(admins) > 0 {
+		return "", unknown
+	}
+	return code, nil
+}
+
+func (d *Desk) makeFirst(w http.ResponseWriter, r *http.Request, code string) error {
+	if err := r.ParseForm(); err != nil {
+		return mistaken("a form that is none")
+	}
+	view := firstView{Domains: d.o.Domains, Address: clip(r.PostForm.Get("address")), Name: clip(r.PostForm.Get("name"))}
+	address, err := identity.CanonicalAddress(strings.TrimSpace(view.Address))
+	_, domain, _ := strings.Cut(address, "@")
+	switch {
+	case err != nil:
+		view.Problem = "Write it as ann@example.org."
+	case len(d.o.Domains) > 0 && !slices.Contains(d.o.Domains, domain):
+		view.Problem = domain + " is none of the domains that are served here."
+	}
+	if view.Problem != "" {
+		firstPage().Show(w, http.StatusUnprocessableEntity, view)
+		return nil
+	}
+	id, err := identity.NewID(d.o.Random, d.o.Now())
+	if err != nil {
+		return err
+	}
+	if _, err := d.o.Store.TakeOnce(r.Context(), identity.DigestOf(code), firstKind, d.o.Now()); err != nil {
+		if errors.Is(err, identity.ErrNotFound) {
+			return mistaken("a first link that was used in this moment")
+		}
+		return fmt.Errorf("take first link: %w", err)
+	}
+	person := identity.Person{ID: identity.PersonID(id), Address: address, Name: strings.ToValidUTF8(view.Name, ""), Admin: true, Created: d.o.Now()}
+	if err := d.o.Store.AddPerson(r.Context(), person); err != nil {
+		// Whose address it is, the next try of the link may change.
+		back := d.o.Store.PutOnce(r.Context(), identity.DigestOf(code), firstKind, nil, d.o.Now().Add(time.Hour))
+		if errors.Is(err, identity.ErrExists) {
+			view.Problem = "Somebody has this address already."
+			firstPage().Show(w, http.StatusConflict, view)
+			return back
+		}
+		return errors.Join(fmt.Errorf("make first administrator: %w", err), back)
+	}
+	if err := d.mailbox(r.Context(), person); err != nil {
+		return err
+	}
+	if err := d.event(r, "person.added", person.ID, person.Address+", the first administrator"); err != nil {
+		return err
+	}
+	link, err := Invite(r.Context(), d.o.Store, d.o.Random, d.o.PublicURL, person.ID, d.o.Now().Add(time.Hour))
+	if err != nil {
+		return err
+	}
+	_, invitation, _ := strings.Cut(link.Reveal(), "?code=")
+	http.SetCookie(w, d.o.Sessions.Cookie(firstCookie, "", -1))
+	http.SetCookie(w, d.o.Sessions.Cookie(invitationCookie, invitation, time.Hour))
+	http.Redirect(w, r, web.SignInPath+"/invitation", http.StatusSeeOther)
+	return nil
+}
+
+// clip keeps what is longer than any address or name out of the page.
+func clip(text string) string { return text[:min(len(text), 320)] }
