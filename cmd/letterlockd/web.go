@@ -24,7 +24,7 @@ import (
 // adds its own. Whatever stands here already knows who sits at the browser, and lets no
 // other site's form through.
 func (l *plan) routes(p *program, mux *http.ServeMux, sessions *web.Sessions, _ secret.Master) error {
-	return errors.Join(l.signIn(p, mux, sessions), l.portal(p, mux, sessions))
+	return errors.Join(l.signIn(p, mux, sessions), l.gateways(p, mux, sessions), l.portal(p, mux, sessions))
 }
 
 // pages is all that a browser can ask for.
@@ -72,7 +72,7 @@ func (l *plan) web(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	return l.listen(ctx, "web", l.conf.Web.Listen, serve)
+	return errors.Join(l.listen(ctx, "web", l.conf.Web.Listen, serve), l.listenGateways(ctx))
 }
 
 // webServer serves the pages, by TLS when there is a certificate.

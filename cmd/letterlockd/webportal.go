@@ -18,7 +18,7 @@ func (l *plan) portal(p *program, mux *http.ServeMux, sessions *web.Sessions) er
 		return cli.Wrap(cli.Config, err, "correct [portal] in "+l.conf.Path)
 	}
 	o := portal.Options{
-		Store: l.db, Browser: sessions, Maker: l.inner, Changed: l.inner.Changed,
+		Store: l.db, Browser: sessions, Maker: l.inner, Changed: l.inner.Changed, Client: l.gatewayClient,
 		SignIn: func(w http.ResponseWriter, r *http.Request, back string, again bool) {
 			if !again {
 				sessions.Begin(w, r, back)

@@ -28,6 +28,7 @@ type Daemon struct {
 	Web       Web
 	Portal    Portal
 	SignIn    map[string]SignIn
+	Gateways  map[string]Gateway
 	Postfix   Postfix
 	Dovecot   Dovecot
 	Doveadm   map[string]Doveadm
@@ -156,6 +157,7 @@ func defaultDaemon() *Daemon {
 		Web:       Web{Listen: "127.0.0.1:8480", MasterKeyFile: "/var/lib/letterlockd/master.key"},
 		Portal:    Portal{Fresh: 15 * time.Minute},
 		SignIn:    map[string]SignIn{},
+		Gateways:  map[string]Gateway{},
 		Passwords: Passwords{Memory: 19 << 10, Time: 2, OutageGrace: 15 * time.Minute},
 		Doveadm:   map[string]Doveadm{},
 	}
@@ -174,6 +176,8 @@ func (d *decoder) daemon(tree map[string]any) *Daemon {
 			single(d, name, value, portalFields(), &c.Portal)
 		case "signin":
 			c.SignIn = sections(d, name, value, signInFields(), d.checkSignIn)
+		case "gateway":
+			c.Gateways = sections(d, name, value, gatewayFields(), d.checkGateway)
 		case "postfix":
 			single(d, name, value, postfixFields(), &c.Postfix)
 		case "dovecot":
@@ -206,6 +210,7 @@ func (d *decoder) checkDaemon(c *Daemon) {
 		d.fault([]string{"dovecot"}, "listen and secret_file in [dovecot] belong together: one is missing")
 	}
 	d.checkWeb(c)
+	d.checkGateways(c)
 	if len(c.Domains) == 0 && (c.Postfix != Postfix{} || c.Dovecot.Listen != "") {
 		d.fault([]string{"domains"}, "domains is missing: the mail domains that are served here")
 	}

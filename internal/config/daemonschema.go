@@ -83,6 +83,7 @@ func DescribeDaemon() []Section {
 		{"[web]", "Pages for people. There are none until public_url is named.", docs(webFields())},
 		{"[portal]", "What the pages tell people.", docs(portalFields())},
 		{"[signin.NAME]", "Who knows who a person is. NAME is part of the address that the provider sends the browser back to: PUBLIC_URL/signin/NAME/callback.", docs(signInFields())},
+		{"[gateway.NAME]", "Web mail behind the sign-in of [web]: it gets a token for each request, and nobody types a password. letterlockd config roundcube prints its half.", docs(gatewayFields())},
 		{"[postfix]", "Sockets that Postfix asks. Each is off until it is named.", docs(postfixFields())},
 		{"[dovecot]", "Endpoints that Dovecot asks.", docs(dovecotFields())},
 		{"[doveadm.NAME]", "A Dovecot node that must feel revocations.", docs(doveadmFields())},

@@ -91,6 +91,7 @@ func rooms() map[string]room {
 		"internal/server/credential":           {layer: noun, wing: server},
 		"internal/server/database/storetest":   {layer: lab, wing: both},
 		"internal/server/doctor":               {layer: capability, wing: server},
+		"internal/server/gateway":              {layer: capability, wing: server},
 		"internal/server/identity":             {layer: noun, wing: server},
 		"internal/server/meter":                {layer: capability, wing: server},
 		"internal/server/recipe":               {layer: capability, wing: server},

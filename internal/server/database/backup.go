@@ -93,7 +93,7 @@ func backupTables() []table {
 // leftOut are the tables that a backup does not hold: what lives for an hour or as long as
 // a browser, counters, and the schema's own.
 func leftOut() []string {
-	return []string{"session", "code", "device", "access_token", "counter", "generation", versionTable, "letterlock_schema_claim"}
+	return []string{"session", "mail_session", "mail_token", "code", "device", "access_token", "counter", "generation", versionTable, "letterlock_schema_claim"}
 }
 
 func (t table) head() tableHead {

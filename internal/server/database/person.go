@@ -209,6 +209,8 @@ func (db *DB) DeletePerson(ctx context.Context, id identity.PersonID) error {
 			`DELETE FROM address_owner WHERE person = $1`,
 			`DELETE FROM binding WHERE person = $1`,
 			`DELETE FROM session WHERE person = $1`,
+			`DELETE FROM mail_token WHERE mail_session IN (SELECT id FROM mail_session WHERE person = $1)`,
+			`DELETE FROM mail_session WHERE person = $1`,
 			`DELETE FROM credential_sender WHERE credential IN (SELECT id FROM credential WHERE person = $1)`,
 			`DELETE FROM credential WHERE person = $1`,
 		} {

@@ -23,6 +23,7 @@ type Store interface {
 	People
 	Mailboxes
 	Trail
+	MailSessions
 	Generation(ctx context.Context) (int64, error)
 	Sweep(ctx context.Context, before time.Time) error
 }
@@ -114,6 +115,8 @@ func Run(t *testing.T, fresh func(t *testing.T) Store) {
 		"once is once":                            (*checker).onces,
 		"text no database keeps":                  (*checker).badText,
 		"the generation tells of lost rights":     (*checker).generation,
+		"a mail session stands on two things":     (*checker).mailSessions,
+		"a mail session ends alone or with all":   (*checker).mailSessionsEnd,
 		"a sweep takes what is over":              (*checker).sweep,
 	} {
 		t.Run(name, func(t *testing.T) { check(&checker{T: t, s: fresh(t)}) })
