@@ -49,7 +49,8 @@ func (g *Gateway) setCookie(w http.ResponseWriter, name, value string, life time
 func isOwn(name string) bool {
 	name = strings.ToLower(name)
 	name = strings.TrimPrefix(strings.TrimPrefix(name, "__host-"), "__secure-")
-	return strings.HasPrefix(strings.NewReplacer("_", "-", ".", "-").Replace(name), ownCookies)
+	name = strings.NewReplacer("_", "-", ".", "-").Replace(name)
+	return name == "letterlock" || strings.HasPrefix(name, ownCookies)
 }
 
 // clearCookies ends the web mail's cookies in the browser. Those that it cannot name are
