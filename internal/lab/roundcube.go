@@ -37,6 +37,7 @@ type Roundcube struct {
 	options RoundcubeOptions
 	fpm     *Process
 	web     *Process
+	last    []string
 }
 
 const roundcubeRoot = "/var/lib/roundcube/public_html"
@@ -110,12 +111,18 @@ func (rc *Roundcube) Stop() {
 			p.Stop()
 		}
 	}
+	if rc.fpm != nil && rc.web != nil {
+		rc.last = rc.Log() // its files go now
+	}
 	os.RemoveAll(rc.Dir)
 }
 
 // Log returns what the web server, PHP and Roundcube itself logged.
 func (rc *Roundcube) Log() []string {
-	lines := append(rc.fpm.Log(), rc.web.Log()...)
+	if rc.last != nil {
+		return rc.last
+	}
+	lines := append(append(rc.fpm.Log(), rc.web.Log()...), rc.Access()...)
 	logs, _ := filepath.Glob(rc.file("logs/*"))
 	for _, name := range logs {
 		if data, err := os.ReadFile(name); err == nil {
