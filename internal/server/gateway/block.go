@@ -109,7 +109,7 @@ func (g *Gateway) blocked(w http.ResponseWriter, r *http.Request) (answered bool
 		return false
 	}
 	if formOf(watches, r.URL.RawQuery) {
-		if g.o.Preset.roundcube && r.Method == http.MethodGet && !background(r) {
+		if start := r.URL.Path == "/" || r.URL.Path == "/index.php"; start && g.o.Preset.roundcube && r.Method == http.MethodGet && !background(r) {
 			// Roundcube's own scripts lead to its login page when its session is over.
 			// The start page signs in by itself.
 			http.Redirect(w, r, "/", http.StatusSeeOther)

@@ -143,7 +143,7 @@ func (g *Gateway) takeCookies(head http.Header, key [32]byte) {
 		}
 		c.Domain = "" // not for its neighbours
 		c.Secure = c.Secure || g.secure
-		if c.SameSite == http.SameSiteDefaultMode {
+		if c.SameSite == 0 || c.SameSite == http.SameSiteDefaultMode {
 			c.SameSite = http.SameSiteLaxMode
 		}
 		if text := c.String(); text != "" {

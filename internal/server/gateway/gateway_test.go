@@ -111,9 +111,9 @@ func TestRenewal(t *testing.T) {
 	s := b.surfer()
 	s.open("/")
 	_, first := ticketOf(t, s.echoed(s.get("/")))
-	b.later(6 * time.Minute)
+	b.later(4 * time.Minute)
 	if _, same := ticketOf(t, s.echoed(s.get("/"))); same != first || b.store.issued != 1 {
-		t.Errorf("renewed after six of ten minutes: %d tokens", b.store.issued)
+		t.Errorf("renewed after four of ten minutes: %d tokens", b.store.issued)
 	}
 	b.later(time.Minute)
 	tokens := make(chan string, 6)

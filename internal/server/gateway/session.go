@@ -195,9 +195,9 @@ func (s *sessions) provide(ctx context.Context, e *entry) error {
 // requestTime is how long a request may reasonably take until it has signed in to IMAP.
 const requestTime = 10 * time.Second
 
-// fresh: renewed while a third of its life is left, so that slow requests end in time.
+// fresh: renewed while half of its life is left, so that slow requests end in time.
 func (s *sessions) fresh(t *ticket) bool {
-	return s.o.Now().Before(t.expires.Add(-s.o.TokenLife / 3))
+	return s.o.Now().Before(t.expires.Add(-s.o.TokenLife / 2))
 }
 
 // mint makes a token for the web mail of this one browser.
