@@ -174,7 +174,7 @@ func (p *program) printDovecot(ctx context.Context, folder string, write, bySQL 
 	if err != nil {
 		return err
 	}
-	facts := recipe.Dovecot{Version: version, Dir: folder, Listen: conf.Dovecot.Listen, Secret: secret.Reveal()}
+	facts := recipe.Dovecot{Version: version, Dir: folder, Listen: conf.Dovecot.Listen, Secret: secret.Reveal(), Discovery: discovery(conf)}
 	if facts.ViewFile = conf.Database.ViewFile; !bySQL {
 		facts.ViewFile = ""
 	} else if facts.ViewFile == "" {

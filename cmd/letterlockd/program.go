@@ -77,7 +77,7 @@ database: there is no need to stop the daemon.`,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
 	})
 	root.PersistentFlags().StringVar(&p.file, "config", config.DaemonPath, "configuration `file`")
-	root.AddCommand(p.serveCommand(), p.personCommand(), p.addressCommand(), p.credentialCommand(), p.banCommand(), p.auditCommand(),
+	root.AddCommand(p.serveCommand(), p.personCommand(), p.addressCommand(), p.credentialCommand(), p.clientCommand(), p.keyCommand(), p.banCommand(), p.auditCommand(),
 		p.configCommand(), p.doctorCommand(), p.migrateCommand(), p.backupCommand(), p.restoreCommand(), command.Version("letterlockd"), command.GenDocs(p.docs))
 	return root
 }

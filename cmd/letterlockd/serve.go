@@ -18,6 +18,7 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/command"
 	"github.com/letterlock-mail/letterlock/internal/config"
 	"github.com/letterlock-mail/letterlock/internal/daemon"
+	"github.com/letterlock-mail/letterlock/internal/server/authserver"
 	"github.com/letterlock-mail/letterlock/internal/server/credential"
 	"github.com/letterlock-mail/letterlock/internal/server/database"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
@@ -68,6 +69,7 @@ type plan struct {
 	scales   *throttle.Throttle
 	inner    *credential.Door // without the throttle: makes app passwords
 	pusher   *mailauth.Push
+	issuer   *authserver.Server // nil until there are pages
 	sockets  *daemon.Sockets
 	log      *slog.Logger
 	now      func() time.Time
@@ -108,8 +110,12 @@ func (p *program) serve(ctx context.Context, log *slog.Logger) error {
 
 // make wires the rooms.
 func (l *plan) make(ctx context.Context, p *program) error {
+	outside, err := l.outside()
+	if err != nil {
+		return err
+	}
 	inner := credential.New(credential.Options{
-		Store: l.db, Tokens: l.db, Log: l.log, Now: l.now, RequireTLS: !l.conf.Postfix.Plaintext,
+		Store: l.db, Tokens: l.db, Outside: outside, Bindings: l.db, Log: l.log, Now: l.now, RequireTLS: !l.conf.Postfix.Plaintext,
 		Cost: argon(l.conf), Hashers: l.conf.Passwords.Parallel, OutageGrace: l.conf.Passwords.OutageGrace,
 	})
 	l.add("credentials", inner.Run)
@@ -195,7 +201,7 @@ func authorities(path string) (*x509.CertPool, error) {
 // postfix adds what Postfix asks.
 func (l *plan) postfix(ctx context.Context, p *program) error {
 	book := senders.NewBook(l.db, "+", l.now)
-	sasl := mailauth.NewSASL(mailauth.SASLOptions{Door: l.door, PlainLoopback: l.conf.Postfix.Plaintext, Log: l.log, Now: l.now, Random: p.random})
+	sasl := mailauth.NewSASL(mailauth.SASLOptions{Door: l.door, Discovery: discovery(l.conf), PlainLoopback: l.conf.Postfix.Plaintext, Log: l.log, Now: l.now, Random: p.random})
 	maps := senders.NewSocketmap(senders.SocketmapOptions{Book: book, Log: l.log})
 	filter := senders.NewMilter(senders.MilterOptions{Book: book, Counter: l.db, Log: l.log, Now: l.now})
 	for _, s := range []struct {
@@ -227,7 +233,7 @@ func (l *plan) dovecot(ctx context.Context) error {
 	}
 	mux := http.NewServeMux()
 	mailauth.NewHTTP(mailauth.HTTPOptions{
-		Door: l.door, Audience: "mail", Log: l.log,
+		Door: l.door, Audience: "mail", Issuer: l.conf.Web.PublicURL, Log: l.log,
 		Servers: []identity.ResourceServer{{ID: dovecotID, Secret: identity.DigestOf(secret.Reveal())}},
 	}).Register(mux, "/dovecot")
 	return l.listen(ctx, "dovecot", l.conf.Dovecot.Listen, serveHTTP(mux))

@@ -40,11 +40,18 @@ type site struct {
 	postfix *lab.Postfix
 	process *lab.Process
 	metrics string // address
+	more    string // further sections of the configuration
 }
 
 func startSite(t *testing.T, dovecotFlags ...string) *site {
 	t.Helper()
-	s := &site{t: t, folder: t.TempDir(), ca: lab.RunCA(t)}
+	return startSiteWith(t, "", dovecotFlags...)
+}
+
+// startSiteWith has further sections in its configuration.
+func startSiteWith(t *testing.T, more string, dovecotFlags ...string) *site {
+	t.Helper()
+	s := &site{t: t, folder: t.TempDir(), ca: lab.RunCA(t), more: more}
 	// Dovecot's auth process reads below it.
 	if err := errors.Join(os.Chmod(filepath.Dir(s.folder), 0o755), os.Chmod(s.folder, 0o755)); err != nil {
 		t.Fatal(err)
@@ -102,7 +109,7 @@ func (s *site) configure(sockets string, dovecot, doveadm int) {
 	if sockets != "" {
 		text += fmt.Sprintf("[postfix]\nsasl = \"%[1]s/sasl\"\nsenders = \"%[1]s/senders\"\nmilter = \"%[1]s/milter\"\n", sockets)
 	}
-	s.write("letterlockd.toml", text, 0o644)
+	s.write("letterlockd.toml", text+strings.ReplaceAll(s.more, "@folder@", s.folder), 0o644)
 }
 
 func (s *site) write(name, text string, mode os.FileMode) {

@@ -44,6 +44,9 @@ func (l *plan) pages(p *program) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	if l.issuer, err = l.authServer(p, sessions, master); err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
 	if err := l.routes(p, mux, sessions, master); err != nil {
 		return nil, err
@@ -52,7 +55,7 @@ func (l *plan) pages(p *program) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("public URL: %w", err)
 	}
-	handler := web.Headers(web.OnlyHosts(sessions.OwnForms(sessions.Handler(limitBody(mux))), public.Host))
+	handler := web.Headers(web.OnlyHosts(sessions.Handler(limitBody(programs(l.issuer, sessions.OwnForms(mux)))), public.Host))
 	if public.Scheme == "https" {
 		handler = strictTransport(handler)
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/config"
 	"github.com/letterlock-mail/letterlock/internal/lab"
 	"github.com/letterlock-mail/letterlock/internal/lab/fakegithub"
+	"github.com/letterlock-mail/letterlock/internal/server/credential"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 )
 
@@ -106,7 +107,7 @@ func (d *desk) handler() http.Handler {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	l := &plan{conf: conf, db: db, log: slog.New(slog.DiscardHandler), now: time.Now}
+	l := &plan{conf: conf, db: db, log: slog.New(slog.DiscardHandler), now: time.Now, inner: credential.New(credential.Options{Store: db, Tokens: db})}
 	handler, err := l.pages(d.p)
 	if err != nil {
 		d.t.Fatal(err)

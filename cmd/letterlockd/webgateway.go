@@ -63,7 +63,7 @@ func (l *plan) gateway(p *program, name string, c config.Gateway, sessions *web.
 	o := gateway.Options{
 		Name: name, Title: c.Title, PublicURL: c.PublicURL, PagesURL: l.conf.Web.PublicURL, Preset: gateway.Plain(),
 		Sieve: c.Sieve, Inside: c.Networks, Proxies: l.conf.Web.TrustedProxies, Store: l.db, Browser: sessions,
-		SignIn: signInAgain(sessions), Gate: gate, TokenLife: c.TokenLife, MaxBody: int64(c.MaxUpload) << 20, Now: l.now, Random: p.random, Log: l.log,
+		SignIn: signInFor(sessions), Gate: gate, TokenLife: c.TokenLife, MaxBody: int64(c.MaxUpload) << 20, Now: l.now, Random: p.random, Log: l.log,
 	}
 	if c.Kind == "roundcube" {
 		o.Preset = gateway.Roundcube()
@@ -86,16 +86,14 @@ func (l *plan) gateway(p *program, name string, c config.Gateway, sessions *web.
 	return gateway.New(o)
 }
 
-// signInAgain sends a browser to sign in; who must prove anew who they are chooses again,
-// because the way straight through is for those who are not signed in.
-func signInAgain(sessions *web.Sessions) func(http.ResponseWriter, *http.Request, string, bool) {
+// signInFor sends a browser of the pages to sign in.
+func signInFor(sessions *web.Sessions) func(http.ResponseWriter, *http.Request, string, bool) {
 	return func(w http.ResponseWriter, r *http.Request, back string, again bool) {
-		if !again {
-			sessions.Begin(w, r, back)
+		if again {
+			signInAgain(w, r, back)
 			return
 		}
-		query := url.Values{"choose": {"1"}, "back": {back}}
-		http.Redirect(w, r, web.SignInPath+"?"+query.Encode(), http.StatusSeeOther)
+		sessions.Begin(w, r, back)
 	}
 }
 
@@ -153,14 +151,14 @@ func serveLong(handler http.Handler) func(context.Context, net.Listener) error {
 	}
 }
 
-// gatewayClient names the web mail on the page of what may act as somebody.
-func (l *plan) gatewayClient(id identity.ClientID) (identity.Client, bool) {
+// clientNamed is what a program is called on the page of what may act as somebody.
+func (l *plan) clientNamed(id identity.ClientID) (identity.Client, bool) {
 	for _, one := range l.mailGates {
 		if client := one.gateway.Client(); client.ID == id {
 			return client, true
 		}
 	}
-	return identity.Client{}, false
+	return clientNames(l.issuer)(id)
 }
 
 // A gatewayGate has the lists of [throttle] and the bans for each request, and counts only

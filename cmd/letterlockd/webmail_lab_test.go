@@ -349,7 +349,9 @@ func (w *webmail) loggedOut(ctx context.Context, b *browser.Browser) {
 		func() error { return b.WaitFor(ctx, "#messagelist") },
 	)
 	// Roundcube takes no click while a list is on its way.
-	until(ctx, t, "the log-out", func() bool { return evaluate[bool](ctx, t, b, `!rcmail.busy && rcmail.command('switch-task', 'logout') !== false`) })
+	until(ctx, t, "the log-out", func() bool {
+		return evaluate[bool](ctx, t, b, `!rcmail.busy && rcmail.command('switch-task', 'logout') !== false`)
+	})
 	do(ctx, t, b, func() error { return b.WaitFor(ctx, `a[href="/"]`) })
 	if at, _ := b.Location(ctx); at != w.gate+"/__letterlock/out" {
 		t.Errorf("after the log-out the browser is at %s", at)

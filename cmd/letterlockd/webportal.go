@@ -18,7 +18,7 @@ func (l *plan) portal(p *program, mux *http.ServeMux, sessions *web.Sessions) er
 		return cli.Wrap(cli.Config, err, "correct [portal] in "+l.conf.Path)
 	}
 	o := portal.Options{
-		Store: l.db, Browser: sessions, Maker: l.inner, Changed: l.inner.Changed, Client: l.gatewayClient,
+		Store: l.db, Browser: sessions, Maker: l.inner, Changed: l.inner.Changed,
 		SignIn: func(w http.ResponseWriter, r *http.Request, back string, again bool) {
 			if !again {
 				sessions.Begin(w, r, back)
@@ -28,7 +28,7 @@ func (l *plan) portal(p *program, mux *http.ServeMux, sessions *web.Sessions) er
 			query := url.Values{"choose": {"1"}, "back": {back}}
 			http.Redirect(w, r, web.SignInPath+"?"+query.Encode(), http.StatusSeeOther)
 		},
-		SignOut: "/signout", Domains: l.conf.Domains, Servers: servers,
+		Client: l.clientNamed, SignOut: "/signout", Domains: l.conf.Domains, Servers: servers,
 		Fresh: l.conf.Portal.Fresh, AdminBySignIn: l.conf.Portal.AdminAtProvider,
 		Now: l.now, Random: p.random, Log: l.log,
 	}

@@ -29,6 +29,8 @@ type Daemon struct {
 	Portal    Portal
 	SignIn    map[string]SignIn
 	Gateways  map[string]Gateway
+	OAuth     OAuth
+	Issuers   map[string]Issuer
 	Postfix   Postfix
 	Dovecot   Dovecot
 	Doveadm   map[string]Doveadm
@@ -158,6 +160,7 @@ func defaultDaemon() *Daemon {
 		Portal:    Portal{Fresh: 15 * time.Minute},
 		SignIn:    map[string]SignIn{},
 		Gateways:  map[string]Gateway{},
+		OAuth:     OAuth{Access: time.Hour, Refresh: 90 * 24 * time.Hour},
 		Passwords: Passwords{Memory: 19 << 10, Time: 2, OutageGrace: 15 * time.Minute},
 		Doveadm:   map[string]Doveadm{},
 	}
@@ -178,6 +181,10 @@ func (d *decoder) daemon(tree map[string]any) *Daemon {
 			c.SignIn = sections(d, name, value, signInFields(), d.checkSignIn)
 		case "gateway":
 			c.Gateways = sections(d, name, value, gatewayFields(), d.checkGateway)
+		case "oauth":
+			single(d, name, value, oauthFields(), &c.OAuth)
+		case "issuer":
+			c.Issuers = sections(d, name, value, issuerFields(), d.checkIssuerSection)
 		case "postfix":
 			single(d, name, value, postfixFields(), &c.Postfix)
 		case "dovecot":

@@ -106,6 +106,8 @@ func mouths() []mouth {
 		{"internal/server/doctor", "readGreeting", "FuzzAnswers"},
 		{"internal/server/doctor", "readReply", "FuzzAnswers"},
 		{"internal/server/doctor", "readMilter", "FuzzAnswers"},
+		{"internal/server/issuer", "issuerOf", "FuzzToken"},
+		{"internal/server/issuer", "Issuer.accept", "FuzzToken"},
 		{"internal/server/mailauth", "readLine", "FuzzLine"},
 		{"internal/server/mailauth", "parseLine", "FuzzLine"},
 		{"internal/server/mailauth", "parseAuth", "FuzzLine"},

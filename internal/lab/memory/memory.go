@@ -22,6 +22,9 @@ type Store struct {
 	access  map[identity.Digest]identity.AccessToken
 	refresh map[identity.Digest]identity.RefreshToken
 	devices map[identity.Digest]identity.DeviceRequest
+	clients map[identity.ClientID]identity.Client
+	gone    map[identity.ClientID]bool
+	keys    []identity.SigningKey
 }
 
 // New returns an empty store.
@@ -33,6 +36,8 @@ func New() *Store {
 		access:  map[identity.Digest]identity.AccessToken{},
 		refresh: map[identity.Digest]identity.RefreshToken{},
 		devices: map[identity.Digest]identity.DeviceRequest{},
+		clients: map[identity.ClientID]identity.Client{},
+		gone:    map[identity.ClientID]bool{},
 	}
 }
 
@@ -247,7 +252,7 @@ func (s *Store) PollDevice(_ context.Context, digest identity.Digest, client ide
 func (s *Store) Dump() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return fmt.Sprintf("%+v\n%+v\n%+v\n%+v\n%+v\n%+v\n%s", s.people, s.grants, s.codes, s.access, s.refresh, s.devices, s.sealed())
+	return fmt.Sprintf("%+v\n%+v\n%+v\n%+v\n%+v\n%+v\n%+v\n%+v\n%s", s.people, s.grants, s.codes, s.access, s.refresh, s.devices, s.clients, s.keys, s.sealed())
 }
 
 // sealed prints the successors as text, so that an unsealed one would be found.

@@ -1,11 +1,16 @@
 package authserver
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 	"github.com/letterlock-mail/letterlock/internal/server/web"
@@ -20,6 +25,10 @@ type authRequest struct {
 	Challenge   string
 	Nonce       string
 	Prompt      string
+	Hint        string // id_token_hint: who is expected at the browser
+	// Since: who signed in before has to prove it once more (max_age, prompt=login);
+	// zero: whoever is signed in.
+	Since time.Time
 }
 
 // A pageError is a fault that must not be sent to the redirect URI, since that is
@@ -40,7 +49,7 @@ func (e *redirectError) Error() string { return e.code + ": " + e.description }
 
 // parseAuthRequest checks the query of an authorization request. First who asks and
 // where the answer may go; only then are faults answered there.
-func (s *Server) parseAuthRequest(query string) (authRequest, error) {
+func (s *Server) parseAuthRequest(ctx context.Context, query string) (authRequest, error) {
 	var request authRequest
 	if len(query) > maxQuery {
 		return request, &pageError{"The request is too long.", ""}
@@ -49,16 +58,19 @@ func (s *Server) parseAuthRequest(query string) (authRequest, error) {
 	if err != nil || slices.Contains(twice, "client_id") || slices.Contains(twice, "redirect_uri") {
 		return request, &pageError{"The program sent a malformed request.", "Update the program, or tell its makers."}
 	}
-	client, ok := s.client(in["client_id"])
-	if !ok {
+	client, err := s.client(ctx, in["client_id"])
+	if err != nil && !errors.Is(err, identity.ErrNotFound) {
+		return request, fmt.Errorf("find client: %w", err)
+	}
+	if err != nil {
 		return request, &pageError{"This server does not know the program that sent you here.", "Check the client id in its settings."}
 	}
 	// RFC 9700 section 2.1. Never defaulted, not even to the only one registered: the
 	// code is bound to what was asked for, and a client that names nothing is confused.
-	if !matchRedirect(client.RedirectURIs, in["redirect_uri"]) {
+	if !redirectAllowed(client, in["redirect_uri"]) {
 		return request, &pageError{"The program wants the answer sent to a place that is not registered for it.", "Nothing was allowed."}
 	}
-	request = authRequest{Client: client, RedirectURI: in["redirect_uri"], State: in["state"], Challenge: in["code_challenge"], Nonce: in["nonce"], Prompt: in["prompt"]}
+	request = authRequest{Client: client, RedirectURI: in["redirect_uri"], State: in["state"], Challenge: in["code_challenge"], Nonce: in["nonce"], Prompt: in["prompt"], Hint: in["id_token_hint"]}
 	if slices.Contains(twice, "state") {
 		request.State = ""
 	}
@@ -71,10 +83,46 @@ func (s *Server) parseAuthRequest(query string) (authRequest, error) {
 	if code, description := unsupported(in, client); code != "" {
 		return fail(code, description)
 	}
-	if request.Scopes, ok = s.grantScopes(in["scope"]); !ok {
-		return fail("invalid_scope", "none of the scopes is known here")
+	var ok bool
+	if request.Scopes, ok = s.grantScopes(in["scope"]); ok {
+		request.Scopes = allowedScopes(client, request.Scopes)
+	}
+	if !ok || !useful(request.Scopes) {
+		return fail("invalid_scope", "none of the scopes can be had here")
+	}
+	if request.Since, ok = s.provedSince(in); !ok {
+		return fail("invalid_request", "max_age is not a number of seconds")
 	}
 	return request, nil
+}
+
+// redirectAllowed says whether an answer may go to uri.
+func redirectAllowed(client identity.Client, uri string) bool {
+	if client.ID == OpenClient {
+		return ownComputer(uri)
+	}
+	return matchRedirect(client.RedirectURIs, uri)
+}
+
+// provedSince reads how fresh the sign-in has to be. Our own "since" stands for a
+// prompt=login that was obeyed: the person may change it, and lies then to themselves, for
+// the client sees auth_time in the ID token.
+func (s *Server) provedSince(in params) (time.Time, bool) {
+	var since time.Time
+	if text := in["max_age"]; text != "" {
+		seconds, err := strconv.ParseUint(text, 10, 31)
+		if err != nil {
+			return since, false
+		}
+		since = s.Now().Add(-time.Duration(seconds) * time.Second)
+	}
+	if strings.Contains(" "+in["prompt"]+" ", " login ") {
+		return s.Now(), true
+	}
+	if seconds, err := strconv.ParseInt(in["since"], 10, 64); err == nil && time.Unix(seconds, 0).After(since) {
+		since = time.Unix(seconds, 0)
+	}
+	return since, true
 }
 
 // unsupported names the first thing that this server does not do.
@@ -83,7 +131,7 @@ func unsupported(in params, client identity.Client) (code, description string) {
 	case in["request"] != "":
 		return "request_not_supported", "request objects are not supported"
 	case in["request_uri"] != "":
-		return "request_uri_not_supported", "request objects are not supported"
+		return "request_uri_not_supported", "request objects are not supported, and pushed requests come once"
 	case in["response_type"] == "":
 		return "invalid_request", "response_type is missing"
 	case in["response_type"] != "code":
@@ -92,6 +140,7 @@ func unsupported(in params, client identity.Client) (code, description string) {
 		return "invalid_request", "want response_mode=query"
 	case !client.Allows(identity.AuthorizationCode):
 		return "unauthorized_client", "this client may not use authorization codes"
+	case in["code_challenge"] == "" && in["code_challenge_method"] == "" && client.WithoutPKCE && client.Confidential():
 	case in["code_challenge"] == "":
 		return "invalid_request", "PKCE is required: code_challenge is missing"
 	case in["code_challenge_method"] != "S256":
@@ -104,26 +153,28 @@ func unsupported(in params, client identity.Client) (code, description string) {
 	return "", ""
 }
 
-// authorize is the authorization endpoint.
+// authorize is the authorization endpoint. OpenID Connect Core section 3.1.2.1 wants POST
+// beside GET; what comes that way from another site has no session of ours with it.
 func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
-	request, err := s.parseAuthRequest(r.URL.RawQuery)
+	query, err := s.authQuery(w, r)
+	if err != nil {
+		s.answerFault(w, r, err)
+		return
+	}
+	request, err := s.parseAuthRequest(r.Context(), query)
 	if err != nil {
 		s.answerFault(w, r, err)
 		return
 	}
 	session, ok := s.SignIn.SignedIn(r)
-	if request.Prompt == "none" {
-		// A person always decides here (RFC 8252 section 8.6: who the client is cannot
-		// be known), so nothing can be had without a page.
-		code := "consent_required"
-		if !ok {
-			code = "login_required"
+	stale := ok && (session.At.Before(request.Since.Truncate(time.Second)) || !s.expected(r, request, session))
+	silent := request.prompts("none")
+	if !ok || stale {
+		if silent {
+			s.answerFault(w, r, &redirectError{request: request, code: "login_required", description: "a person has to sign in"})
+			return
 		}
-		s.answerFault(w, r, &redirectError{request: request, code: code, description: "a person has to decide"})
-		return
-	}
-	if !ok {
-		s.SignIn.Begin(w, r, s.path+"/authorize?"+r.URL.RawQuery)
+		s.signInFirst(w, r, query, request, ok)
 		return
 	}
 	person, err := s.activePerson(r, session)
@@ -131,11 +182,113 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 		s.answerFault(w, r, err)
 		return
 	}
+	if s.answerAgain(w, r, session, request) {
+		return
+	}
+	if silent {
+		s.answerFault(w, r, &redirectError{request: request, code: "consent_required", description: "a person has to decide"})
+		return
+	}
 	consentPage().Show(w, http.StatusOK, consentView{
 		Action: s.path + "/consent", Client: request.Client, Address: person.Address, Lines: scopeLines(request.Scopes),
 		OfferSendOnly: canSend(request.Scopes), Target: targetOf(request.RedirectURI),
-		Request: r.URL.RawQuery, Token: s.formKey.Token(session.ID, "consent", r.URL.RawQuery),
+		Request: query, Token: s.formKey.Token(session.ID, "consent", query),
 	}, request.RedirectURI)
+}
+
+// expected reports whether the person is the one whose ID token the program holds (OpenID
+// Connect Core section 3.1.2.1). One that we did not make says nothing.
+func (s *Server) expected(r *http.Request, request authRequest, session Session) bool {
+	if request.Hint == "" || s.ids == nil {
+		return true
+	}
+	claims, ok := s.ownIDToken(r, request.Hint)
+	return !ok || claims.Subject == string(session.Person)
+}
+
+// prompts reports whether the prompt parameter has a word.
+func (a authRequest) prompts(word string) bool {
+	return slices.Contains(strings.Fields(a.Prompt), word)
+}
+
+// answerAgain gives a program a further code when the person has allowed it as much
+// already, so that a web mail's second sign-in asks nothing and leaves no second entry on
+// the person's page. Only one that an administrator entered and that proves who it is by a
+// secret: of all others it cannot be known who asks (RFC 8252 section 8.6), and a person
+// decides each time.
+func (s *Server) answerAgain(w http.ResponseWriter, r *http.Request, session Session, request authRequest) bool {
+	if !request.Client.Confidential() || !request.Client.Verified || request.prompts("consent") || request.prompts("select_account") {
+		return false
+	}
+	grants, err := s.Grants.GrantsOf(r.Context(), session.Person)
+	if err != nil {
+		s.answerFault(w, r, fmt.Errorf("find grants: %w", err))
+		return true
+	}
+	for _, grant := range grants {
+		if grant.Client != request.Client.ID || !grant.Revoked.IsZero() || grant.ID == request.Client.Consent || !sameScopes(grant.Scopes, request.Scopes) {
+			continue
+		}
+		code, err := s.addCodeAgain(r, session, request, grant.ID)
+		if errors.Is(err, identity.ErrRevoked) {
+			return false // a moment ago
+		}
+		if err != nil {
+			s.answerFault(w, r, err)
+			return true
+		}
+		s.redirect(w, r, request, url.Values{"code": {code}})
+		return true
+	}
+	return false
+}
+
+// sameScopes: a token of a grant has the grant's scopes, so that more would be more than
+// is asked for now.
+func sameScopes(a, b []string) bool {
+	a, b = slices.Clone(a), slices.Clone(b)
+	slices.Sort(a)
+	slices.Sort(b)
+	return slices.Equal(a, b)
+}
+
+// signInFirst sends the browser to sign in and then back to the same request, in which
+// prompt=login has become what it means: not before now.
+func (s *Server) signInFirst(w http.ResponseWriter, r *http.Request, query string, request authRequest, again bool) {
+	if request.prompts("login") || request.Hint != "" {
+		values, err := url.ParseQuery(query)
+		if err != nil {
+			s.answerFault(w, r, err)
+			return
+		}
+		values.Set("prompt", strings.TrimSpace(strings.ReplaceAll(" "+request.Prompt+" ", " login ", " ")))
+		if request.prompts("login") {
+			values.Set("since", strconv.FormatInt(request.Since.Unix(), 10))
+		}
+		// Who comes back as somebody else was told so by the page of sign-in; asked for
+		// again and again nobody could leave.
+		values.Del("id_token_hint")
+		query = values.Encode()
+	}
+	back := s.path + "/authorize?" + query
+	if again && s.Again != nil {
+		s.Again(w, r, back)
+		return
+	}
+	s.SignIn.Begin(w, r, back)
+}
+
+// authQuery is the request as it was sent: in the address, in a form, or pushed before.
+func (s *Server) authQuery(w http.ResponseWriter, r *http.Request) (string, error) {
+	query := r.URL.RawQuery
+	if r.Method == http.MethodPost {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxQuery))
+		if err != nil || query != "" {
+			return "", &pageError{"The program sent a malformed request.", "Update the program, or tell its makers."}
+		}
+		query = string(body)
+	}
+	return s.pushed(r.Context(), query)
 }
 
 // activePerson finds the signed-in person, who may have been disabled since.

@@ -33,6 +33,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -57,11 +58,32 @@ type Options struct {
 
 	// Key is 32 bytes that all instances share; uses are split off it by HKDF.
 	Key []byte
-	// IDKey signs ID tokens, P-256. nil: there are none, and openid is not known.
+	// IDKey signs ID tokens, P-256. Keys, which wins, keeps keys that can be rotated. With
+	// neither there are no ID tokens, and openid is not known.
 	IDKey *ecdsa.PrivateKey
+	Keys  KeyStore
 	// Registration lets programs register themselves (RFC 7591) without a word from
 	// an administrator.
 	Registration bool
+	// Open takes the client id "open".
+	Open bool
+	// NoDevice leaves the device grant out, which can be used to phish (RFC 8628
+	// section 5.4).
+	NoDevice bool
+
+	// What follows may be left out.
+
+	ClientStore ClientStore // programs that an administrator entered, besides Clients
+	Trail       Trail       // is told of consents and of what ended them
+	Throttle    Throttle    // slows floods and guesses
+	Counter     Counter     // shares the count of wrong user codes between instances
+	Once        OnceStore   // keeps pushed requests (RFC 9126); nil: there are none
+	// Remote is the network address of who asks, where a proxy stands in front.
+	Remote func(*http.Request) netip.Addr
+	// Again has somebody who is signed in prove it once more, as SignIn.Begin does.
+	Again func(w http.ResponseWriter, r *http.Request, back string)
+	// SignOut ends the browser's session; nil: no end of session is offered.
+	SignOut func(w http.ResponseWriter, r *http.Request) error
 
 	CodeLifetime    time.Duration // 1 min
 	DeviceLifetime  time.Duration // 10 min
@@ -83,7 +105,8 @@ type Server struct {
 	formKey    web.FormKey
 	clientKey  []byte
 	guesses    *guessCount
-	ids        *idSigner // nil: no ID tokens
+	ids        *keyring // nil: no ID tokens
+	keyKey     []byte   // seals signing keys
 	clients    map[identity.ClientID]identity.Client
 	crossCheck *http.CrossOriginProtection
 }
@@ -107,10 +130,12 @@ func New(options Options) (*Server, error) {
 	if err := s.deriveKeys(); err != nil {
 		return nil, err
 	}
-	if s.IDKey != nil {
-		if s.ids, err = newIDSigner(s.IDKey); err != nil {
-			return nil, err
-		}
+	// A proxy may have changed the Host; the issuer's origin is ours in any case.
+	if err := s.crossCheck.AddTrustedOrigin(issuer.Scheme + "://" + issuer.Host); err != nil {
+		return nil, fmt.Errorf("issuer %q: %w", options.Issuer, err)
+	}
+	if s.ids, err = s.newKeyring(); err != nil {
+		return nil, err
 	}
 	if err := s.loadClients(); err != nil {
 		return nil, err
@@ -142,6 +167,7 @@ func (s *Server) defaults() {
 func (s *Server) deriveKeys() error {
 	for purpose, key := range map[string]*[]byte{
 		"authserver form": (*[]byte)(&s.formKey), "authserver client id": &s.clientKey,
+		"authserver signing keys": &s.keyKey,
 	} {
 		derived, err := hkdf.Key(sha256.New, s.Key, nil, purpose, 32)
 		if err != nil {
@@ -193,25 +219,45 @@ func loopback(host string) bool {
 // Handler serves the endpoints below the issuer's path.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
+	s.Register(mux)
+	return web.Headers(mux)
+}
+
+// Register adds the endpoints to mux, whose answers must go through web.Headers.
+func (s *Server) Register(mux *http.ServeMux) {
 	mux.HandleFunc("GET /.well-known/oauth-authorization-server"+s.path, s.metadata)
 	mux.HandleFunc("GET "+s.path+"/.well-known/openid-configuration", s.metadata)
-	mux.HandleFunc("POST "+s.path+"/token", s.token)
-	mux.HandleFunc("POST "+s.path+"/device_authorization", s.deviceAuthorization)
-	mux.HandleFunc("POST "+s.path+"/introspect", s.introspect)
-	mux.HandleFunc("POST "+s.path+"/revoke", s.revoke)
+	mux.HandleFunc("POST "+s.path+"/token", s.throttled(ThrottleToken, s.token))
+	mux.HandleFunc("POST "+s.path+"/introspect", s.throttled(ThrottleToken, s.introspect))
+	mux.HandleFunc("POST "+s.path+"/revoke", s.throttled(ThrottleToken, s.revoke))
 	if s.ids != nil {
 		mux.HandleFunc("GET "+s.path+"/jwks", s.jwks)
+		mux.HandleFunc("GET "+s.path+"/userinfo", s.throttled(ThrottleToken, s.userinfo))
+		mux.HandleFunc("POST "+s.path+"/userinfo", s.throttled(ThrottleToken, s.userinfo))
 	}
 	if s.Registration {
-		mux.HandleFunc("POST "+s.path+"/register", s.register)
+		mux.HandleFunc("POST "+s.path+"/register", s.throttled(ThrottleRegister, s.register))
+		mux.HandleFunc("GET "+s.path+"/register/{id}", s.throttled(ThrottleRegister, s.showRegistration))
+		mux.HandleFunc("DELETE "+s.path+"/register/{id}", s.throttled(ThrottleRegister, s.deleteRegistration))
+	}
+	if s.Once != nil {
+		mux.HandleFunc("POST "+s.path+"/par", s.throttled(ThrottleDevice, s.pushRequest))
+	}
+	if s.SignOut != nil && s.ids != nil {
+		mux.HandleFunc("GET "+s.path+"/end_session", s.endSession)
+		mux.HandleFunc("POST "+s.path+"/end_session", s.endSession)
+		mux.Handle("POST "+s.path+"/end_session/confirm", s.ownForm(s.sessionEnded))
 	}
 	mux.HandleFunc("GET "+s.path+"/authorize", s.authorize)
+	mux.HandleFunc("POST "+s.path+"/authorize", s.authorize)
 	mux.Handle("POST "+s.path+"/consent", s.ownForm(s.consent))
-	mux.HandleFunc("GET "+s.path+"/device", s.devicePage)
-	mux.Handle("POST "+s.path+"/device", s.ownForm(s.deviceEntered))
-	mux.Handle("POST "+s.path+"/device/decide", s.ownForm(s.deviceDecided))
-	mux.HandleFunc("GET "+s.path+"/device/done", s.deviceDone)
-	return web.Headers(mux)
+	if !s.NoDevice {
+		mux.HandleFunc("POST "+s.path+"/device_authorization", s.throttled(ThrottleDevice, s.deviceAuthorization))
+		mux.HandleFunc("GET "+s.path+"/device", s.devicePage)
+		mux.Handle("POST "+s.path+"/device", s.ownForm(s.deviceEntered))
+		mux.Handle("POST "+s.path+"/device/decide", s.ownForm(s.deviceDecided))
+		mux.HandleFunc("GET "+s.path+"/device/done", s.deviceDone)
+	}
 }
 
 // ownForm lets only forms of our own pages through.

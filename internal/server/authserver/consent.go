@@ -4,7 +4,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 
+	"github.com/letterlock-mail/letterlock/internal/secret"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 	"github.com/letterlock-mail/letterlock/internal/server/web"
 )
@@ -22,7 +24,7 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 		web.Fault(w, http.StatusForbidden, "This form is not from your current session.", "Start again from the program that sent you here.")
 		return
 	}
-	request, err := s.parseAuthRequest(in["request"])
+	request, err := s.parseAuthRequest(r.Context(), in["request"])
 	if err != nil {
 		s.answerFault(w, r, err)
 		return
@@ -52,19 +54,37 @@ func (s *Server) addCode(r *http.Request, session Session, request authRequest) 
 	if err != nil {
 		return "", err
 	}
-	code, codeDigest, err := s.mint(codePrefix)
+	code, record, err := s.newCode(session, request, grant.ID)
 	if err != nil {
 		return "", err
 	}
-	err = s.Codes.AddCode(r.Context(), grant, identity.Code{
-		Digest: codeDigest, Grant: grant.ID, Client: request.Client.ID, RedirectURI: request.RedirectURI,
-		Challenge: request.Challenge, Nonce: request.Nonce, AuthTime: session.At, Expires: grant.Created.Add(s.CodeLifetime),
-	})
-	if err != nil {
+	if err := s.Codes.AddCode(r.Context(), grant, record); err != nil {
 		return "", err
 	}
 	s.Log.Info("consent given", "grant", grant.ID, "person", grant.Person, "client", grant.Client, "scopes", grant.Scopes)
+	s.noteGrant(r, grant, request.Client)
 	return code.Reveal(), nil
+}
+
+// addCodeAgain returns a further code of a grant.
+func (s *Server) addCodeAgain(r *http.Request, session Session, request authRequest, grant identity.GrantID) (string, error) {
+	code, record, err := s.newCode(session, request, grant)
+	if err != nil {
+		return "", err
+	}
+	if err := s.Codes.AddCodeAgain(r.Context(), record); err != nil {
+		return "", err
+	}
+	s.Log.Info("allowed before", "grant", grant, "person", session.Person, "client", request.Client.ID)
+	return code.Reveal(), nil
+}
+
+func (s *Server) newCode(session Session, request authRequest, grant identity.GrantID) (secret.String, identity.Code, error) {
+	code, codeDigest, err := s.mint(codePrefix)
+	return code, identity.Code{
+		Digest: codeDigest, Grant: grant, Client: request.Client.ID, RedirectURI: request.RedirectURI,
+		Challenge: request.Challenge, Nonce: request.Nonce, AuthTime: session.At, Expires: s.Now().Add(s.CodeLifetime),
+	}, err
 }
 
 func (s *Server) newGrant(session Session, client identity.Client, scopes []string) (identity.Grant, error) {
@@ -72,6 +92,13 @@ func (s *Server) newGrant(session Session, client identity.Client, scopes []stri
 	return identity.Grant{
 		ID: identity.GrantID(id), Person: session.Person, Client: client.ID, Scopes: scopes, Created: s.Now(),
 	}, err
+}
+
+// noteGrant writes a consent into the audit trail. A registered client's id is as long as
+// its registration: its name stands for it.
+func (s *Server) noteGrant(r *http.Request, grant identity.Grant, client identity.Client) {
+	s.note(r.Context(), identity.Event{Kind: "grant.given", Person: grant.Person, Actor: string(grant.Person), From: s.remoteAddr(r),
+		Detail: client.Name + ": " + strings.Join(grant.Scopes, " ")})
 }
 
 // pageForm reads a form of one of our pages.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -46,8 +45,8 @@ func (s *Server) startDevice(w http.ResponseWriter, r *http.Request) (deviceAnsw
 		return deviceAnswer{}, &oauthError{http.StatusBadRequest, "unauthorized_client", "this client may not use device codes"}
 	}
 	scopes, ok := s.grantScopes(in["scope"])
-	if !ok {
-		return deviceAnswer{}, &oauthError{http.StatusBadRequest, "invalid_scope", "none of the scopes is known here"}
+	if scopes = allowedScopes(client, scopes); !ok || !useful(scopes) {
+		return deviceAnswer{}, &oauthError{http.StatusBadRequest, "invalid_scope", "none of the scopes can be had here"}
 	}
 	code, userCode, err := s.addDevice(r, client, scopes)
 	if err != nil {
@@ -76,7 +75,7 @@ func (s *Server) addDevice(r *http.Request, client identity.Client, scopes []str
 			return code, "", err
 		}
 		err = s.Devices.AddDevice(r.Context(), identity.DeviceRequest{
-			Digest: codeDigest, UserCode: userCodeDigest(userCode), Client: client.ID, Scopes: scopes, From: remoteHost(r),
+			Digest: codeDigest, UserCode: userCodeDigest(userCode), Client: client.ID, Scopes: scopes, From: s.remote(r),
 			Created: now, Expires: now.Add(s.DeviceLifetime), Interval: s.DeviceInterval, State: identity.DevicePending,
 		})
 		if !errors.Is(err, identity.ErrExists) {
@@ -125,12 +124,3 @@ func normalUserCode(typed string) (string, bool) {
 }
 
 func userCodeDigest(normal string) identity.Digest { return identity.DigestOf("user code " + normal) }
-
-// remoteHost is the network address that asks. Proxies' headers are not believed.
-func remoteHost(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	return host
-}

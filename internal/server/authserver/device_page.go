@@ -57,8 +57,12 @@ func (s *Server) deviceEntered(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	client, ok := s.client(string(request.Client))
-	if !ok {
+	client, err := s.client(r.Context(), string(request.Client))
+	if err != nil && !errors.Is(err, identity.ErrNotFound) {
+		s.answerFault(w, r, err)
+		return
+	}
+	if err != nil {
 		s.askUserCode(w, http.StatusBadRequest, "", "This program is not known here any more.")
 		return
 	}
@@ -73,9 +77,9 @@ func (s *Server) deviceEntered(w http.ResponseWriter, r *http.Request) {
 // false the page has been shown.
 func (s *Server) findDevice(w http.ResponseWriter, r *http.Request, session Session, typed string) (string, identity.DeviceRequest, bool) {
 	now := s.Now()
-	by := []guesser{{"person " + string(session.Person), personLimit}, {"network " + remoteHost(r), networkLimit}}
-	if !s.guesses.take(now, by) {
-		s.Log.Warn("device codes guessed", "person", session.Person, "network", remoteHost(r))
+	by := []guesser{{"person " + string(session.Person), personLimit}, {"network " + s.remote(r), networkLimit}}
+	if !s.takeGuess(r, now, by) {
+		s.Log.Warn("device codes guessed", "person", session.Person, "network", s.remote(r))
 		s.askUserCode(w, http.StatusTooManyRequests, "", "Too many wrong codes. Wait ten minutes.")
 		return "", identity.DeviceRequest{}, false
 	}
@@ -90,11 +94,11 @@ func (s *Server) findDevice(w http.ResponseWriter, r *http.Request, session Sess
 		s.askUserCode(w, http.StatusBadRequest, "", "No device waits under this code. Codes are valid for ten minutes and once.")
 		return "", request, false
 	case err != nil:
-		s.guesses.giveBack(by)
+		s.giveGuessBack(r, now, by)
 		s.answerFault(w, r, err)
 		return "", request, false
 	}
-	s.guesses.giveBack(by)
+	s.giveGuessBack(r, now, by)
 	return userCode, request, true
 }
 
@@ -147,6 +151,10 @@ func (s *Server) decideDevice(r *http.Request, session Session, request identity
 		return &pageError{"This device was decided on already.", ""}
 	}
 	if err == nil {
+		if grant != nil {
+			client, _ := s.Named(r.Context(), request.Client)
+			s.noteGrant(r, *grant, client)
+		}
 		s.Log.Info("device decided", "person", session.Person, "client", request.Client, "from", request.From, "allowed", allow)
 	}
 	return err

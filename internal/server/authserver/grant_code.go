@@ -23,7 +23,7 @@ func (s *Server) redeemCode(ctx context.Context, client identity.Client, in para
 		return tokenAnswer{}, invalidRequest("code is missing")
 	case in["redirect_uri"] == "":
 		return tokenAnswer{}, invalidRequest("redirect_uri is missing")
-	case in["code_verifier"] == "":
+	case in["code_verifier"] == "" && !client.WithoutPKCE:
 		// Asked for before the code is looked at, so that a client that forgot PKCE
 		// does not burn it.
 		return tokenAnswer{}, invalidRequest("code_verifier is missing")
@@ -54,6 +54,7 @@ func codeFault(code identity.Code, client identity.Client, in params) string {
 		return "authorization code used by another client"
 	case code.RedirectURI != in["redirect_uri"]:
 		return "authorization code used with another redirect URI"
+	case code.Challenge == "" && client.WithoutPKCE && client.Confidential() && in["code_verifier"] == "":
 	case !verify(code.Challenge, in["code_verifier"]):
 		return "authorization code used with a wrong PKCE verifier"
 	}

@@ -1,14 +1,18 @@
 package authserver
 
 import (
+	"encoding/hex"
+	"net/http"
 	"sync"
 	"time"
+
+	"github.com/letterlock-mail/letterlock/internal/server/identity"
 )
 
 // guessCount bounds wrong user codes: a code has 34.5 bits and many may be waiting at
 // once. A few tries for a person, more for a network that many may share, then
-// ten minutes of silence: RFC 8628 section 5.1 leaves the numbers open. It counts in this process only; package throttle is
-// to share the count between instances.
+// ten minutes of silence: RFC 8628 section 5.1 leaves the numbers open. It counts in this
+// process; where there is a Counter, all instances count together.
 type guessCount struct {
 	mu   sync.Mutex
 	seen map[string]window
@@ -88,4 +92,41 @@ func (g *guessCount) prune(now time.Time) {
 	if len(g.seen) >= guessEntries {
 		delete(g.seen, oldest)
 	}
+}
+
+// takeGuess counts a guess with all instances, or in this process while that cannot be.
+func (s *Server) takeGuess(r *http.Request, now time.Time, by []guesser) bool {
+	if s.Counter == nil {
+		return s.guesses.take(now, by)
+	}
+	allowed := true
+	for _, who := range by {
+		sum, err := s.Counter.Count(r.Context(), guessKey(who), now.Truncate(guessWindow), 1)
+		if err != nil {
+			s.Log.Warn("count guesses", "error", err)
+			return s.guesses.take(now, by)
+		}
+		allowed = allowed && sum <= who.limit
+	}
+	return allowed
+}
+
+// giveGuessBack undoes takeGuess for a code that was right. In the next window it is none
+// of its business.
+func (s *Server) giveGuessBack(r *http.Request, now time.Time, by []guesser) {
+	if s.Counter == nil {
+		s.guesses.giveBack(by)
+		return
+	}
+	for _, who := range by {
+		if _, err := s.Counter.Count(r.Context(), guessKey(who), now.Truncate(guessWindow), -1); err != nil {
+			s.Log.Warn("count guesses", "error", err)
+		}
+	}
+}
+
+// guessKey names no person or network in the database.
+func guessKey(who guesser) string {
+	sum := identity.DigestOf("user code guesses of " + who.key)
+	return "device guess " + hex.EncodeToString(sum[:16])
 }

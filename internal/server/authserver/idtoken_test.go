@@ -73,10 +73,23 @@ func TestIDTokenOnlyWhenAskedFor(t *testing.T) {
 	if scope := b.introspect(got.text(t, "access_token")).text(t, "scope"); scope != "imap" {
 		t.Errorf("a mail server sees %q", scope)
 	}
-	query := authQuery("scope", "openid email").Encode()
-	if back := b.get(b.browser("p1"), "/authorize?"+query).location(t); back.Get("error") != "invalid_scope" {
-		t.Errorf("sign-in without mail: %v", back)
+	// Who asks only who the person is gets that, and a token that opens no mailbox.
+	got = b.post("/token", codeForm(b.allow(authQuery("scope", "openid email"))))
+	if got.text(t, "id_token") == "" || b.active(got.text(t, "access_token")) {
+		t.Errorf("sign-in without mail: %s", got.body)
 	}
+	info := b.userinfo(got.text(t, "access_token"))
+	if claims := info.json(t); info.status != http.StatusOK || claims["sub"] != "p1" || claims["email"] != "you@try.test" {
+		t.Errorf("user info: %d %s", info.status, info.body)
+	}
+	if back := b.get(b.browser("p1"), "/authorize?"+authQuery("scope", "email calendar").Encode()).location(t); back.Get("error") != "invalid_scope" {
+		t.Errorf("nothing of use: %v", back)
+	}
+}
+
+func (b *bench) userinfo(token string) answer {
+	b.t.Helper()
+	return b.postRaw(http.DefaultClient, "/userinfo", "", "Authorization", "Bearer "+token)
 }
 
 func TestIDTokenForDevices(t *testing.T) {

@@ -34,8 +34,13 @@ type inactive struct {
 // would be an oracle for guessed tokens (section 4).
 func (s *Server) introspect(w http.ResponseWriter, r *http.Request) {
 	in, fault := form(w, r)
-	server, ok := s.resourceServer(r, in)
-	if !ok {
+	server, ok, err := s.resourceServer(r, in)
+	switch {
+	case err != nil:
+		s.Log.Error("introspect", "error", err)
+		fault = serverError()
+	case !ok:
+		s.count(r, ThrottleToken)
 		w.Header().Set("WWW-Authenticate", `Basic realm="letterlock introspection"`)
 		fault = &oauthError{http.StatusUnauthorized, "invalid_client", "introspection is for known resource servers"}
 	}
@@ -62,35 +67,47 @@ func (s *Server) introspect(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// lookUp finds a token in force; reason is why there is none.
-func (s *Server) lookUp(r *http.Request, server identity.ResourceServer, tokenDigest identity.Digest) (answer introspection, reason string, err error) {
-	token, grant, err := s.Tokens.AccessToken(r.Context(), tokenDigest)
-	if errors.Is(err, identity.ErrNotFound) {
-		return answer, "unknown", nil
-	}
-	if err != nil {
-		return answer, "", err
-	}
-	scopes := effectiveScopes(token.Scopes)
+// A bearer is a token in force and whose it is.
+type bearer struct {
+	token  identity.AccessToken
+	grant  identity.Grant
+	person identity.Person
+}
+
+// bearer finds a token in force; reason is why there is none.
+func (s *Server) bearer(r *http.Request, tokenDigest identity.Digest) (found bearer, reason string, err error) {
+	found.token, found.grant, err = s.Tokens.AccessToken(r.Context(), tokenDigest)
 	switch {
-	case !token.Revoked.IsZero() || !grant.Revoked.IsZero():
-		return answer, "revoked", nil
-	case !s.Now().Before(token.Expires):
-		return answer, "expired", nil
-	case !accepts(server, scopes):
+	case errors.Is(err, identity.ErrNotFound):
+		return found, "unknown", nil
+	case err != nil:
+		return found, "", err
+	case !found.token.Revoked.IsZero() || !found.grant.Revoked.IsZero():
+		return found, "revoked", nil
+	case !s.Now().Before(found.token.Expires):
+		return found, "expired", nil
+	}
+	found.person, err = s.People.Person(r.Context(), found.grant.Person)
+	if errors.Is(err, identity.ErrNotFound) || err == nil && !found.person.Disabled.IsZero() {
+		return found, "person disabled", nil
+	}
+	return found, "", err
+}
+
+// lookUp is a token in force as a mail server is told of it; reason is why there is none.
+func (s *Server) lookUp(r *http.Request, server identity.ResourceServer, tokenDigest identity.Digest) (answer introspection, reason string, err error) {
+	found, reason, err := s.bearer(r, tokenDigest)
+	if err != nil || reason != "" {
+		return answer, reason, err
+	}
+	scopes := effectiveScopes(found.token.Scopes)
+	if !accepts(server, scopes) {
 		return answer, "not for this server", nil
 	}
-	person, err := s.People.Person(r.Context(), grant.Person)
-	if errors.Is(err, identity.ErrNotFound) || err == nil && !person.Disabled.IsZero() {
-		return answer, "person disabled", nil
-	}
-	if err != nil {
-		return answer, "", err
-	}
 	return introspection{
-		Active: true, Username: strings.ToLower(person.Address), Subject: string(person.ID), Scope: strings.Join(scopes, " "),
-		Audience: s.Audience, Issuer: s.Issuer, ClientID: string(grant.Client),
-		Expires: token.Expires.Unix(), Issued: token.Issued.Unix(), TokenType: "Bearer",
+		Active: true, Username: strings.ToLower(found.person.Address), Subject: string(found.person.ID), Scope: strings.Join(scopes, " "),
+		Audience: s.Audience, Issuer: s.Issuer, ClientID: string(found.grant.Client),
+		Expires: found.token.Expires.Unix(), Issued: found.token.Issued.Unix(), TokenType: "Bearer",
 	}, "", nil
 }
 
@@ -104,21 +121,23 @@ func accepts(server identity.ResourceServer, scopes []string) bool {
 // resourceServer finds who asks, by HTTP Basic or by a secret in the body: Dovecot 2.3
 // does the latter, or the former beside an empty pair in the body, which is no second
 // method. Two methods at once are refused (RFC 6749 section 2.3).
-func (s *Server) resourceServer(r *http.Request, in params) (identity.ResourceServer, bool) {
-	id, password, basic := r.BasicAuth()
-	if !basic {
-		id, password = in["client_id"], in["client_secret"]
-	} else if in["client_secret"] != "" {
-		return identity.ResourceServer{}, false
-	}
-	if password == "" || len(password) > maxValue {
-		return identity.ResourceServer{}, false
+//
+// What an administrator entered as a client may ask too, when that was said of it.
+func (s *Server) resourceServer(r *http.Request, in params) (identity.ResourceServer, bool, error) {
+	id, password, ok := presentedClient(r, in)
+	if !ok || password == "" || len(password) > maxValue {
+		return identity.ResourceServer{}, false, nil
 	}
 	given := identity.DigestOf(password)
 	for _, server := range s.ResourceServers {
 		if server.ID == id {
-			return server, server.Secret.Equal(given)
+			return server, server.Secret.Equal(given), nil
 		}
 	}
-	return identity.ResourceServer{}, false
+	client, err := s.client(r.Context(), id)
+	if errors.Is(err, identity.ErrNotFound) {
+		return identity.ResourceServer{}, false, nil
+	}
+	good := err == nil && client.Introspects && client.Confidential() && client.Secret.Equal(given)
+	return identity.ResourceServer{ID: id, Accepts: effectiveScopes(client.Scopes)}, good, err
 }

@@ -1,6 +1,11 @@
 package authserver
 
-import "net/http"
+import (
+	"net/http"
+	"slices"
+
+	"github.com/letterlock-mail/letterlock/internal/server/identity"
+)
 
 // metadata is RFC 8414, and the same under OpenID Connect's name, because many mail
 // clients look only there. It lists what is there and nothing else.
@@ -8,10 +13,13 @@ type metadata struct {
 	Issuer                string   `json:"issuer"`
 	Authorization         string   `json:"authorization_endpoint"`
 	Token                 string   `json:"token_endpoint"`
-	DeviceAuthorization   string   `json:"device_authorization_endpoint"`
+	DeviceAuthorization   string   `json:"device_authorization_endpoint,omitempty"`
 	Introspection         string   `json:"introspection_endpoint"`
 	Revocation            string   `json:"revocation_endpoint"`
 	Registration          string   `json:"registration_endpoint,omitempty"`
+	PushedRequests        string   `json:"pushed_authorization_request_endpoint,omitempty"`
+	UserInfo              string   `json:"userinfo_endpoint,omitempty"`
+	EndSession            string   `json:"end_session_endpoint,omitempty"`
 	JWKS                  string   `json:"jwks_uri,omitempty"`
 	SubjectTypes          []string `json:"subject_types_supported,omitempty"`
 	IDTokenAlgorithms     []string `json:"id_token_signing_alg_values_supported,omitempty"`
@@ -25,7 +33,10 @@ type metadata struct {
 	IntrospectionMethods  []string `json:"introspection_endpoint_auth_methods_supported"`
 	ChallengeMethods      []string `json:"code_challenge_methods_supported"`
 	IssParameter          bool     `json:"authorization_response_iss_parameter_supported"`
-	RequestURI            bool     `json:"request_uri_parameter_supported"`
+	// OpenID Connect's default for the next but one is true.
+	Request    bool `json:"request_parameter_supported"`
+	RequestURI bool `json:"request_uri_parameter_supported"`
+	Claim      bool `json:"claims_parameter_supported"`
 }
 
 func (s *Server) metadata(w http.ResponseWriter, _ *http.Request) {
@@ -48,16 +59,29 @@ func (s *Server) metadata(w http.ResponseWriter, _ *http.Request) {
 		ScopesSupported:       s.knownScopes(),
 		ResponseTypes:         []string{"code"},
 		ResponseModes:         []string{"query"},
-		GrantTypes:            []string{"authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"},
-		TokenAuthMethods:      []string{"none"},
-		RevocationAuthMethods: []string{"none"},
+		GrantTypes:            []string{"authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code", "client_credentials"},
+		TokenAuthMethods:      []string{"none", "client_secret_basic", "client_secret_post"},
+		RevocationAuthMethods: []string{"none", "client_secret_basic", "client_secret_post"},
 		IntrospectionMethods:  []string{"client_secret_basic", "client_secret_post"},
 		ChallengeMethods:      []string{"S256"},
 		IssParameter:          true,
 	}
 	if s.ids != nil {
 		all.JWKS, all.SubjectTypes, all.IDTokenAlgorithms = s.Issuer+"/jwks", []string{"public"}, []string{"ES256"}
-		all.Claims = []string{"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "email", "email_verified"}
+		all.Claims = []string{"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "email", "email_verified", "name", "preferred_username"}
+	}
+	if s.NoDevice {
+		all.DeviceAuthorization = ""
+		all.GrantTypes = slices.DeleteFunc(all.GrantTypes, func(grant string) bool { return grant == string(identity.DeviceCode) })
+	}
+	if s.ids != nil {
+		all.UserInfo = s.Issuer + "/userinfo"
+		if s.SignOut != nil {
+			all.EndSession = s.Issuer + "/end_session"
+		}
+	}
+	if s.Once != nil {
+		all.PushedRequests = s.Issuer + "/par"
 	}
 	writeJSON(w, http.StatusOK, all)
 }

@@ -114,12 +114,12 @@ func invalidGrant(description string) *oauthError {
 	return &oauthError{http.StatusBadRequest, "invalid_grant", description}
 }
 
-// invalidClient is 401 with a challenge only to those who tried HTTP authentication
-// (RFC 6749 section 5.2).
+// invalidClient is 401 with a challenge only to those who tried HTTP authentication, and
+// says neither that a client is known nor that a secret is wrong (RFC 6749 section 5.2).
 func invalidClient(w http.ResponseWriter, r *http.Request) *oauthError {
 	if r.Header.Get("Authorization") != "" {
 		w.Header().Set("WWW-Authenticate", `Basic realm="letterlock"`)
-		return &oauthError{http.StatusUnauthorized, "invalid_client", "client authentication is not possible here"}
+		return &oauthError{http.StatusUnauthorized, "invalid_client", "the client is not known by this"}
 	}
 	return &oauthError{http.StatusBadRequest, "invalid_client", "unknown client"}
 }

@@ -3,6 +3,7 @@ package authserver
 import (
 	"errors"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -18,6 +19,25 @@ func matchRedirect(registered []string, requested string) bool {
 		}
 	}
 	return false
+}
+
+// ownComputer says whether uri leads to a program on the person's own computer: a loopback
+// literal or a private-use scheme. That is all that the client id "open" may have.
+func ownComputer(uri string) bool {
+	if checkRedirectURI(uri) != nil {
+		return false
+	}
+	u, err := url.Parse(uri)
+	if err != nil {
+		return false
+	}
+	switch u.Scheme {
+	case "https":
+		return false
+	case "http":
+		return u.Hostname() == "127.0.0.1" || u.Hostname() == "::1"
+	}
+	return true
 }
 
 func anyPort(registered, requested string) bool {
@@ -55,6 +75,9 @@ func afterPort(uri, origin string) (rest string, ok bool) {
 	return rest, rest == "" || rest[0] == '/' || rest[0] == '?'
 }
 
+// CheckRedirectURI says whether a client may have uri as a place for answers.
+func CheckRedirectURI(uri string) error { return checkRedirectURI(uri) }
+
 // checkRedirectURI says whether a client may register uri: https, http on a loopback
 // literal (RFC 8252 section 7.3), localhost for clients that are fixed to it, or a
 // private-use scheme that is a reversed domain name (section 7.1).
@@ -67,6 +90,11 @@ func checkRedirectURI(uri string) error {
 	u, err := url.Parse(uri)
 	if err != nil || u.User != nil || u.Opaque != "" || len(uri) > 1024 || strings.Contains(uri, "@") {
 		return errRedirect
+	}
+	if port := u.Port(); port != "" {
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+			return errRedirect
+		}
 	}
 	switch {
 	case u.Scheme == "https":

@@ -5,11 +5,13 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"mime"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 )
@@ -34,6 +36,9 @@ type registration struct {
 type registered struct {
 	ClientID string `json:"client_id"`
 	IssuedAt int64  `json:"client_id_issued_at"`
+	// RFC 7592: where and by what the client can look at its registration or end it.
+	Token string `json:"registration_access_token"`
+	URI   string `json:"registration_client_uri"`
 	registration
 }
 
@@ -62,8 +67,82 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) {
 		writeError(w, badMetadata("the registration is too long"))
 		return
 	}
-	s.Log.Info("client registered", "name", wish.Name, "redirects", wish.RedirectURIs, "from", remoteHost(r))
-	writeJSON(w, http.StatusCreated, registered{id, now, wish})
+	s.Log.Info("client registered", "name", wish.Name, "redirects", wish.RedirectURIs, "from", s.remote(r))
+	writeJSON(w, http.StatusCreated, s.registered(id, now, wish))
+}
+
+func (s *Server) registered(id string, issued int64, wish registration) registered {
+	return registered{id, issued, s.registrationToken(id), s.Issuer + "/register/" + id, wish}
+}
+
+// registrationToken is the registration access token of a client id. Like the id it is
+// kept nowhere: whoever has the key can make it again.
+func (s *Server) registrationToken(id string) string {
+	mac := hmac.New(sha256.New, s.clientKey)
+	mac.Write([]byte("registration access token\n" + id))
+	return "llrg_" + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+}
+
+// ownRegistration finds the client that a request of RFC 7592 is about. A token that does
+// not fit and a registration that has ended are told alike (section 3).
+func (s *Server) ownRegistration(w http.ResponseWriter, r *http.Request) (identity.Client, bool) {
+	id := r.PathValue("id")
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	fits := strings.EqualFold(scheme, "Bearer") && hmac.Equal([]byte(strings.TrimSpace(token)), []byte(s.registrationToken(id)))
+	client, err := s.registeredClient(r.Context(), id)
+	switch {
+	case err != nil && !errors.Is(err, identity.ErrNotFound):
+		s.Log.Error("find registration", "error", err)
+		writeError(w, serverError())
+		return client, false
+	case !fits || err != nil:
+		w.Header().Set("WWW-Authenticate", `Bearer realm="letterlock", error="invalid_token"`)
+		writeError(w, &oauthError{Status: http.StatusUnauthorized, Code: "invalid_token"})
+		return client, false
+	}
+	return client, true
+}
+
+// showRegistration is RFC 7592 section 2.1.
+func (s *Server) showRegistration(w http.ResponseWriter, r *http.Request) {
+	client, ok := s.ownRegistration(w, r)
+	if !ok {
+		return
+	}
+	wish := registration{RedirectURIs: client.RedirectURIs, AuthMethod: "none", ResponseTypes: []string{"code"}, Name: client.Name}
+	for _, grant := range client.Grants {
+		wish.GrantTypes = append(wish.GrantTypes, string(grant))
+	}
+	writeJSON(w, http.StatusOK, s.registered(string(client.ID), client.Created.Unix(), wish))
+}
+
+// deleteRegistration is RFC 7592 section 2.3. The id is a registration that cannot be
+// unmade, since it is kept nowhere; that it has ended is kept, and what people allowed the
+// program ends with it. How many can be ended is bounded by the throttle.
+func (s *Server) deleteRegistration(w http.ResponseWriter, r *http.Request) {
+	if s.ClientStore == nil {
+		w.Header().Set("Allow", "GET")
+		writeError(w, &oauthError{http.StatusMethodNotAllowed, "unsupported", "registrations end by themselves here"})
+		return
+	}
+	client, ok := s.ownRegistration(w, r)
+	if !ok {
+		return
+	}
+	grants, err := s.ClientStore.ClientGrants(r.Context(), client.ID)
+	if err == nil {
+		err = s.ClientStore.EndRegistration(r.Context(), client.ID, s.Now())
+	}
+	if err != nil {
+		s.Log.Error("end registration", "error", err)
+		writeError(w, serverError())
+		return
+	}
+	for _, grant := range grants {
+		s.noteEnd(r.Context(), grant.ID, "the program deleted its registration")
+	}
+	s.Log.Info("registration ended", "name", client.Name, "grants", len(grants), "from", s.remote(r))
+	w.WriteHeader(http.StatusNoContent)
 }
 
 func readRegistration(w http.ResponseWriter, r *http.Request) (registration, *oauthError) {
@@ -157,7 +236,7 @@ func (s *Server) openClientID(id string) (identity.Client, bool) {
 	if err != nil || json.Unmarshal(body, &sealed) != nil {
 		return identity.Client{}, false
 	}
-	client := identity.Client{ID: identity.ClientID(id), Name: sealed.Name, RedirectURIs: sealed.Redirects}
+	client := identity.Client{ID: identity.ClientID(id), Name: sealed.Name, RedirectURIs: sealed.Redirects, Created: time.Unix(sealed.Issued, 0)}
 	if client.Name == "" {
 		client.Name = "A program without a name"
 	}

@@ -11,21 +11,28 @@ const (
 	ScopeIMAP     = "imap"
 	ScopePOP3     = "pop3"
 	ScopeSMTP     = "smtp"
+	ScopeSieve    = "sieve"
 	ScopeSendOnly = "send-only"
 	ScopeMail     = "urn:ietf:params:oauth:scope:mail"
 	ScopeOffline  = "offline_access"
 	ScopeOpenID   = "openid"
 	ScopeEmail    = "email"
+	ScopeProfile  = "profile"
 )
 
 // knownScopes lists what the server knows, in the order of its pages. Who signed in
 // can be told only where ID tokens are signed.
 func (s *Server) knownScopes() []string {
-	known := []string{ScopeIMAP, ScopePOP3, ScopeSMTP, ScopeSendOnly, ScopeMail, ScopeOffline}
+	known := []string{ScopeIMAP, ScopePOP3, ScopeSMTP, ScopeSieve, ScopeSendOnly, ScopeMail, ScopeOffline}
 	if s.ids != nil {
-		known = append(known, ScopeOpenID, ScopeEmail)
+		known = append(known, ScopeOpenID, ScopeEmail, ScopeProfile)
 	}
 	return known
+}
+
+// Scopes lists every scope there is.
+func Scopes() []string {
+	return []string{ScopeIMAP, ScopePOP3, ScopeSMTP, ScopeSieve, ScopeSendOnly, ScopeMail, ScopeOffline, ScopeOpenID, ScopeEmail, ScopeProfile}
 }
 
 // describeScope is what a person reads on the consent page.
@@ -37,14 +44,18 @@ func describeScope(scope string) string {
 		return "fetch and delete mail of your inbox (POP3)"
 	case ScopeSMTP:
 		return "send mail as you"
+	case ScopeSieve:
+		return "change your mail filters (Sieve)"
 	case ScopeSendOnly:
 		return "send mail as you, and nothing else"
 	case ScopeMail:
-		return "read, change, delete and send all your mail"
+		return "read, change, delete and send all your mail, and change your mail filters"
 	case ScopeOpenID:
 		return "know that it is you"
 	case ScopeEmail:
 		return "know your mail address"
+	case ScopeProfile:
+		return "know your name"
 	case ScopeOffline:
 		return "go on doing so while you are away, until you revoke it"
 	}
@@ -54,7 +65,8 @@ func describeScope(scope string) string {
 // grantScopes turns the scope parameter into what can be granted. Unknown scopes are
 // left out (RFC 6749 section 3.3 allows it if the answer says so): mail programs ask
 // for calendars and contacts in the same breath. No scope at all means all mail.
-// ok is false when nothing of ours remains.
+// ok is false when nothing of ours remains. Who asks only who the person is gets just
+// that: such a token opens no mailbox.
 func (s *Server) grantScopes(asked string) (scopes []string, ok bool) {
 	if strings.TrimSpace(asked) == "" {
 		return []string{ScopeMail}, true
@@ -68,13 +80,18 @@ func (s *Server) grantScopes(asked string) (scopes []string, ok bool) {
 	if slices.Contains(scopes, ScopeSendOnly) {
 		scopes = onlySend(scopes)
 	}
-	return scopes, len(effectiveScopes(scopes)) > 0
+	return scopes, useful(scopes)
+}
+
+// useful: scopes that are good for something by themselves.
+func useful(scopes []string) bool {
+	return len(effectiveScopes(scopes)) > 0 || slices.Contains(scopes, ScopeOpenID)
 }
 
 // onlySend narrows what may be done with the mail to sending.
 func onlySend(scopes []string) []string {
 	narrow := []string{ScopeSendOnly}
-	for _, scope := range []string{ScopeOffline, ScopeOpenID, ScopeEmail} {
+	for _, scope := range []string{ScopeOffline, ScopeOpenID, ScopeEmail, ScopeProfile} {
 		if slices.Contains(scopes, scope) {
 			narrow = append(narrow, scope)
 		}
@@ -103,10 +120,10 @@ func effectiveScopes(scopes []string) []string {
 	for _, scope := range scopes {
 		switch scope {
 		case ScopeMail:
-			add(ScopeMail, ScopeIMAP, ScopePOP3, ScopeSMTP)
+			add(ScopeMail, ScopeIMAP, ScopePOP3, ScopeSMTP, ScopeSieve)
 		case ScopeSendOnly:
 			add(ScopeSendOnly, ScopeSMTP)
-		case ScopeIMAP, ScopePOP3, ScopeSMTP:
+		case ScopeIMAP, ScopePOP3, ScopeSMTP, ScopeSieve:
 			add(scope)
 		}
 	}
@@ -129,5 +146,5 @@ func narrower(granted []string, asked string) ([]string, bool) {
 			scopes = append(scopes, word)
 		}
 	}
-	return scopes, len(effectiveScopes(scopes)) > 0
+	return scopes, useful(scopes)
 }

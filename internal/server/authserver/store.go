@@ -15,6 +15,9 @@ import (
 type CodeStore interface {
 	// AddCode keeps the consent and the code that stands for it: both or neither.
 	AddCode(ctx context.Context, grant identity.Grant, code identity.Code) error
+	// AddCodeAgain keeps a further code of a grant in force; a revoked one gives
+	// identity.ErrRevoked.
+	AddCodeAgain(ctx context.Context, code identity.Code) error
 	// TakeCode marks the code used and returns it as it was before. Of any number of
 	// calls at once exactly one sees it unused.
 	TakeCode(ctx context.Context, digest identity.Digest, at time.Time) (identity.Code, error)
@@ -38,6 +41,8 @@ type TokenStore interface {
 // bring it back.
 type GrantStore interface {
 	Grant(ctx context.Context, id identity.GrantID) (identity.Grant, error)
+	// GrantsOf lists a person's grants, revoked ones too, the newest first.
+	GrantsOf(ctx context.Context, person identity.PersonID) ([]identity.Grant, error)
 	// RevokeGrant ends the grant and all tokens of its family; the first reason stays.
 	RevokeGrant(ctx context.Context, id identity.GrantID, at time.Time, reason string) error
 	RevokeAccess(ctx context.Context, digest identity.Digest, at time.Time) error
@@ -55,6 +60,42 @@ type DeviceStore interface {
 	// PollDevice applies DeviceRequest.Poll and returns the request as it was before.
 	// Another client's request is not found, and its clock does not move.
 	PollDevice(ctx context.Context, digest identity.Digest, client identity.ClientID, at time.Time) (before identity.DeviceRequest, tooSoon bool, err error)
+}
+
+// ClientStore keeps the programs that an administrator entered, and which of those that
+// registered themselves have deleted that again.
+type ClientStore interface {
+	// Client finds a disabled one too.
+	Client(ctx context.Context, id identity.ClientID) (identity.Client, error)
+	// EndRegistration also revokes all grants of the client.
+	EndRegistration(ctx context.Context, id identity.ClientID, at time.Time) error
+	RegistrationEnded(ctx context.Context, id identity.ClientID) (bool, error)
+	// ClientGrants lists the grants in force of a client.
+	ClientGrants(ctx context.Context, id identity.ClientID) ([]identity.Grant, error)
+}
+
+// KeyStore keeps the keys of ID tokens.
+type KeyStore interface {
+	// SigningKeys lists all, in the order in which they become active.
+	SigningKeys(ctx context.Context) ([]identity.SigningKey, error)
+	// AddSigningKey with first gives identity.ErrExists when there is one.
+	AddSigningKey(ctx context.Context, key identity.SigningKey, first bool) error
+}
+
+// Trail is the audit trail.
+type Trail interface {
+	AddEvent(ctx context.Context, e identity.Event) error
+}
+
+// Counter counts in windows that all instances share.
+type Counter interface {
+	Count(ctx context.Context, key string, window time.Time, add int) (int, error)
+}
+
+// OnceStore keeps things that are taken once.
+type OnceStore interface {
+	PutOnce(ctx context.Context, digest identity.Digest, kind string, data []byte, expires time.Time) error
+	TakeOnce(ctx context.Context, digest identity.Digest, kind string, now time.Time) ([]byte, error)
 }
 
 // People finds persons.

@@ -24,6 +24,9 @@ type tokenAnswer struct {
 func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	answer, fault := s.exchange(w, r)
 	if fault != nil {
+		if fault.Code == "invalid_grant" {
+			s.count(r, ThrottleToken)
+		}
 		writeError(w, fault)
 		return
 	}
@@ -40,6 +43,9 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request) (tokenAnswer, 
 		return tokenAnswer{}, fault
 	}
 	grant := identity.GrantType(in["grant_type"])
+	if s.NoDevice && grant == identity.DeviceCode {
+		return tokenAnswer{}, &oauthError{http.StatusBadRequest, "unsupported_grant_type", ""}
+	}
 	var run func(context.Context, identity.Client, params) (tokenAnswer, *oauthError)
 	switch grant {
 	case identity.AuthorizationCode:
@@ -48,6 +54,8 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request) (tokenAnswer, 
 		run = s.refresh
 	case identity.DeviceCode:
 		run = s.pollDevice
+	case identity.ClientCredentials:
+		run = s.clientCredentials
 	case "":
 		return tokenAnswer{}, invalidRequest("grant_type is missing")
 	default:
@@ -100,7 +108,7 @@ func (s *Server) issue(ctx context.Context, client identity.Client, grantID iden
 	if fault != nil {
 		return tokenAnswer{}, fault
 	}
-	id, err := s.idToken(grant, person, how)
+	id, err := s.idToken(ctx, grant, person, how)
 	if err != nil {
 		return tokenAnswer{}, s.storeFault("make ID token", err)
 	}
@@ -153,4 +161,20 @@ func (s *Server) revokeFamily(ctx context.Context, grant identity.GrantID, clien
 		return
 	}
 	s.Log.Warn("grant revoked", "grant", grant, "client", client, "reason", reason)
+	s.noteEnd(ctx, grant, reason)
+}
+
+// noteEnd writes the end of a grant into the audit trail, by which the mail servers learn
+// that sessions which it opened are over.
+func (s *Server) noteEnd(ctx context.Context, id identity.GrantID, reason string) {
+	grant, err := s.Grants.Grant(ctx, id)
+	if err != nil {
+		s.Log.Error("find revoked grant", "grant", id, "error", err)
+		return
+	}
+	name := "a program"
+	if client, ok := s.Named(ctx, grant.Client); ok {
+		name = client.Name
+	}
+	s.note(ctx, identity.Event{Kind: "grant.revoked", Person: grant.Person, Actor: "authorization server", Detail: name + ": " + reason})
 }

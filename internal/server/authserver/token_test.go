@@ -317,7 +317,7 @@ func TestIntrospection(t *testing.T) {
 	got := b.introspect(access).json(t)
 	for member, want := range map[string]any{
 		"active": true, "username": "you@try.test", "sub": "p1", "aud": "mail", "iss": b.url, "client_id": "mutt", "token_type": "Bearer",
-		"scope": authserver.ScopeMail + " imap pop3 smtp", "exp": float64(b.clock.Now().Add(time.Hour).Unix()), "iat": float64(b.clock.Now().Unix()),
+		"scope": authserver.ScopeMail + " imap pop3 smtp sieve", "exp": float64(b.clock.Now().Add(time.Hour).Unix()), "iat": float64(b.clock.Now().Unix()),
 	} {
 		if got[member] != want {
 			t.Errorf("%s: got %v, want %v", member, got[member], want)

@@ -100,6 +100,9 @@ type Verdict struct {
 	Credential *identity.Credential // of an app password
 	Grant      *identity.Grant      // of a token
 	Scopes     []string             // of a token, with what they imply written out
+	Issuer     string               // of a token that another issuer made; else empty
+	Issued     time.Time            // of a token
+	Expires    time.Time            // of a token; zero where it is not known
 }
 
 // MailUser is the user name for the mail server. At SMTP a credential with limits of
@@ -136,8 +139,11 @@ type Tokens interface {
 type Options struct {
 	Store  Store
 	Tokens Tokens // may be nil: then no token is good
-	Log    *slog.Logger
-	Now    func() time.Time
+	// Outside and Bindings let tokens of other issuers in; nil: there are none.
+	Outside  Outside
+	Bindings Bindings
+	Log      *slog.Logger
+	Now      func() time.Time
 
 	Domain     string // put behind user names without one; empty: such names are refused
 	RequireTLS bool   // refuse secrets that came neither over TLS nor from this host

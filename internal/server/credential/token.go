@@ -43,6 +43,9 @@ func (d *Door) Token(ctx context.Context, p Presented) (Verdict, error) {
 		return Verdict{}, err
 	}
 	text := p.Secret.Reveal()
+	if d.o.Outside != nil && d.o.Bindings != nil && d.o.Tokens != nil && text != "" && !ours(text) {
+		return d.outside(ctx, p, user)
+	}
 	if d.o.Tokens == nil || !isToken(text) {
 		return Verdict{}, &Refused{Reason: ReasonForm}
 	}
@@ -63,7 +66,7 @@ func (d *Door) Token(ctx context.Context, p Presented) (Verdict, error) {
 		return Verdict{}, refused
 	}
 	grant := e.grant
-	return Verdict{Person: e.person, Login: login, Grant: &grant, Scopes: e.scopes}, nil
+	return Verdict{Person: e.person, Login: login, Grant: &grant, Scopes: e.scopes, Issued: e.token.Issued, Expires: e.token.Expires}, nil
 }
 
 // isToken knows the form of our tokens: others are refused before any store is asked.

@@ -39,6 +39,9 @@ func fill(t *testing.T, db *database.DB) {
 	must(db.Issue(ctx, identity.AccessToken{Digest: identity.DigestOf("a"), Grant: "g", Expires: at(9)},
 		identity.RefreshToken{Digest: identity.DigestOf("r"), Grant: "g", Expires: at(9)}))
 	must(db.RevokeGrant(ctx, "g", at(4), "test"))
+	must(db.AddClient(ctx, identity.Client{ID: "webmail", Name: "Web mail", Secret: identity.DigestOf("s"), Created: at(1)}, nil))
+	must(db.AddClient(ctx, identity.Client{ID: "mutt", Name: "Mutt", Created: at(1)}, nil))
+	must(db.EndRegistration(ctx, "llc_x.y", at(5)))
 }
 
 func backup(t *testing.T, db *database.DB) []byte {

@@ -41,11 +41,25 @@ func (db *DB) AddCode(ctx context.Context, grant identity.Grant, code identity.C
 		if err := tx.addGrant(grant); err != nil {
 			return err
 		}
-		_, err := tx.exec(`INSERT INTO code (`+codeColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-			code.Digest[:], string(code.Grant), string(code.Client), code.RedirectURI, code.Challenge, code.Nonce,
-			micros(code.AuthTime), micros(code.Expires), micros(code.Used))
-		return err
+		return tx.addCode(code)
 	})
+}
+
+// AddCodeAgain keeps a further code of a grant in force.
+func (db *DB) AddCodeAgain(ctx context.Context, code identity.Code) error {
+	return db.write(ctx, "add code", func(tx *tx) error {
+		if err := tx.inForce(code.Grant); err != nil {
+			return err
+		}
+		return tx.addCode(code)
+	})
+}
+
+func (t *tx) addCode(code identity.Code) error {
+	_, err := t.exec(`INSERT INTO code (`+codeColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		code.Digest[:], string(code.Grant), string(code.Client), code.RedirectURI, code.Challenge, code.Nonce,
+		micros(code.AuthTime), micros(code.Expires), micros(code.Used))
+	return err
 }
 
 func (t *tx) addGrant(g identity.Grant) error {

@@ -37,7 +37,7 @@ func passes(name string) bool {
 		lower[i] = c
 	}
 	plain, known := string(lower), claimTable()
-	if known.whole[plain] {
+	if known.whole[plain] || strings.HasPrefix(plain, "x-forwarded") {
 		return false
 	}
 	for _, word := range known.begin {
@@ -75,7 +75,7 @@ func claims() []string {
 		"oidc-", "x-oidc-", "x-goog-", "x-amzn-", "x-ms-", "x-pomerium-", "x-vouch-", "cf-access-", "tailscale-", "x-ssl-", "ssl-", "x-client-", "client-",
 		"sm-", "iv-", "x-iv-", "x-jwt-", "x-session-", "redirect-", "user", "username",
 		// from where, over what
-		"forwarded", "forwarded-", "x-forward-", "x-forwarded", "x-forwarded-", "via", "x-real-", "true-client-ip", "x-cluster-client-ip", "cf-", "fastly-",
+		"forwarded", "forwarded-", "x-forward-", "via", "x-real-", "true-client-ip", "x-cluster-client-ip", "cf-", "fastly-",
 		"x-originating-ip", "x-host", "x-http-host-override", "front-end-https", "x-url-scheme", "x-scheme",
 		// for which address or by which method, whatever the first line says
 		"x-original-", "x-rewrite-", "x-http-method", "x-http-method-override", "x-method-override", "x-override-",

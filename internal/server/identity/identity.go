@@ -57,38 +57,6 @@ type Person struct {
 	Reason   string    // why disabled
 }
 
-// A Client is a program that asks for rights. All clients here are public: they can
-// keep no secret, so PKCE is what binds code and client.
-type Client struct {
-	ID           ClientID
-	Name         string
-	RedirectURIs []string
-	Grants       []GrantType
-	// Verified: an administrator entered it. A client that registered itself chose
-	// its name, and pages say so.
-	Verified bool
-}
-
-// A GrantType is a way to tokens (RFC 6749 section 4, RFC 8628).
-type GrantType string
-
-// The grant types that clients may be allowed.
-const (
-	AuthorizationCode GrantType = "authorization_code"
-	RefreshGrant      GrantType = "refresh_token"
-	DeviceCode        GrantType = "urn:ietf:params:oauth:grant-type:device_code"
-)
-
-// Allows reports whether the client may use the grant type.
-func (c Client) Allows(want GrantType) bool {
-	for _, grant := range c.Grants {
-		if grant == want {
-			return true
-		}
-	}
-	return false
-}
-
 // A Grant is one consent of a person: this client may do this. All tokens that come
 // of it are its family and end with it.
 type Grant struct {

@@ -28,7 +28,9 @@ type HTTPOptions struct {
 	Servers []identity.ResourceServer
 	// Audience is what a token is for here: the "aud" of an active answer.
 	Audience string
-	Log      *slog.Logger
+	// Issuer is who issues tokens here: the "iss" of an active answer.
+	Issuer string
+	Log    *slog.Logger
 	// Answer bounds how long a question may take; default 8 s.
 	Answer time.Duration
 }
@@ -171,7 +173,10 @@ type active struct {
 	Subject   string `json:"sub"`
 	Scope     string `json:"scope"`
 	Audience  string `json:"aud,omitempty"`
+	Issuer    string `json:"iss,omitempty"`
 	ClientID  string `json:"client_id,omitempty"`
+	Expires   int64  `json:"exp,omitempty"`
+	Issued    int64  `json:"iat,omitempty"`
 	TokenType string `json:"token_type"`
 }
 
@@ -219,7 +224,16 @@ func (h *HTTP) active(v credential.Verdict) active {
 		Scope: strings.Join(v.Scopes, " "), Audience: h.o.Audience, TokenType: "Bearer",
 	}
 	if v.Grant != nil {
-		a.ClientID = string(v.Grant.Client)
+		a.ClientID, a.Issuer = string(v.Grant.Client), h.o.Issuer
+		if v.Issuer != "" {
+			a.Issuer = v.Issuer
+		}
+	}
+	if !v.Expires.IsZero() {
+		a.Expires = v.Expires.Unix()
+	}
+	if !v.Issued.IsZero() {
+		a.Issued = v.Issued.Unix()
 	}
 	return a
 }

@@ -146,14 +146,18 @@ func scopeWords(scope string) string {
 		return "Fetch and delete mail of your inbox (POP3)"
 	case "smtp":
 		return "Send mail as you"
+	case "sieve":
+		return "Change your mail filters (Sieve)"
 	case "send-only":
 		return "Send mail as you, and nothing else"
 	case "urn:ietf:params:oauth:scope:mail":
-		return "Read, change, delete and send all your mail"
+		return "Read, change, delete and send all your mail, and change your mail filters"
 	case "openid":
 		return "Know that it is you"
 	case "email":
 		return "Know your mail address"
+	case "profile":
+		return "Know your name"
 	case "offline_access":
 		return "Go on while you are away, until you revoke it"
 	}

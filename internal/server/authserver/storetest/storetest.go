@@ -21,6 +21,14 @@ type Store interface {
 	authserver.TokenStore
 	authserver.GrantStore
 	authserver.DeviceStore
+	authserver.ClientStore
+	authserver.KeyStore
+	// What administrators do.
+	AddClient(ctx context.Context, c identity.Client, consent *identity.Grant) error
+	Clients(ctx context.Context) ([]identity.Client, error)
+	DisableClient(ctx context.Context, id identity.ClientID, at time.Time, reason string) error
+	DeleteClient(ctx context.Context, id identity.ClientID, at time.Time) error
+	DeleteSigningKey(ctx context.Context, id string) error
 }
 
 // Run checks a store; fresh returns an empty one.
@@ -37,6 +45,12 @@ func Run(t *testing.T, fresh func(t *testing.T) Store) {
 		"a device is decided once":           deviceOnce,
 		"a device is redeemed once":          redeemOnce,
 		"another client's poll is not found": foreignPoll,
+		"a grant has further codes":          codeAgain,
+		"a client comes back as it was":      clientRoundTrip,
+		"a client's end ends its grants":     clientEnds,
+		"a registration ends for good":       registrationEnds,
+		"one first signing key":              firstKey,
+		"signing keys are in their order":    keyOrder,
 	} {
 		t.Run(name, func(t *testing.T) { check(t, fresh(t)) })
 	}

@@ -1,0 +1,103 @@
+//go:build lab
+
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestIndependentClients: npm's openid-client and oauth4webapi, which check each answer
+// against the standards, at the daemon's own pages; the test is the browser. Basic and
+// pushed requests, iss, nonce, max_age, ID tokens by signature, userinfo, rotation, replay,
+// revocation, refusals, device codes, machines by both ways of authentication.
+func TestIndependentClients(t *testing.T) {
+	d := newDesk(t, "http")
+	d.configure("example.org", "[oauth]\nregistration = true\n")
+	d.must("person", "add", "ann@example.org")
+	var to struct {
+		Issuer string            `json:"issuer"`
+		Web    map[string]string `json:"web"`
+		Robot  map[string]string `json:"machine"`
+	}
+	to.Issuer = d.public
+	to.Web = map[string]string{"id": "webmail", "secret": d.must("client", "add", "webmail", "--name", "Web mail", "--redirect", "http://127.0.0.1:4711/cb")}
+	to.Robot = map[string]string{"id": "board", "secret": d.must("client", "add", "board", "--name", "Board", "--person", "ann@example.org", "--scope", "imap,smtp", "--introspect")}
+	d.serve()
+	ann := d.sit("ann@example.org")
+
+	ctx := patiently(t)
+	cmd := exec.CommandContext(ctx, "node", "clients.mjs")
+	cmd.Dir = filepath.Join("..", "..", "internal", "lab", "node")
+	var complaints strings.Builder
+	cmd.Stderr = &complaints
+	in, err1 := cmd.StdinPipe()
+	out, err2 := cmd.StdoutPipe()
+	if err1 != nil || err2 != nil {
+		t.Fatal(err1, err2)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("node with the packages of internal/lab/node: %v", err)
+	}
+	first, err := json.Marshal(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(in, "%s\n", first)
+	asked, done := 0, false
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		var question struct {
+			Open, Refuse, Device string
+			Done                 bool
+		}
+		if err := json.Unmarshal(lines.Bytes(), &question); err != nil {
+			t.Errorf("the clients said %s", lines.Text())
+			continue
+		}
+		done = question.Done
+		if !done {
+			asked++
+			answerClient(ann, in, question.Open, question.Refuse, question.Device)
+		}
+	}
+	if err := cmd.Wait(); err != nil || !done || asked < 9 {
+		t.Fatalf("%d questions, done %v: %v\n%s", asked, done, err, complaints.String())
+	}
+	if t.Failed() {
+		t.Log(complaints.String())
+	}
+}
+
+// answerClient is the browser of the clients.
+func answerClient(b *seat, in io.Writer, open, refuse, device string) {
+	b.t.Helper()
+	if device != "" {
+		at, err := url.Parse(device)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		_, page := b.do(http.MethodGet, at.RequestURI(), nil)
+		_, page = b.press(page, "/device")
+		b.press(page, "/device/decide", "decision", "allow")
+		fmt.Fprintln(in, "ok")
+		return
+	}
+	decision := "allow"
+	if refuse != "" {
+		open, decision = refuse, "deny"
+	}
+	_, page := b.do(http.MethodGet, open, nil)
+	res, page := b.press(page, "/consent", "decision", decision)
+	if res.StatusCode != http.StatusSeeOther {
+		b.t.Fatalf("%s %s", res.Status, page)
+	}
+	fmt.Fprintln(in, res.Header.Get("Location"))
+}

@@ -1,0 +1,356 @@
+//go:build lab
+
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A chain is a site with pages, a person at a browser there, and a mail program that has
+// registered itself.
+type chain struct {
+	*site
+	home    string // of the pages
+	browser *seat
+	program string // client id
+}
+
+const chainCallback = "http://127.0.0.1:4711/cb"
+
+func startChain(t *testing.T) *chain {
+	t.Helper()
+	port := freePorts(t, 1)[0]
+	home := fmt.Sprintf("http://127.0.0.1:%d", port)
+	c := &chain{home: home, site: startSiteWith(t, fmt.Sprintf("[web]\npublic_url = %q\nlisten = \"127.0.0.1:%d\"\nmaster_key_file = \"@folder@/master.key\"\n[oauth]\nregistration = true\n", home, port))}
+	c.run("person", "add", "ann@try.test")
+	c.run("person", "add", "bob@try.test")
+	c.browser = &seat{t, home, c.signInAs("ann@try.test")}
+	c.serve()
+	c.switchPostfix()
+	c.program = c.post("/register", "", `{"client_name":"Chain","redirect_uris":["http://127.0.0.1/cb"],"grant_types":["authorization_code","refresh_token"],"token_endpoint_auth_method":"none"}`)["client_id"].(string)
+	return c
+}
+
+// post sends a form, or JSON when form is empty, and reads the JSON answer.
+func (c *chain) post(path, form, json string) map[string]any {
+	c.t.Helper()
+	kind, body := "application/x-www-form-urlencoded", form
+	if form == "" {
+		kind, body = "application/json", json
+	}
+	res, err := http.Post(c.home+path, kind, strings.NewReader(body))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	return decodeMap(c.t, res)
+}
+
+func decodeMap(t *testing.T, res *http.Response) map[string]any {
+	t.Helper()
+	var value map[string]any
+	if err := json.NewDecoder(res.Body).Decode(&value); err != nil {
+		t.Fatalf("%s: %v", res.Status, err)
+	}
+	return value
+}
+
+// token goes through the pages for a token with these scopes; set fills the consent form.
+func (c *chain) token(scope string, set ...string) string {
+	c.t.Helper()
+	const verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+	query := url.Values{"response_type": {"code"}, "client_id": {c.program}, "redirect_uri": {chainCallback}, "scope": {scope},
+		"code_challenge": {"E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"}, "code_challenge_method": {"S256"}}
+	code := c.browser.allow("/authorize?"+query.Encode(), set...).Get("code")
+	got := c.post("/token", url.Values{"grant_type": {"authorization_code"}, "client_id": {c.program}, "code": {code}, "redirect_uri": {chainCallback}, "code_verifier": {verifier}}.Encode(), "")
+	text, _ := got["access_token"].(string)
+	if text == "" {
+		c.t.Fatalf("no token: %v", got)
+	}
+	return text
+}
+
+func bearer(mechanism, user, token string) string {
+	first := "user=" + user + "\x01auth=Bearer " + token + "\x01\x01"
+	if mechanism == "OAUTHBEARER" {
+		first = "n,a=" + user + ",\x01host=mail.try.test\x01auth=Bearer " + token + "\x01\x01"
+	}
+	return base64.StdEncoding.EncodeToString([]byte(first))
+}
+
+// atIMAP presents a token and returns the challenge of a refusal, and the reply.
+func (c *chain) atIMAP(mechanism, user, token string) (*talk, string, string) {
+	c.t.Helper()
+	conn := c.dial(c.dovecot.IMAPS)
+	if _, err := conn.r.ReadString('\n'); err != nil {
+		c.t.Fatal(err)
+	}
+	return c.authenticate(conn, "a AUTHENTICATE "+mechanism+" "+bearer(mechanism, user, token), "+ ", "")
+}
+
+// atSMTP does the same at Postfix.
+func (c *chain) atSMTP(mechanism, user, token string) (*talk, string, string) {
+	c.t.Helper()
+	conn := c.dial(c.postfix.Subs)
+	conn.reply()
+	conn.say("EHLO client.try.test")
+	return c.authenticate(conn, "AUTH "+mechanism+" "+bearer(mechanism, user, token), "334 ", "AQ==")
+}
+
+func (c *chain) authenticate(conn *talk, line, more, dummy string) (*talk, string, string) {
+	c.t.Helper()
+	reply := conn.say(line)
+	challenge, refused := strings.CutPrefix(reply, more)
+	if !refused {
+		return conn, "", reply
+	}
+	text, err := base64.StdEncoding.DecodeString(challenge)
+	if err != nil {
+		c.t.Fatalf("challenge %q: %v", reply, err)
+	}
+	return conn, string(text), conn.say(dummy)
+}
+
+// TestTokensThroughTheChain: tokens of our server at a real Dovecot by introspection, with
+// the configuration that is printed, and at a real Postfix through mailauth: each mechanism,
+// each scope, the refusals that name our discovery, and a revocation on the person's page
+// that ends an open session.
+func TestTokensThroughTheChain(t *testing.T) {
+	c := startChain(t)
+	const ann = "ann@try.test"
+	all := c.token("urn:ietf:params:oauth:scope:mail")
+	reads, sends := c.token("imap offline_access"), c.token("imap smtp", "limit", "send-only")
+	forged := "llat_" + strings.Repeat("A", 43)
+	for _, one := range []struct{ what, user, token, imap, smtp string }{
+		{"everything", ann, all, "a OK", "235"},
+		{"reading only", ann, reads, "a OK", "535"},
+		{"sending only, as the person chose", ann, sends, "a NO", "235"},
+		{"nobody's token", ann, forged, "a NO", "535"},
+		{"somebody else's", "bob@try.test", all, "a NO", "535"},
+		{"a JSON Web Token", ann, "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbm4ifQ.", "a NO", "535"},
+	} {
+		for _, mechanism := range []string{"XOAUTH2", "OAUTHBEARER"} {
+			_, challenge, got := c.atIMAP(mechanism, one.user, one.token)
+			c.want(mechanism+" at IMAP: "+one.what, got, one.imap)
+			c.challenge(mechanism+" at IMAP: "+one.what, challenge, one.imap == "a NO")
+			_, challenge, got = c.atSMTP(mechanism, one.user, one.token)
+			c.want(mechanism+" at SMTP: "+one.what, got, one.smtp)
+			c.challenge(mechanism+" at SMTP: "+one.what, challenge, one.smtp == "535")
+		}
+	}
+	conn, _, _ := c.atSMTP("OAUTHBEARER", ann, sends)
+	for _, step := range [][2]string{{"MAIL FROM:<" + ann + ">", "250"}, {"RCPT TO:<bob@try.test>", "250"}, {"DATA", "354"},
+		{"From: " + ann + "\r\nTo: bob@try.test\r\nSubject: token\r\n\r\nhello\r\n.", "250"}} {
+		c.want(step[0], conn.say(step[0]), step[1])
+	}
+	c.introspected(all)
+
+	idle, _, got := c.atIMAP("XOAUTH2", ann, all)
+	c.want("sign-in", got, "a OK")
+	c.want("select", idle.say("b SELECT INBOX"), "b OK")
+	c.want("idle", idle.say("c IDLE"), "+")
+	_, page := c.browser.do(http.MethodGet, "/", nil)
+	card := regexp.MustCompile(`(?s)<h3>Chain(.{0,400}?)Read, change, delete and send all.*?</form>`).FindString(page)
+	begun := time.Now()
+	if res, text := c.browser.press(card, "/grants/revoke"); res.StatusCode != http.StatusSeeOther {
+		t.Fatalf("revocation: %s %s", res.Status, text)
+	}
+	if got := idle.reply(); got != "closed" && !strings.HasPrefix(got, "* BYE") {
+		t.Errorf("the session of the revoked token heard %q", got)
+	}
+	t.Logf("the session ended %v after the revocation", time.Since(begun).Round(time.Millisecond))
+	_, _, got = c.atIMAP("XOAUTH2", ann, all)
+	c.want("IMAP once revoked", got, "a NO")
+	_, _, got = c.atSMTP("XOAUTH2", ann, all)
+	c.want("SMTP once revoked", got, "535")
+	_, _, got = c.atIMAP("XOAUTH2", ann, reads)
+	c.want("the other grant", got, "a OK")
+	for _, token := range []string{all, reads, sends} {
+		if strings.Contains(strings.Join(c.process.Log(), "\n"), token) {
+			t.Error("a token stands in the log")
+		}
+	}
+	c.letterlock()
+}
+
+// challenge looks whether a refusal says where tokens come from, and nothing else.
+func (c *chain) challenge(what, text string, wanted bool) {
+	c.t.Helper()
+	if !wanted {
+		return
+	}
+	var said struct {
+		Discovery string `json:"openid-configuration"`
+	}
+	if err := json.Unmarshal([]byte(text), &said); err != nil || said.Discovery != c.home+"/.well-known/openid-configuration" {
+		c.t.Errorf("%s: the challenge is %q", what, text)
+	}
+}
+
+// introspected asks as Dovecot does, with its secret: an active answer has the times.
+func (c *chain) introspected(token string) {
+	c.t.Helper()
+	conf, err := os.ReadFile(filepath.Join(c.folder, "dovecot", "letterlock-token.conf.ext"))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	place := regexp.MustCompile(`introspection_url = (\S+)`).FindStringSubmatch(string(conf))[1]
+	ctx, cancel := context.WithTimeout(c.t.Context(), testPatience)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, place, strings.NewReader("token="+token+"&client_id=dovecot&client_secret=dove-secret"))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("X-Dovecot-Auth-Service", "imap")
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	told := decodeMap(c.t, res)
+	issued, _ := told["iat"].(float64)
+	expires, _ := told["exp"].(float64)
+	if told["active"] != true || told["iss"] != c.home || told["aud"] != "mail" || told["token_type"] != "Bearer" || expires-issued != 3600 || time.Since(time.Unix(int64(issued), 0)) > testPatience {
+		c.t.Errorf("introspection: %v", told)
+	}
+}
+
+// letterlock signs in by a device code at the issuer, and mail programs of others read and
+// send with what it gives them.
+func (c *chain) letterlock() {
+	c.t.Helper()
+	t, home := c.t, c.t.TempDir()
+	binary := filepath.Join(c.folder, "letterlock")
+	if out, err := exec.Command("go", "build", "-o", binary, "../letterlock").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), testPatience)
+	defer cancel()
+	run := func(stdin, name string, args ...string) string {
+		t.Helper()
+		if name == "letterlock" {
+			name = binary
+		}
+		cmd := exec.CommandContext(ctx, name, args...)
+		cmd.Env = []string{"HOME=" + home, "PATH=" + c.folder + ":/usr/bin:/bin", "LC_ALL=C", "CURL_CA_BUNDLE=" + c.ca.File}
+		cmd.Dir, cmd.Stdin = home, strings.NewReader(stdin)
+		var said strings.Builder
+		cmd.Stderr = &said
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%s %s: %v\n%s%s", name, strings.Join(args, " "), err, out, said.String())
+		}
+		return string(out)
+	}
+	c.deviceLogin(ctx, binary, home)
+	imaps, smtps := fmt.Sprintf("mail.try.test:%d", c.dovecot.IMAPS), fmt.Sprintf("mail.try.test:%d", c.postfix.Subs)
+	_, imapPort, _ := strings.Cut(imaps, ":")
+	_, smtpPort, _ := strings.Cut(smtps, ":")
+
+	// msmtp: OAUTHBEARER. curl: the inbox that bob's letters do not reach, so ann's own.
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(home, name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(home, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(".msmtprc", "account default\nhost localhost\nport "+smtpPort+"\ntls on\ntls_starttls off\ntls_trust_file "+c.ca.File+
+		"\nauth oauthbearer\nuser ann@try.test\nfrom ann@try.test\npasswordeval letterlock token ann@try.test\n")
+	run("From: ann@try.test\nTo: ann@try.test\nSubject: by msmtp\n\nhello\n", "msmtp", "ann@try.test")
+	write(".muttrc", "set from=ann@try.test\nset smtp_url=\"smtps://ann@try.test@localhost:"+smtpPort+"/\"\nset smtp_authenticators=\"oauthbearer\"\n"+
+		"set smtp_oauth_refresh_command=\"letterlock token ann@try.test\"\nset certificate_file="+c.ca.File+"\nset ssl_usesystemcerts=no\nset ssl_ca_certificates_file="+c.ca.File+"\nset copy=no\nset record=\"\"\n")
+	run("hello\n", "mutt", "-s", "by mutt", "ann@try.test")
+	// Delivery is Postfix's matter: ask until both letters are there.
+	options := run("", "letterlock", "token", "--curl", "ann@try.test")
+	write("curlrc", options)
+	for tick := time.NewTicker(200 * time.Millisecond); ; {
+		found := run("", "curl", "-sS", "-K", "curlrc", "--url", "imaps://localhost:"+imapPort+"/INBOX?SUBJECT%20by")
+		if len(strings.Fields(found)) >= 4 { // * SEARCH 1 2
+			tick.Stop()
+			break
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("the letters did not arrive: %s", found)
+		}
+	}
+	// getmail 6.18 has a race of its own when it delivers (see cmd/letterlock/e2e): it is
+	// judged by what it fetched.
+	fetched := filepath.Join(home, "fetched")
+	write(".config/getmail/getmailrc", "[retriever]\ntype = SimpleIMAPSSLRetriever\nserver = localhost\nport = "+imapPort+"\nusername = ann@try.test\nuse_xoauth2 = True\n"+
+		"password_command = (\""+binary+"\", \"token\", \"ann@try.test\")\nca_certs = "+c.ca.File+
+		"\n[destination]\ntype = MDA_external\npath = /usr/bin/tee\narguments = (\"-a\", \""+fetched+"\")\nallow_root_commands = True\n[options]\nread_all = False\n")
+	limit, stop := context.WithTimeout(ctx, 20*time.Second)
+	defer stop()
+	getmail := exec.CommandContext(limit, "getmail", "--getmaildir", filepath.Join(home, ".config/getmail"))
+	getmail.Env, getmail.Dir = []string{"HOME=" + home, "PATH=/usr/bin:/bin", "LC_ALL=C"}, home
+	getmail.WaitDelay = 5 * time.Second
+	out, failure := getmail.CombinedOutput()
+	if text, err := os.ReadFile(fetched); err != nil || !strings.Contains(string(text), "Subject: by m") {
+		t.Errorf("getmail: %v, %v\n%s", failure, err, out)
+	}
+	run("", "letterlock", "logout", "ann@try.test")
+	_, page := c.browser.do(http.MethodGet, "/", nil)
+	if open, _, _ := strings.Cut(page, "Ended app passwords"); strings.Contains(open, "<h3>Our letterlock") {
+		t.Errorf("after logout the program still stands on the page: %s", open)
+	}
+}
+
+// deviceLogin is letterlock login by a code that ann types in on the page.
+func (c *chain) deviceLogin(ctx context.Context, binary, home string) {
+	c.t.Helper()
+	id := "letterlock"
+	c.run("client", "add", id, "--name", "Our letterlock", "--public", "--device", "--redirect", "http://127.0.0.1/")
+	cmd := exec.CommandContext(ctx, binary, "login", "ann@try.test", "--issuer", c.home, "--client-id", id, "--ca-file", c.ca.File, "--key", "file", "--flow", "device",
+		"--imap", fmt.Sprintf("localhost:%d", c.dovecot.IMAPS), "--smtp", fmt.Sprintf("localhost:%d", c.postfix.Subs), "--imap-security", "tls", "--smtp-security", "tls")
+	cmd.Env = []string{"HOME=" + home, "PATH=/usr/bin:/bin", "LC_ALL=C"}
+	said, err := cmd.StderrPipe()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	var text strings.Builder
+	buffer := make([]byte, 4096)
+	code := regexp.MustCompile(`[B-Z]{4}-[B-Z]{4}`)
+	approved := false
+	for {
+		n, err := said.Read(buffer)
+		text.Write(buffer[:n])
+		if found := code.FindString(text.String()); found != "" && !approved {
+			approved = true
+			_, page := c.browser.do(http.MethodGet, "/device?user_code="+found, nil)
+			_, page = c.browser.press(page, "/device")
+			if !strings.Contains(page, "Our letterlock") || !strings.Contains(page, "127.0.0.1") {
+				c.t.Errorf("the page does not say who asks and from where: %s", page)
+			}
+			if res, page := c.browser.press(page, "/device/decide", "decision", "allow"); res.StatusCode != http.StatusSeeOther {
+				c.t.Fatalf("%s %s", res.Status, page)
+			}
+		}
+		if err != nil {
+			break
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		c.t.Fatalf("letterlock login: %v\n%s", err, text.String())
+	}
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/letterlock-mail/letterlock/internal/cli"
+	"github.com/letterlock-mail/letterlock/internal/config"
+	"github.com/letterlock-mail/letterlock/internal/secret"
+	"github.com/letterlock-mail/letterlock/internal/server/authserver"
+	"github.com/letterlock-mail/letterlock/internal/server/identity"
+	"github.com/letterlock-mail/letterlock/internal/server/throttle"
+	"github.com/letterlock-mail/letterlock/internal/server/web"
+)
+
+// oauthKey is the use of the master key that the authorization server derives its own from.
+const oauthKey = "authorization server"
+
+// programs puts the authorization server in front of the pages. It stands outside of the
+// check of forms, which would keep programs out, and checks the forms of its own pages.
+func programs(server *authserver.Server, pages http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", pages)
+	server.Register(mux)
+	return mux
+}
+
+func (l *plan) authServer(p *program, sessions *web.Sessions, master secret.Master) (*authserver.Server, error) {
+	key, err := master.For(oauthKey)
+	if err != nil {
+		return nil, err
+	}
+	scale, err := l.programScale()
+	if err != nil {
+		return nil, cli.Wrap(cli.Config, err, "correct [throttle] in "+l.conf.Path)
+	}
+	o := l.conf.OAuth
+	server, err := authserver.New(authserver.Options{
+		Issuer: l.conf.Web.PublicURL, Codes: l.db, Devices: l.db, Tokens: l.db, Grants: l.db, People: l.db,
+		ClientStore: l.db, Keys: l.db, Trail: l.db, Counter: l.db, Once: l.db, Throttle: scale,
+		SignIn: pageSignIn{sessions}, Again: signInAgain, SignOut: sessions.End, Remote: sessions.Client,
+		Key: key, Registration: o.Registration, Open: o.Open, NoDevice: o.NoDevice,
+		AccessLifetime: o.Access, RefreshLifetime: o.Refresh, Now: l.now, Random: p.random, Log: l.log,
+	})
+	if err != nil {
+		return nil, cli.Wrap(cli.Config, err, "correct public_url of [web] in "+l.conf.Path)
+	}
+	return server, nil
+}
+
+// signInAgain has somebody prove it once more. The way straight through is for those who
+// are not signed in.
+func signInAgain(w http.ResponseWriter, r *http.Request, back string) {
+	query := url.Values{"choose": {"1"}, "back": {back}}
+	http.Redirect(w, r, web.SignInPath+"?"+query.Encode(), http.StatusSeeOther)
+}
+
+// clientNames tells the portal what programs are called. Pages ask without a context of
+// their own; the database has a bound.
+func clientNames(server *authserver.Server) func(identity.ClientID) (identity.Client, bool) {
+	return func(id identity.ClientID) (identity.Client, bool) { return server.Named(context.Background(), id) }
+}
+
+// discovery is the address that a refused mail program is told.
+func discovery(conf *config.Daemon) string {
+	if conf.Web.PublicURL == "" {
+		return ""
+	}
+	return conf.Web.PublicURL + "/.well-known/openid-configuration"
+}
+
+// A programScale counts floods at the end points for programs, each kind apart: who is
+// refused a registration still gets tokens.
+type programScale map[string]*throttle.Throttle
+
+func (l *plan) programScale() (programScale, error) {
+	scale := programScale{}
+	for what, many := range map[string]int{authserver.ThrottleToken: 300, authserver.ThrottleDevice: 120, authserver.ThrottleRegister: 60} {
+		t, err := l.networkScale(what, many)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", what, err)
+		}
+		scale[what] = t
+	}
+	return scale, nil
+}
+
+// networkScale is a throttle by network alone, with the lists of [throttle].
+func (l *plan) networkScale(name string, many int) (*throttle.Throttle, error) {
+	o := throttle.Options{Log: l.log, Now: l.now, Rules: []throttle.Rule{
+		{Name: name + ", address", Kind: throttle.Network, V4: 32, V6: 64, Span: 10 * time.Minute, Slow: many, Stop: many},
+		{Name: name + ", network", Kind: throttle.Network, V4: 24, V6: 56, Span: 10 * time.Minute, Slow: 4 * many, Stop: 4 * many},
+		{Name: name + ", site", Kind: throttle.Network, V6: 48, Span: 10 * time.Minute, Slow: 10 * many, Stop: 10 * many},
+	}}
+	for _, path := range l.conf.Throttle.Deny {
+		o.Sources = append(o.Sources, throttle.Source{Name: path, File: path})
+	}
+	t := throttle.New(o)
+	if len(l.conf.Throttle.Allow) > 0 {
+		list, err := allowList(l.conf)
+		if err != nil {
+			return nil, err
+		}
+		t.SetList(list)
+	}
+	l.add("throttle of "+name+" requests", t.Run)
+	return t, nil
+}
+
+// Refuse implements authserver.Throttle.
+func (s programScale) Refuse(ctx context.Context, what string, from netip.Addr) bool {
+	t, visit := s[what], throttle.Attempt{Remote: from}
+	if t.Ask(ctx, visit).Refuse {
+		return true
+	}
+	t.Release(visit)
+	return false
+}
+
+// Count implements authserver.Throttle.
+func (s programScale) Count(ctx context.Context, what string, from netip.Addr) {
+	s[what].Tell(ctx, throttle.Attempt{Remote: from}, false)
+}
