@@ -16,6 +16,7 @@ func (p *program) configCommand() *cobra.Command {
 		Example: "  letterlockd config check",
 	})
 	c.AddCommand(p.configCheckCommand(), p.configDescribeCommand(), p.configPostfixCommand(), p.configDovecotCommand())
+	c.AddCommand(p.webConfigCommands()...)
 	return c
 }
 

@@ -81,6 +81,8 @@ type plan struct {
 	log      *slog.Logger
 	now      func() time.Time
 	services []daemon.Service
+
+	mailGates []mailGate // in front of web mail
 }
 
 func (p *program) serve(ctx context.Context, log *slog.Logger) error {

@@ -28,7 +28,7 @@ func (l *plan) routes(p *program, mux *http.ServeMux, sessions *web.Sessions, ma
 	if err != nil {
 		return err
 	}
-	return errors.Join(l.signIn(p, mux, sessions, factors), l.portal(p, mux, sessions, factors))
+	return errors.Join(l.signIn(p, mux, sessions, factors), l.gateways(p, mux, sessions), l.portal(p, mux, sessions, factors))
 }
 
 // pages is all that a browser can ask for.
@@ -82,7 +82,7 @@ func (l *plan) web(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	return l.listen(ctx, "web", l.conf.Web.Listen, serve)
+	return errors.Join(l.listen(ctx, "web", l.conf.Web.Listen, serve), l.listenGateways(ctx))
 }
 
 // webServer serves the pages, by TLS when there is a certificate.

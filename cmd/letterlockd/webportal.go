@@ -28,7 +28,7 @@ func (l *plan) portal(p *program, mux *http.ServeMux, sessions *web.Sessions, fa
 			// Who has no second factor is sent on to the provider there.
 			http.Redirect(w, r, web.SignInPath+"/again?"+url.Values{"back": {back}}.Encode(), http.StatusSeeOther)
 		},
-		Client: clientNames(l.issuer), Factors: factors, SignOut: "/signout", Domains: l.conf.Domains, Servers: servers,
+		Client: l.clientNamed, Factors: factors, SignOut: "/signout", Domains: l.conf.Domains, Servers: servers,
 		Fresh: l.conf.Portal.Fresh, AdminBySignIn: l.conf.Portal.AdminAtProvider,
 		Now: l.now, Random: p.random, Log: l.log,
 	}

@@ -28,6 +28,7 @@ type Daemon struct {
 	Web       Web
 	Portal    Portal
 	SignIn    map[string]SignIn
+	Gateways  map[string]Gateway
 	OAuth     OAuth
 	Issuers   map[string]Issuer
 	Factors   Factors
@@ -165,6 +166,7 @@ func defaultDaemon() *Daemon {
 		Web:       Web{Listen: "127.0.0.1:8480", MasterKeyFile: "/var/lib/letterlockd/master.key"},
 		Portal:    Portal{Fresh: 15 * time.Minute},
 		SignIn:    map[string]SignIn{},
+		Gateways:  map[string]Gateway{},
 		OAuth:     OAuth{Access: time.Hour, Refresh: 90 * 24 * time.Hour},
 		Factors:   Factors{Second: "optional"},
 		Passwords: Passwords{Memory: 19 << 10, Time: 2, OutageGrace: 15 * time.Minute},
@@ -190,6 +192,8 @@ func (d *decoder) daemon(tree map[string]any) *Daemon {
 			single(d, name, value, factorFields(), &c.Factors)
 		case "signin":
 			c.SignIn = sections(d, name, value, signInFields(), d.checkSignIn)
+		case "gateway":
+			c.Gateways = sections(d, name, value, gatewayFields(), d.checkGateway)
 		case "oauth":
 			single(d, name, value, oauthFields(), &c.OAuth)
 		case "issuer":
@@ -236,6 +240,7 @@ func (d *decoder) checkDaemon(c *Daemon) {
 	}
 	d.checkWeb(c)
 	d.checkProvision(c)
+	d.checkGateways(c)
 	if len(c.Domains) == 0 && (c.Postfix != Postfix{} || c.Dovecot.Listen != "") {
 		d.fault([]string{"domains"}, "domains is missing: the mail domains that are served here")
 	}

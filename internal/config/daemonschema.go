@@ -84,6 +84,7 @@ func DescribeDaemon() []Section {
 		{"[web]", "Pages for people. There are none until public_url is named.", docs(webFields())},
 		{"[portal]", "What the pages tell people.", docs(portalFields())},
 		{"[signin.NAME]", "Who knows who a person is. NAME is part of the address that the provider sends the browser back to: PUBLIC_URL/signin/NAME/callback.", docs(signInFields())},
+		{"[gateway.NAME]", "Web mail behind the sign-in of [web]: it gets a token for each request, and nobody types a password. letterlockd config roundcube prints its half.", docs(gatewayFields())},
 		{"[oauth]", "The authorization server for mail programs: there whenever public_url is named. Its issuer is public_url.", docs(oauthFields())},
 		{"[issuer.NAME]", "An issuer whose own access tokens open mailboxes, when it made them for mail and for a client on the list. People are found by their account there, as it is bound at sign-in or by letterlockd person bind.", docs(issuerFields())},
 		{"[factors]", "Second factors: passkeys, authenticator apps, recovery codes. People set them up at PUBLIC_URL/security.", docs(factorFields())},

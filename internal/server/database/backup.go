@@ -101,7 +101,7 @@ func backupTables() []table {
 // leftOut are the tables that a backup does not hold: what lives for an hour or as long as
 // a browser, counters, where work has got to, other people's tokens, and the schema's own.
 func leftOut() []string {
-	return []string{"session", "code", "device", "access_token", "counter", "signing_key", "generation",
+	return []string{"session", "mail_session", "mail_token", "code", "device", "access_token", "counter", "signing_key", "generation",
 		"lease", "hook_run", "hook_mark", "membership_look", "upstream_grant", versionTable, "letterlock_schema_claim"}
 }
 

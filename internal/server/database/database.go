@@ -159,7 +159,7 @@ func (db *DB) Generation(ctx context.Context) (int64, error) {
 // device requests, tokens, one-time things. Credentials, grants and events stay.
 func (db *DB) Sweep(ctx context.Context, before time.Time) error {
 	return db.write(ctx, "sweep", func(tx *tx) error {
-		for _, table := range []string{"session", "code", "device", "access_token", "refresh_token", "once"} {
+		for _, table := range []string{"session", "code", "device", "access_token", "refresh_token", "once", "mail_session", "mail_token"} {
 			if _, err := tx.exec(`DELETE FROM `+table+` WHERE expires < $1`, micros(before)); err != nil {
 				return err
 			}

@@ -214,6 +214,8 @@ func (t *tx) deletePerson(id identity.PersonID, now time.Time) error {
 		`DELETE FROM hold WHERE person = $1`,
 		`DELETE FROM directory WHERE person = $1`,
 		`DELETE FROM session WHERE person = $1`,
+		`DELETE FROM mail_token WHERE mail_session IN (SELECT id FROM mail_session WHERE person = $1)`,
+		`DELETE FROM mail_session WHERE person = $1`,
 		`DELETE FROM passkey WHERE person = $1`,
 		`DELETE FROM totp WHERE person = $1`,
 		`DELETE FROM recovery_code WHERE person = $1`,

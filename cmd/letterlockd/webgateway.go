@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"maps"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/letterlock-mail/letterlock/internal/cli"
+	"github.com/letterlock-mail/letterlock/internal/config"
+	"github.com/letterlock-mail/letterlock/internal/daemon"
+	"github.com/letterlock-mail/letterlock/internal/server/gateway"
+	"github.com/letterlock-mail/letterlock/internal/server/identity"
+	"github.com/letterlock-mail/letterlock/internal/server/throttle"
+	"github.com/letterlock-mail/letterlock/internal/server/web"
+)
+
+// gateways makes the web mail gateways and adds their hand-over to the pages. They listen
+// once the pages are there: see listenGateways.
+func (l *plan) gateways(p *program, mux *http.ServeMux, sessions *web.Sessions) error {
+	if len(l.conf.Gateways) == 0 {
+		return nil
+	}
+	scale, err := l.pageScale()
+	if err != nil {
+		return cli.Wrap(cli.Config, err, "correct [throttle] in "+l.conf.Path)
+	}
+	gate := gatewayGate{visits: scale, lists: throttle.New(throttle.Options{Store: onlyBans{l.db}, Log: l.log, Now: l.now, Rules: listsOnly(), Sources: l.denyLists()})}
+	if len(l.conf.Throttle.Allow) > 0 {
+		list, err := allowList(l.conf)
+		if err != nil {
+			return cli.Wrap(cli.Config, err, "correct [throttle] in "+l.conf.Path)
+		}
+		gate.lists.SetList(list)
+	}
+	l.add("gateway lists", gate.lists.Run)
+	for _, name := range slices.Sorted(maps.Keys(l.conf.Gateways)) {
+		one, err := l.gateway(p, name, l.conf.Gateways[name], sessions, gate)
+		if err != nil {
+			return cli.Wrap(cli.Config, err, "correct [gateway."+name+"] in "+l.conf.Path)
+		}
+		one.Register(mux)
+		l.mailGates = append(l.mailGates, mailGate{name: name, conf: l.conf.Gateways[name], gateway: one})
+	}
+	return nil
+}
+
+// A mailGate is a gateway and where it listens.
+type mailGate struct {
+	name    string
+	conf    config.Gateway
+	gateway *gateway.Gateway
+}
+
+func (l *plan) gateway(p *program, name string, c config.Gateway, sessions *web.Sessions, gate gateway.Gate) (*gateway.Gateway, error) {
+	o := gateway.Options{
+		Name: name, Title: c.Title, PublicURL: c.PublicURL, PagesURL: l.conf.Web.PublicURL, Preset: gateway.Plain(),
+		Sieve: c.Sieve, Inside: c.Networks, Proxies: l.conf.Web.TrustedProxies, Store: l.db, Browser: sessions,
+		SignIn: signInFor(sessions), Gate: gate, TokenLife: c.TokenLife, MaxBody: int64(c.MaxUpload) << 20, Now: l.now, Random: p.random, Log: l.log,
+	}
+	if c.Kind == "roundcube" {
+		o.Preset = gateway.Roundcube()
+	}
+	if filepath.IsAbs(c.Upstream) {
+		o.Socket, o.Upstream = c.Upstream, &url.URL{Scheme: "http", Host: "webmail"}
+	} else {
+		var err error
+		if o.Upstream, err = url.Parse(c.Upstream); err != nil {
+			return nil, err
+		}
+	}
+	for _, text := range c.Blocked {
+		rule, err := gateway.ParseRule(text)
+		if err != nil {
+			return nil, err
+		}
+		o.Blocked = append(o.Blocked, rule)
+	}
+	return gateway.New(o)
+}
+
+// signInFor sends a browser of the pages to sign in.
+func signInFor(sessions *web.Sessions) func(http.ResponseWriter, *http.Request, string, bool) {
+	return func(w http.ResponseWriter, r *http.Request, back string, again bool) {
+		if again {
+			signInAgain(w, r, back)
+			return
+		}
+		sessions.Begin(w, r, back)
+	}
+}
+
+// listenGateways adds the listeners.
+func (l *plan) listenGateways(ctx context.Context) error {
+	for _, one := range l.mailGates {
+		serve := serveLong(one.gateway)
+		if one.conf.Certificate != "" {
+			certificate, err := daemon.LoadCertificate(one.conf.Certificate, one.conf.Key, l.now, l.log)
+			if err != nil {
+				return cli.Wrap(cli.Config, err, "look at certificate and key of [gateway."+one.name+"]")
+			}
+			plain := serve
+			serve = func(ctx context.Context, listener net.Listener) error {
+				return plain(ctx, tls.NewListener(listener, certificate.TLS("http/1.1")))
+			}
+		}
+		if err := l.listen(ctx, "gateway-"+one.name, one.conf.Listen, serve); err != nil {
+			return err
+		}
+		if one.conf.AskListen == "" {
+			continue
+		}
+		if err := l.listen(ctx, "gateway-ask-"+one.name, one.conf.AskListen, serveHTTP(one.gateway.Asked())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// serveLong serves what may take long: uploads, downloads, connections that stay open. The
+// gateway itself sees to it that a body moves.
+func serveLong(handler http.Handler) func(context.Context, net.Listener) error {
+	return func(ctx context.Context, listener net.Listener) error {
+		base, cut := context.WithCancel(context.WithoutCancel(ctx))
+		defer cut()
+		server := &http.Server{
+			Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+			BaseContext: func(net.Listener) context.Context { return base },
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- server.Serve(listener) }()
+		select {
+		case err := <-ended:
+			return err
+		case <-ctx.Done():
+		}
+		bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+		defer cancel()
+		if err := server.Shutdown(bound); err != nil {
+			cut() // WebSockets, which Shutdown does not know
+			return errors.Join(err, server.Close())
+		}
+		return nil
+	}
+}
+
+// clientNamed is what a program is called on the page of what may act as somebody.
+func (l *plan) clientNamed(id identity.ClientID) (identity.Client, bool) {
+	for _, one := range l.mailGates {
+		if client := one.gateway.Client(); client.ID == id {
+			return client, true
+		}
+	}
+	return clientNames(l.issuer)(id)
+}
+
+// A gatewayGate has the lists of [throttle] and the bans for each request, and counts only
+// sign-ins: wrong passwords at the mail servers close nobody's web mail, where there is none.
+type gatewayGate struct {
+	visits pageScale
+	lists  *throttle.Throttle
+}
+
+// Refused implements gateway.Gate.
+func (g gatewayGate) Refused(ctx context.Context, remote netip.Addr) bool {
+	return g.lists.Ask(ctx, throttle.Attempt{Remote: remote}).Refuse
+}
+
+// Ask implements gateway.Gate.
+func (g gatewayGate) Ask(ctx context.Context, remote netip.Addr) bool {
+	return g.visits.Ask(ctx, remote)
+}
+
+// listsOnly is no limit: a throttle that counts nothing and keeps the lists.
+func listsOnly() []throttle.Rule {
+	return []throttle.Rule{{Name: "none", Kind: throttle.Repeats, Span: time.Hour, Slow: 1 << 30, Stop: 1 << 30}}
+}
+
+func (l *plan) denyLists() []throttle.Source {
+	var sources []throttle.Source
+	for _, path := range l.conf.Throttle.Deny {
+		sources = append(sources, throttle.Source{Name: path, File: path})
+	}
+	return sources
+}
+
+// onlyBans lets a throttle read the administrators' bans, and share no counts.
+type onlyBans struct {
+	db interface {
+		Bans(ctx context.Context) ([]identity.Ban, error)
+	}
+}
+
+func (o onlyBans) Bans(ctx context.Context) ([]identity.Ban, error) { return o.db.Bans(ctx) }
+
+func (onlyBans) Count(context.Context, string, time.Time, int) (int, error) { return 0, nil }
+
+func (onlyBans) Counts(context.Context, []string, time.Time) (map[string]int, error) { return nil, nil }
+
+func (onlyBans) SweepCounts(context.Context, time.Time) error { return nil }

@@ -1,0 +1,408 @@
+//go:build lab
+
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/letterlock-mail/letterlock/internal/lab"
+	"github.com/letterlock-mail/letterlock/internal/lab/browser"
+)
+
+// A webmail is a real Roundcube behind letterlockd, with real Dovecot and Postfix, and an
+// identity provider where people sign in.
+type webmail struct {
+	*site
+	op          *lab.OP
+	rc          *lab.Roundcube
+	pages, gate string // origins
+	gatePort    int
+	askPort     int
+}
+
+// tokenLife is short, so that the story outlives a token, and long enough for a busy machine:
+// a token has half of it left at least when a request begins.
+const tokenLife = 20 * time.Second
+
+// startWebmail starts everything. The recipe for Roundcube is what config prints.
+func startWebmail(t *testing.T) *webmail {
+	t.Helper()
+	w := &webmail{site: &site{t: t, folder: t.TempDir(), ca: lab.RunCA(t)}}
+	if err := errors.Join(os.Chmod(filepath.Dir(w.folder), 0o755), os.Chmod(w.folder, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	w.binary = filepath.Join(w.folder, "letterlockd")
+	if out, err := exec.Command("go", "build", "-o", w.binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	ports := freePorts(t, 5)
+	w.pages = fmt.Sprintf("https://id.try.test:%d", ports[0])
+	w.gatePort, w.askPort = ports[1], ports[4]
+	w.gate = fmt.Sprintf("https://webmail.try.test:%d", w.gatePort)
+	w.op = lab.RunOP(t, lab.OPOptions{RedirectURIs: []string{w.pages + "/signin/campus/callback"}})
+	w.dovecot = lab.RunDovecot(t, lab.DovecotOptions{
+		CA: w.ca, Introspection: fmt.Sprintf("http://127.0.0.1:%d/dovecot/introspect", ports[2]), ClientID: "dovecot", ClientSecret: "dove-secret",
+		NameClaim: "username", Scope: "imap",
+	})
+	w.postfix = lab.RunPostfix(t, lab.PostfixOptions{CA: w.ca, Dovecot: w.dovecot, SASLPath: fmt.Sprintf("inet:127.0.0.1:%d", ports[3])})
+	w.write("dovecot.secret", "dove-secret\n", 0o600)
+	w.write("op.secret", lab.ClientSecret+"\n", 0o600)
+	certs, err := w.ca.Issue("id.try.test", "webmail.try.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.conf = filepath.Join(w.folder, "letterlockd.toml")
+	// Roundcube's port is not known before it runs, and Roundcube wants what config prints.
+	configure := func(upstream int) {
+		w.write("letterlockd.toml", fmt.Sprintf(`domains = ["try.test"]
+[database]
+url = "sqlite:%[1]s/letterlockd.db"
+[web]
+public_url = %[2]q
+listen = "127.0.0.1:%[3]d"
+certificate = %[4]q
+key = %[5]q
+master_key_file = "%[1]s/master.key"
+[signin.campus]
+type = "oidc"
+issuer = %[6]q
+client_id = %[7]q
+client_secret_file = "%[1]s/op.secret"
+bind_verified = true
+provision = true
+[gateway.webmail]
+title = "Try Webmail"
+public_url = %[8]q
+listen = "127.0.0.1:%[9]d"
+certificate = %[4]q
+key = %[5]q
+upstream = "http://127.0.0.1:%[10]d"
+kind = "roundcube"
+token_life = %[11]q
+[dovecot]
+listen = "127.0.0.1:%[12]d"
+secret_file = "%[1]s/dovecot.secret"
+[postfix]
+sasl = "127.0.0.1:%[13]d"
+`, w.folder, w.pages, ports[0], certs.CertFile, certs.KeyFile, w.op.Issuer, lab.DesktopClient, w.gate, w.gatePort, upstream, tokenLife, ports[2], ports[3]), 0o644)
+	}
+	configure(8088)
+	printed := w.run("config", "roundcube")
+	w.write("letterlock.inc.php", printed, 0o644)
+	site := strings.NewReplacer("listen 127.0.0.1:8088;", "listen 127.0.0.1:@port@;", "/run/php/php8.2-fpm.sock", "@fpm@").Replace(w.run("config", "nginx"))
+	w.rc = lab.RunRoundcube(t, lab.RoundcubeOptions{
+		CA: w.ca, Dovecot: w.dovecot, Postfix: w.postfix, Site: site,
+		Config: fmt.Sprintf("include('%s/letterlock.inc.php');\n", w.folder),
+	})
+	configure(w.rc.Port)
+	w.serve()
+	return w
+}
+
+func (w *webmail) browser() *browser.Browser {
+	return browser.Run(w.t, browser.Options{CA: w.ca, Flags: map[string]any{
+		"host-resolver-rules": "MAP id.try.test 127.0.0.1, MAP webmail.try.test 127.0.0.1",
+	}})
+}
+
+// signInAtOP fills in the provider's pages.
+func (w *webmail) signInAtOP(ctx context.Context, b *browser.Browser, who lab.Person) []func() error {
+	return []func() error{
+		func() error { return b.Fill(ctx, `input[name="username"]`, who.Name) },
+		func() error { return b.Fill(ctx, `input[name="password"]`, who.Password) },
+		func() error { return b.Click(ctx, "#signin") },
+		func() error { return b.WaitFor(ctx, "#allow") },
+		func() error { return b.Click(ctx, "#allow") },
+	}
+}
+
+// evaluate runs a script on the page; a promise is waited for.
+func evaluate[T any](ctx context.Context, t *testing.T, b *browser.Browser, script string) T {
+	t.Helper()
+	run, cancel := context.WithCancel(b.Context())
+	defer context.AfterFunc(ctx, cancel)()
+	defer cancel()
+	value, err := chromedp.Run(run, chromedp.Evaluate[T](script, chromedp.EvalAwaitPromise))
+	if err != nil {
+		at, _ := b.Location(ctx)
+		t.Fatalf("script %.80q at %s: %v", script, at, err)
+	}
+	return value
+}
+
+// tokens counts the tokens that web mail ever got.
+func (w *webmail) tokens() (n int) {
+	w.t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(w.folder, "letterlockd.db")+"?mode=ro")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer db.Close()
+	if err := db.QueryRow(`SELECT count(*) FROM mail_token`).Scan(&n); err != nil {
+		w.t.Fatal(err)
+	}
+	return n
+}
+
+// picture keeps a screenshot where LETTERLOCK_SCREENSHOTS says.
+func (w *webmail) picture(ctx context.Context, b *browser.Browser, name string) {
+	w.t.Helper()
+	folder := os.Getenv("LETTERLOCK_SCREENSHOTS")
+	if folder == "" {
+		return
+	}
+	if err := b.Screenshot(ctx, filepath.Join(folder, name+".png")); err != nil {
+		w.t.Error(err)
+	}
+}
+
+// until asks again until it is so.
+func until(ctx context.Context, t *testing.T, what string, so func() bool) time.Duration {
+	t.Helper()
+	begun := time.Now()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for !so() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("waited in vain for: %s", what)
+		}
+	}
+	return time.Since(begun)
+}
+
+// sixAtOnce are six background requests of Roundcube's own kind; it returns their bodies.
+const sixAtOnce = `Promise.all([1,2,3,4,5,6].map(n => fetch('./?_task=mail&_action=list&_mbox=INBOX&_remote=1&_page='+n,
+	{headers: {'X-Requested-With': 'XMLHttpRequest', 'X-Roundcube-Request': rcmail.env.request_token}}).then(r => r.text().then(t => r.status + ' ' + t))))`
+
+// TestRoundcubeGateway is way (a) with everything real: from an empty browser to the inbox
+// with one sign-in, reading, sending, past the end of tokens with six requests under way,
+// a revocation from another browser while reading, and the log-out. No password is anywhere.
+func TestRoundcubeGateway(t *testing.T) {
+	ctx := patiently(t)
+	w := startWebmail(t)
+	alice, bob := lab.Alice(), lab.Bob()
+	if err := w.dovecot.Put(alice.Email, []byte("From: Bob <bob@try.test>\r\nTo: alice@try.test\r\nSubject: The harvest\r\nMessage-ID: <1@try.test>\r\nDate: Sun, 22 Nov 2026 06:00:00 +0000\r\n\r\nNineteen baskets of apples.\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	b := w.browser()
+
+	// One sign-in, and the inbox is there.
+	do(ctx, t, b, func() error { return b.Open(ctx, w.gate+"/?_task=mail&_mbox=INBOX") })
+	do(ctx, t, b, w.signInAtOP(ctx, b, alice)...)
+	do(ctx, t, b, func() error { return b.WaitFor(ctx, "#messagelist tr.message") })
+	if at, _ := b.Location(ctx); !strings.HasPrefix(at, w.gate+"/") || strings.Contains(at, "login") {
+		t.Errorf("the browser is at %s", at)
+	}
+	if n := evaluate[int](ctx, t, b, `document.querySelectorAll('input[type=password]').length`); n != 0 {
+		t.Error("there is a form for a password")
+	}
+	w.picture(ctx, b, "webmail-inbox")
+
+	// Read.
+	do(ctx, t, b, func() error { return b.Open(ctx, w.gate+"/?_task=mail&_mbox=INBOX&_uid=1&_action=show") },
+		func() error { return b.WaitFor(ctx, "#messagebody") })
+	if text, _ := b.Text(ctx); !strings.Contains(text, "Nineteen baskets") {
+		t.Errorf("the message reads %s", text)
+	}
+	w.picture(ctx, b, "webmail-message")
+
+	// Send: it arrives, from the right person.
+	do(ctx, t, b,
+		func() error {
+			return b.Open(ctx, w.gate+"/?_task=mail&_action=compose&_to=bob%40try.test&_subject=Cider&_body=Shall+we%3F")
+		},
+		func() error { return b.WaitFor(ctx, "button.send") },
+		func() error { return b.Click(ctx, "button.send") },
+	)
+	until(ctx, t, "bob's message", func() bool {
+		mails, err := w.dovecot.Inbox(bob.Email)
+		return err == nil && len(mails) == 1 && strings.Contains(string(mails[0]), "Subject: Cider") && strings.Contains(string(mails[0]), "From: alice@try.test")
+	})
+	if _, err := w.postfix.WaitLog(ctx, func(line string) bool {
+		return strings.Contains(line, "sasl_method=XOAUTH2, sasl_username=alice@try.test")
+	}); err != nil {
+		t.Error(err)
+	}
+
+	w.pastExpiry(ctx, b)
+	w.unreachable(ctx, b)
+	w.revokedElsewhere(ctx, b)
+	w.loggedOut(ctx, b)
+	w.noPassword()
+}
+
+// pastExpiry stays for longer than a token lives, six requests at a time: all are
+// answered, and a renewal makes one token and not six.
+func (w *webmail) pastExpiry(ctx context.Context, b *browser.Browser) {
+	t := w.t
+	t.Helper()
+	do(ctx, t, b, func() error { return b.Open(ctx, w.gate+"/?_task=mail&_mbox=INBOX") },
+		func() error { return b.WaitFor(ctx, "#messagelist tr.message") })
+	before, begun, rounds := w.tokens(), time.Now(), 0
+	for time.Since(begun) < tokenLife+time.Second {
+		for _, answer := range evaluate[[]string](ctx, t, b, sixAtOnce) {
+			if !strings.HasPrefix(answer, "200 ") || !strings.Contains(answer, `"action":"list"`) || strings.Contains(answer, "session_error") || strings.Contains(answer, "failed") {
+				t.Fatalf("after %v: %.300s", time.Since(begun), answer)
+			}
+		}
+		rounds++
+	}
+	made := w.tokens() - before
+	// A token is renewed when half of its life is left.
+	if most := int(time.Since(begun)/(tokenLife/2)) + 1; made < 2 || made > most {
+		t.Errorf("%d tokens in %v, want 2 to %d", made, time.Since(begun), most)
+	}
+	t.Logf("%d rounds of six requests over %v, %d tokens", rounds, time.Since(begun).Round(time.Millisecond), made)
+}
+
+// unreachable: what takes a password, and what stands beside the front door.
+func (w *webmail) unreachable(ctx context.Context, b *browser.Browser) {
+	t := w.t
+	t.Helper()
+	before := len(w.rc.Access())
+	for _, c := range []struct{ method, path, body, want string }{
+		{"GET", "/?_task=login", "", "404"},
+		{"POST", "/?_task=login&_action=login", "_user=bob&_pass=x", "404"},
+		{"POST", "/", "_task=login&_action=login&_user=bob%40try.test&_pass=x", "403"},
+		{"POST", "/", "%5ftask=mail&.action=login", "403"},
+		{"GET", "/installer/", "", "404"},
+		{"POST", "/xmlrpc.php", "<methodCall/>", "404"},
+	} {
+		script := fmt.Sprintf(`fetch(%q, {method: %q, redirect: 'manual', headers: {'X-Requested-With': 'XMLHttpRequest', 'Content-Type': 'application/x-www-form-urlencoded'}, body: %s}).then(r => '' + r.status)`,
+			c.path, c.method, map[bool]string{true: "undefined", false: strconv.Quote(c.body)}[c.body == ""])
+		if got := evaluate[string](ctx, t, b, script); got != c.want {
+			t.Errorf("%s %s: %s, want %s", c.method, c.path, got, c.want)
+		}
+	}
+	for _, line := range w.rc.Access()[min(before, len(w.rc.Access())):] {
+		if strings.Contains(line, " 200 ") && (strings.Contains(line, "login") || strings.Contains(line, "installer")) {
+			t.Errorf("Roundcube answered: %s", line)
+		}
+	}
+}
+
+// revokedElsewhere: the person closes the web mail on their page in another browser, while
+// a message is being written in this one. It is felt within ten seconds, the draft stays,
+// and to open the web mail again takes a new proof.
+func (w *webmail) revokedElsewhere(ctx context.Context, b *browser.Browser) {
+	t := w.t
+	t.Helper()
+	do(ctx, t, b,
+		func() error { return b.Open(ctx, w.gate+"/?_task=mail&_action=compose&_subject=Draft") },
+		func() error { return b.WaitFor(ctx, "#composebody") },
+		func() error { return b.Fill(ctx, "#composebody", "do not lose me") },
+	)
+	other := w.browser()
+	do(ctx, t, other, func() error { return other.Open(ctx, w.pages+"/") })
+	do(ctx, t, other, w.signInAtOP(ctx, other, lab.Alice())...)
+	revoke := `button[aria-label="Revoke the program Try Webmail"]`
+	do(ctx, t, other, func() error { return other.WaitFor(ctx, revoke) })
+	w.picture(ctx, other, "webmail-grant")
+	do(ctx, t, other,
+		func() error { return other.Click(ctx, revoke) },
+		func() error { return other.WaitFor(ctx, "details") },
+	)
+	took := until(ctx, t, "the end of the session", func() bool {
+		return strings.Contains(evaluate[[]string](ctx, t, b, sixAtOnce)[5], "session_error")
+	})
+	if took > 10*time.Second {
+		t.Errorf("the web mail went on for %v", took)
+	}
+	t.Logf("the web mail ended %v after the revocation", took.Round(time.Millisecond))
+	// Roundcube's own script asks, hears of it, and keeps what was written.
+	evaluate[bool](ctx, t, b, `(rcmail.http_request('refresh', {}, false), true)`)
+	until(ctx, t, "the draft to be kept", func() bool {
+		return evaluate[bool](ctx, t, b, `document.querySelector('#composebody').value.includes('do not lose me') && JSON.stringify({...localStorage}).includes('do not lose me')`)
+	})
+	w.picture(ctx, b, "webmail-draft-kept")
+	// The same browser is signed in at the pages still; that is not enough now.
+	do(ctx, t, b,
+		func() error { return b.Open(ctx, w.gate+"/?_task=mail") },
+		func() error { return b.WaitFor(ctx, `a[href^="/signin/campus"]`) },
+		func() error { return b.Click(ctx, `a[href^="/signin/campus"]`) },
+		func() error { return b.WaitFor(ctx, "#allow") }, // the provider knows the browser, and asks only this
+		func() error { return b.Click(ctx, "#allow") },
+		func() error { return b.WaitFor(ctx, "#messagelist tr.message") },
+	)
+}
+
+// loggedOut: Roundcube's own button ends the mail session, its tokens and the sign-in.
+func (w *webmail) loggedOut(ctx context.Context, b *browser.Browser) {
+	t := w.t
+	t.Helper()
+	do(ctx, t, b,
+		func() error { return b.Open(ctx, w.gate+"/?_task=mail") },
+		func() error { return b.WaitFor(ctx, "#messagelist") },
+	)
+	// Roundcube takes no click while a list is on its way.
+	until(ctx, t, "the log-out", func() bool {
+		return evaluate[bool](ctx, t, b, `!rcmail.busy && rcmail.command('switch-task', 'logout') !== false`)
+	})
+	do(ctx, t, b, func() error { return b.WaitFor(ctx, `a[href="/"]`) })
+	if at, _ := b.Location(ctx); at != w.gate+"/__letterlock/out" {
+		t.Errorf("after the log-out the browser is at %s", at)
+	}
+	w.picture(ctx, b, "webmail-signed-out")
+	if n := w.tokens(); n != 0 && evaluate[string](ctx, t, b, `document.cookie`) != "" {
+		t.Errorf("%d tokens are left, and cookies", n)
+	}
+	do(ctx, t, b, func() error { return b.Open(ctx, w.gate+"/?_task=mail") })
+	if at, _ := b.Location(ctx); strings.HasPrefix(at, w.gate) {
+		t.Errorf("after the log-out the browser is at %s", at)
+	}
+	do(ctx, t, b, func() error { return b.Open(ctx, w.pages+"/addresses") })
+	if at, _ := b.Location(ctx); strings.HasSuffix(at, "/addresses") {
+		t.Error("the pages are still open after the log-out")
+	}
+}
+
+// noPassword looks at all that lies on disk, and all that was logged.
+func (w *webmail) noPassword() {
+	t := w.t
+	t.Helper()
+	files, err := w.rc.Files()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, root := range []string{w.folder, w.dovecot.Dir, w.postfix.Dir} {
+		err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+			if err != nil || !d.Type().IsRegular() || path == w.binary {
+				return nil // queues and mailboxes move
+			}
+			if data, err := os.ReadFile(path); err == nil {
+				files[path] = data
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, lines := range map[string][]string{"letterlockd": w.process.Log(), "roundcube": w.rc.Log(), "dovecot": w.dovecot.Log(), "postfix": w.postfix.Log()} {
+		files["log of "+name] = []byte(strings.Join(lines, "\n"))
+	}
+	for path, data := range files {
+		for _, secret := range []string{lab.Alice().Password, lab.Bob().Password, "llat_"} {
+			if strings.Contains(string(data), secret) {
+				t.Errorf("%s holds %q", path, secret)
+			}
+		}
+	}
+	if len(files) < 20 {
+		t.Errorf("only %d files were looked at", len(files))
+	}
+}

@@ -1,0 +1,65 @@
+package gateway
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/letterlock-mail/letterlock/internal/server/identity"
+)
+
+// Asked answers a web server that asks before each request (nginx auth_request) and hands it
+// on itself. It listens on an address of its own that only that server reaches: its answer
+// holds the token.
+//
+//	200  X-Letterlock-Authorization  for the Authorization header
+//	     X-Letterlock-Cookie         for the Cookie header: ours are not in it
+//	     X-Letterlock-User
+//	401  send the request to the gateway's own address, which leads to the sign-in
+//	403  not through here
+//
+// The request comes with the browser's headers, and with X-Original-URI, which the server
+// must set and not hand through.
+func (g *Gateway) Asked() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		head := w.Header()
+		head.Set("Cache-Control", "no-store")
+		if g.refused(r.Context(), g.o.Proxies.Client(r)) {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		if uri := r.Header.Get("X-Original-URI"); uri != "" {
+			path, query, ok := queryOf(uri)
+			if !ok || g.rules.paths(path) || formOf(g.rules.watches(path), query) {
+				w.WriteHeader(http.StatusForbidden)
+				return
+			}
+		}
+		e, err := g.sessions.find(r.Context(), g.cookie(r, sessionCookie))
+		if err == nil && e != nil {
+			err = g.sessions.provide(r.Context(), e)
+		}
+		switch {
+		case errors.Is(err, identity.ErrNotFound), err == nil && e == nil:
+			w.WriteHeader(http.StatusUnauthorized)
+		case err != nil:
+			g.o.Log.Error("web mail session not looked up", "gateway", g.o.Name, "error", err)
+			w.WriteHeader(http.StatusServiceUnavailable)
+		default:
+			head.Set("X-Letterlock-Authorization", e.ticket.Load().basic.Reveal())
+			head.Set("X-Letterlock-Cookie", g.plainCookies(r))
+			head.Set("X-Letterlock-User", e.state.Load().person.Address)
+			w.WriteHeader(http.StatusOK)
+		}
+	})
+}
+
+// plainCookies are the web mail's cookies where another server sets them: not bound.
+func (g *Gateway) plainCookies(r *http.Request) string {
+	kept := http.Request{Header: http.Header{}}
+	for _, c := range r.Cookies() {
+		if !isOwn(c.Name) {
+			kept.AddCookie(&http.Cookie{Name: c.Name, Value: c.Value})
+		}
+	}
+	return kept.Header.Get("Cookie")
+}
