@@ -386,6 +386,7 @@ func TestSecondFactor(t *testing.T) {
 	// App passwords want the second factor freshly.
 	v.get("/passwords/new").want(200, "/passwords/new")
 	h.later += 10 * time.Minute
+	v.send("/passwords/new", "label", "Phone", "protocol", "imap", "expires", "0").want(403, "/passwords/new", "wants a fresh proof", "nothing was made")
 	v.get("/passwords/new").want(200, "/signin/again").send("/signin/again", "code", h.code(seed)).want(200, "/passwords/new")
 	// Ann is no administrator whatever she proves.
 	v.get("/admin").want(403, "/admin", "for administrators")
