@@ -374,6 +374,7 @@ func TestSecondFactor(t *testing.T) {
 	if s := h.session("ann@example.org"); s.How != "github" || s.Factor != identity.ByTOTP || !s.Admin {
 		t.Errorf("%+v", s)
 	}
+	v.get("/").want(200, "/", "by GitHub, and a code of an app")
 	// The same code in another browser, in the same half minute.
 	w := h.visitor()
 	w.github().send("/signin/factor", "code", code).want(403, "/signin/factor", "used already")
