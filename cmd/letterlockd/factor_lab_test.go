@@ -52,23 +52,8 @@ func (s *stage) button(text string) {
 	s.Press(kb.Enter)
 }
 
-// at waits until the browser is at a path: a passkey takes its time, and then a form is sent.
-func (s *stage) at(path string) {
-	s.t.Helper()
-	deadline := time.Now().Add(2 * time.Minute)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		where := browser.Ask[string](s.Look, `document.readyState==="complete"?location.pathname:""`)
-		if where == path {
-			return
-		}
-		if time.Now().After(deadline) {
-			s.t.Fatalf("the browser is at %s, want %s: %s", where, path, s.words())
-		}
-		<-tick.C
-	}
-}
+// at waits until the browser is at a path.
+func (s *stage) at(path string) { s.t.Helper(); s.Arrive(path) }
 
 func (s *stage) words() string {
 	s.t.Helper()
@@ -155,7 +140,9 @@ func TestChromiumPasskey(t *testing.T) {
 	s.goTo("/signin")
 	s.TabTo("the button", `e.textContent==="Sign in with a passkey"`)
 	s.Type(kb.Enter)
-	for deadline := time.Now().Add(2 * time.Minute); !strings.Contains(s.words(), "The passkey was not used"); {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(2 * time.Minute); !strings.Contains(s.words(), "The passkey was not used"); <-tick.C {
 		if time.Now().After(deadline) {
 			t.Fatalf("the page says %s", s.words())
 		}
@@ -182,7 +169,9 @@ func (s *stage) otherOrigin() {
 	s.Open("http://localhost:" + u.Port())
 	browser.Ask[bool](s.Look, `document.querySelector("button").click(),true`)
 	answer := ""
-	for deadline := time.Now().Add(2 * time.Minute); answer == ""; {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(2 * time.Minute); answer == ""; <-tick.C {
 		if answer = browser.Ask[string](s.Look, `document.querySelector("main").textContent`); answer == "" && time.Now().After(deadline) {
 			s.t.Fatalf("the device did not answer: %s, %v", browser.Ask[string](s.Look, `document.body.innerText`), s.Heard())
 		}

@@ -374,6 +374,7 @@ func TestSecondFactor(t *testing.T) {
 	if s := h.session("ann@example.org"); s.How != "github" || s.Factor != identity.ByTOTP || !s.Admin {
 		t.Errorf("%+v", s)
 	}
+	v.get("/").want(200, "/", "by GitHub, and a code of an app")
 	// The same code in another browser, in the same half minute.
 	w := h.visitor()
 	w.github().send("/signin/factor", "code", code).want(403, "/signin/factor", "used already")
@@ -386,6 +387,7 @@ func TestSecondFactor(t *testing.T) {
 	// App passwords want the second factor freshly.
 	v.get("/passwords/new").want(200, "/passwords/new")
 	h.later += 10 * time.Minute
+	v.send("/passwords/new", "label", "Phone", "protocol", "imap", "expires", "0").want(403, "/passwords/new", "wants a fresh proof", "nothing was made")
 	v.get("/passwords/new").want(200, "/signin/again").send("/signin/again", "code", h.code(seed)).want(200, "/passwords/new")
 	// Ann is no administrator whatever she proves.
 	v.get("/admin").want(403, "/admin", "for administrators")

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
@@ -151,6 +152,27 @@ func (l *Look) Inspect(where string) {
 		l.t.Fatal(fmt.Sprintf("%s: %q", where, faults))
 	}
 	l.Silent(where)
+}
+
+// Arrive waits until a page below path has loaded: a passkey takes its time, and then a form
+// is sent. While pages change there is nobody to ask, which is no fault.
+func (l *Look) Arrive(path string) {
+	l.t.Helper()
+	deadline := time.NewTimer(2 * time.Minute)
+	defer deadline.Stop()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		where, err := chromedp.Run(l.ctx, chromedp.Evaluate[string](`document.readyState==="complete"?location.pathname:""`))
+		if err == nil && where == path {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			l.t.Fatal(fmt.Sprintf("the browser is at %q (%v), want %s: %s", where, err, path, Ask[string](l, "document.body.innerText")))
+		}
+	}
 }
 
 // Type types into what has the focus.

@@ -167,7 +167,7 @@ func (v *visit) viewSessions(sessions []identity.Session) []sessionView {
 		if !v.now.Before(s.Expires) {
 			continue
 		}
-		view := sessionView{Agent: s.Agent, How: howWords(s.How), Here: s.ID.Equal(v.session.ID), Since: v.moment(s.Created), Seen: v.moment(seen(s)),
+		view := sessionView{Agent: s.Agent, How: howWords(s.How) + factorWords(s), Here: s.ID.Equal(v.session.ID), Since: v.moment(s.Created), Seen: v.moment(seen(s)),
 			End: v.sign("/sessions/end", hex.EncodeToString(s.ID[:]))}
 		if s.From.IsValid() {
 			view.From = s.From.String()

@@ -57,6 +57,7 @@ pre,.secret{font:1rem/1.5 ui-monospace,"DejaVu Sans Mono",Menlo,monospace;backgr
 .secret{font-size:1.15rem;font-weight:600;border:2px solid var(--edge)}
 table{border-collapse:collapse;width:100%;margin:.3rem 0}th{text-align:left;font-weight:400;color:var(--soft);padding:.2rem .8rem .2rem 0;width:9rem;vertical-align:top}td{padding:.2rem 0;vertical-align:top}
 img.qr{display:block;max-width:100%;height:auto;border:12px solid #fff;margin:.6rem 0}
+form[data-passkey] button{margin-top:.6rem}
 p.bad{padding:.5rem .8rem;border-left:5px solid;border-radius:6px}
 dl{display:grid;grid-template-columns:minmax(6rem,max-content) 1fr;gap:.2rem 1rem;margin:.4rem 0}dt{color:var(--soft)}dd{margin:0}
 details{margin:.8rem 0}summary{cursor:pointer;padding:.6rem 0;color:var(--link)}

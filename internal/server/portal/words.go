@@ -182,6 +182,21 @@ func howWords(how string) string {
 	return "by " + how
 }
 
+// factorWords is what was proved besides.
+func factorWords(s identity.Session) string {
+	switch {
+	case string(s.Factor) == s.How:
+		return ""
+	case s.Factor == identity.ByPasskey:
+		return ", and a passkey"
+	case s.Factor == identity.ByTOTP:
+		return ", and a code of an app"
+	case s.Factor == identity.ByRecovery:
+		return ", and a recovery code"
+	}
+	return ""
+}
+
 // kindWords is what happened, for people; an unknown kind is shown as it is.
 func kindWords(kind string) string {
 	switch kind {

@@ -31,6 +31,7 @@ const factorBody = `
 <label for="code">{{if .TOTP}}Code of your authenticator app{{if .Recovery}}, or a recovery code{{end}}{{else}}A recovery code{{end}}</label>
 <input class="code" type="text" id="code" name="code" maxlength="60" autocomplete="one-time-code" autocapitalize="none" spellcheck="false" required{{if .Problem}} aria-describedby="problem"{{end}}>
 <button{{if .Passkey}} class="plain"{{end}}>Go on</button></form>{{end}}
+{{if not (or .Passkey .TOTP .Recovery)}}<p class="warn">None of your second factors can be used at this address. Ask whoever looks after the mail here.</p>{{end}}
 <p><a href="` + web.SignInPath + `?choose=1">Sign in in another way</a></p>` + web.PasskeyPart
 
 var (
