@@ -20,7 +20,7 @@ func (l *plan) beside(sasl *mailauth.SASLOptions, book *senders.Book) {
 	up := mailauth.NewUpstream(mailauth.UpstreamOptions{
 		Address: l.conf.Postfix.Fallback, Ours: credential.HasForm, Name: l.guestName, Log: l.log, Now: l.now,
 	})
-	sasl.Door = l.meter.Door(&trail{door: mailauth.Guard(up.Beside(l.inner), l.scales), log: l.log})
+	sasl.Door = l.watched(mailauth.Guard(up.Beside(l.inner), l.scales))
 	sasl.Upstream, sasl.Throttle = up, l.scales
 	book.Guests()
 }

@@ -74,6 +74,7 @@ type plan struct {
 	door     mailauth.Door
 	meter    *meter.Meter
 	scales   *throttle.Throttle
+	refused  func(tally.Refusal)
 	inner    *credential.Door // without the throttle: makes app passwords
 	pusher   *mailauth.Push
 	issuer   *authserver.Server // nil until there are pages
@@ -149,7 +150,8 @@ func (l *plan) make(ctx context.Context, p *program) error {
 	l.scales = scales
 	refusals := tally.New(tally.Options{Store: l.db, Now: l.now, Log: l.log})
 	l.add("refusals", refusals.Run)
-	l.door = l.meter.Door(&trail{door: mailauth.Guard(inner, scales), refused: refusals.Refused, log: l.log})
+	l.refused = refusals.Refused
+	l.door = l.watched(mailauth.Guard(inner, scales))
 	if err := l.postfix(ctx, p); err != nil {
 		return err
 	}
@@ -163,6 +165,11 @@ func (l *plan) make(ctx context.Context, p *program) error {
 		return err
 	}
 	return l.health(ctx)
+}
+
+// watched counts and writes down what a door says.
+func (l *plan) watched(door mailauth.Door) mailauth.Door {
+	return l.meter.Door(&trail{door: door, refused: l.refused, log: l.log})
 }
 
 func (l *plan) add(name string, run func(context.Context) error) {
@@ -249,7 +256,7 @@ func (l *plan) dovecot(ctx context.Context) error {
 	}
 	mux := http.NewServeMux()
 	mailauth.NewHTTP(mailauth.HTTPOptions{
-		Door: l.meter.Door(&trail{door: mailauth.GuardAmongOthers(l.inner, l.scales), log: l.log}), Audience: "mail", Issuer: l.conf.Web.PublicURL, Log: l.log,
+		Door: l.watched(mailauth.GuardAmongOthers(l.inner, l.scales)), Audience: "mail", Issuer: l.conf.Web.PublicURL, Log: l.log,
 		Servers: []identity.ResourceServer{{ID: dovecotID, Secret: identity.DigestOf(secret.Reveal())}},
 	}).Register(mux, "/dovecot")
 	return l.listen(ctx, "dovecot", l.conf.Dovecot.Listen, serveHTTP(mux))
