@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/letterlock-mail/letterlock/internal/atomicfile"
 	"github.com/letterlock-mail/letterlock/internal/client/upstream"
 	"github.com/letterlock-mail/letterlock/internal/lab"
 	"github.com/letterlock-mail/letterlock/internal/sasl"
@@ -156,25 +157,36 @@ func (s *story) arrives(ctx context.Context, subject, text string) error {
 	}
 }
 
-// drained waits until nobody is at the queue any more: sending outlives sendmail, and
-// must not outlive the folder that it works in.
+// drained waits until the queue is empty and nobody is at it any more: sending outlives
+// sendmail, and must not outlive the folder that it works in.
 func (p *program) drained(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
 	for {
-		cmd := p.command(ctx, "queue", "run")
-		said, err := cmd.CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("letterlock queue run: %w", explain(err, string(said)))
+		left, err := p.run(ctx, "mailq")
+		switch {
+		case err != nil:
+			return fmt.Errorf("mailq: %w", err)
+		case strings.Contains(left, "Mail queue is empty"):
+			return p.left(ctx)
 		}
-		if !bytes.Contains(said, []byte("another process")) {
-			break
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("something is left in the queue: %s: %w", strings.TrimSpace(left), ctx.Err())
 		}
 	}
-	if left, err := p.run(ctx, "mailq"); err != nil || !strings.Contains(left, "Mail queue is empty") {
-		return fmt.Errorf("something is left in the queue: %s: %w", strings.TrimSpace(left), err)
+}
+
+// left waits for the process that sendmail left behind to let go of the queue.
+func (p *program) left(ctx context.Context) error {
+	lock, err := atomicfile.Acquire(ctx, filepath.Join(p.home, "state", "letterlock", "queue", "drain.lock"))
+	if err != nil {
+		return fmt.Errorf("the queue is empty, but somebody works on it: %w", err)
 	}
-	return nil
+	return lock.Release()
 }
 
 // refusesReading proves that no reading server takes the token, and that it is the
