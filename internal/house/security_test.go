@@ -8,13 +8,17 @@ import (
 	"testing"
 )
 
-// TestSecurityClaims holds docs/security.md and security-server.md to the tree: whatever it names as proof is
-// there. A test is named as package/TestName, a script or dialogue of one as
+// TestSecurityClaims holds docs/security*.md and oidf.md to the tree: whatever they name as
+// proof is there. A test is named as package/TestName, a script or dialogue of one as
 // package/TestName/file.
 func TestSecurityClaims(t *testing.T) {
 	var text string
-	for _, name := range []string{"docs/security.md", "docs/security-server.md"} {
-		page, err := os.ReadFile("../../" + name)
+	names, err := filepath.Glob("../../docs/security*.md")
+	if err != nil || len(names) < 2 {
+		t.Fatalf("pages %v, %v", names, err)
+	}
+	for _, name := range append(names, "../../docs/oidf.md") {
+		page, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}

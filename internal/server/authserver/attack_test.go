@@ -108,7 +108,9 @@ func TestClientAuthentication(t *testing.T) {
 	c := newChecks(t)
 	refresh := c.tokens("scope", "openid imap offline_access").text(t, "refresh_token")
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh}}
-	with := func(pairs ...string) string { return changed(url.Values{"grant_type": form["grant_type"], "refresh_token": {refresh}}, pairs).Encode() }
+	with := func(pairs ...string) string {
+		return changed(url.Values{"grant_type": form["grant_type"], "refresh_token": {refresh}}, pairs).Encode()
+	}
 	for what, one := range map[string]struct{ body, header string }{
 		"no secret":                     {with("client_id", "rp"), ""},
 		"a wrong secret":                {with("client_id", "rp", "client_secret", "x"), ""},

@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"net/http"
 	"net/url"
+	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -89,10 +91,9 @@ func (c *checks) claims(changes ...string) map[string]any {
 	return claims
 }
 
-// TestFoundationChecks does what the modules of the OpenID Foundation's basic plan do, by
-// their names; docs/oidf.md is the table.
-func TestFoundationChecks(t *testing.T) {
-	for name, check := range map[string]func(*checks){
+// modules do what those of the OpenID Foundation's basic plan do, by their names.
+func modules() map[string]func(*checks) {
+	return map[string]func(*checks){
 		"oidcc-server": func(c *checks) {
 			if claims := c.claims(); claims["sub"] != "p1" || claims["aud"] != "rp" || claims["nonce"] != "n1" || claims["iss"] != c.url {
 				c.t.Errorf("claims %v", claims)
@@ -197,8 +198,27 @@ func TestFoundationChecks(t *testing.T) {
 			c.wantError(c.postRaw(http.DefaultClient, "/token", form.Encode(), "Authorization", rpBasic("old")), http.StatusBadRequest, "invalid_grant")
 		},
 		"oidcc-ensure-request-with-valid-pkce-succeeds": func(c *checks) { c.tokens() },
-	} {
-		t.Run(name, func(t *testing.T) { check(newChecks(t)) })
+	}
+}
+
+// TestFoundationChecks runs them; docs/oidf.md is the table.
+func TestFoundationChecks(t *testing.T) {
+	all := modules()
+	page, err := os.ReadFile("../../../docs/oidf.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := regexp.MustCompile(`(?m)^\| (oidcc-[a-z0-9-]+) \|`).FindAllStringSubmatch(string(page), -1)
+	if len(listed) != len(all) {
+		t.Errorf("docs/oidf.md lists %d modules, here are %d", len(listed), len(all))
+	}
+	for _, row := range listed {
+		check := all[row[1]]
+		if check == nil {
+			t.Errorf("docs/oidf.md lists %s, which is not checked", row[1])
+			continue
+		}
+		t.Run(row[1], func(t *testing.T) { check(newChecks(t)) })
 	}
 }
 
