@@ -292,3 +292,51 @@ func (c *checks) requestObject() {
 		c.t.Errorf("answer %v", back)
 	}
 }
+
+// TestAllowedBefore: a further code without a question only for a program with a secret that
+// was entered, for just what was allowed, by the same person, while that stands; and it adds
+// no second grant.
+func TestAllowedBefore(t *testing.T) {
+	c := newChecksWith(t, func(o *authserver.Options) {
+		o.Clients = append(o.Clients, identity.Client{ID: "chatty", Name: "Not checked", Secret: identity.DigestOf(rpSecret),
+			RedirectURIs: []string{"https://rp.test/cb"}, Grants: []identity.GrantType{identity.AuthorizationCode}})
+	})
+	asked := func(who string, changes ...string) bool {
+		t.Helper()
+		page := c.get(c.browser(who), "/authorize?"+c.query(changes...))
+		if page.status != http.StatusOK && page.location(t).Get("code") == "" {
+			t.Fatalf("%v: %d %s", changes, page.status, page.body)
+		}
+		return page.status == http.StatusOK
+	}
+	refresh := c.tokens("scope", "openid imap").text(t, "refresh_token")
+	c.back("client_id", "chatty", "scope", "openid imap")
+	c.back("client_id", "mutt", "scope", "openid imap", "redirect_uri", callback)
+	for what, one := range map[string]struct {
+		who     string
+		changes []string
+		asked   bool
+	}{
+		"the same again":              {"p1", []string{"scope", "openid imap"}, false},
+		"in another order":            {"p1", []string{"scope", "imap openid"}, false},
+		"more":                        {"p1", []string{"scope", "openid imap smtp"}, true},
+		"less":                        {"p1", []string{"scope", "openid"}, true},
+		"somebody else":               {"p2", []string{"scope", "openid imap"}, true},
+		"prompt=consent":              {"p1", []string{"scope", "openid imap", "prompt", "consent"}, true},
+		"a program that is unchecked": {"p1", []string{"scope", "openid imap", "client_id", "chatty"}, true},
+		"a public program":            {"p1", []string{"scope", "openid imap", "client_id", "mutt", "redirect_uri", callback}, true},
+	} {
+		if got := asked(one.who, one.changes...); got != one.asked {
+			t.Errorf("%s: asked %v", what, got)
+		}
+	}
+	if grants, err := c.store.GrantsOf(t.Context(), "p1"); err != nil || len(grants) != 3 {
+		t.Errorf("%d grants, %v", len(grants), err)
+	}
+	if got := c.postRaw(http.DefaultClient, "/revoke", url.Values{"token": {refresh}}.Encode(), "Authorization", rpBasic("rp")); got.status != http.StatusOK {
+		t.Fatalf("revoke: %d %s", got.status, got.body)
+	}
+	if !asked("p1", "scope", "openid imap") {
+		t.Error("what was revoked is given again without a question")
+	}
+}
