@@ -96,6 +96,8 @@ func mouths() []mouth {
 		{"internal/server/authserver", "normalUserCode", "FuzzUserCode"},
 		{"internal/server/authserver", "Server.openClientID", "FuzzClientID"},
 		{"internal/server/authserver", "checkRedirectURI", "FuzzRegistration"},
+		{"internal/server/authserver", "presentedClient", "FuzzPresentedClient"},
+		{"internal/server/authserver", "Server.readFarewell", "FuzzFarewell"},
 		{"internal/server/credential", "userName", "FuzzUserName"},
 		{"internal/server/credential", "parseAppPassword", "FuzzAppPassword"},
 		{"internal/server/credential", "parsePHC", "FuzzPHC"},
