@@ -340,3 +340,43 @@ func TestAllowedBefore(t *testing.T) {
 		t.Error("what was revoked is given again without a question")
 	}
 }
+
+// somebody is signed in since a time that tests set.
+type somebody struct{ at *time.Time }
+
+func (s somebody) SignedIn(*http.Request) (authserver.Session, bool) {
+	return authserver.Session{ID: "s", Person: "p1", At: *s.at}, true
+}
+
+func (somebody) Begin(w http.ResponseWriter, r *http.Request, back string) {
+	http.Redirect(w, r, "/signin?back="+url.QueryEscape(back), http.StatusSeeOther)
+}
+
+// A demand for a fresh sign-in is obeyed once: who comes back from it sees the page, however
+// long the sign-in took and however often they try.
+func TestFreshSignInEnds(t *testing.T) {
+	for _, demand := range [][]string{{"max_age", "0"}, {"max_age", "10"}, {"prompt", "login"}, {"prompt", "consent login"}} {
+		var at time.Time
+		c := newChecksWith(t, func(o *authserver.Options) { o.SignIn = somebody{&at} })
+		at = c.clock.Now().Add(-time.Minute)
+		page := c.get(c.person, "/authorize?"+c.query(demand...))
+		target, err := url.Parse(page.header.Get("Location"))
+		if err != nil || target.Path != "/signin" {
+			t.Fatalf("%v: %d %s", demand, page.status, page.header.Get("Location"))
+		}
+		back := target.Query().Get("back")
+		if again := c.get(c.person, back); again.status != http.StatusSeeOther {
+			t.Errorf("%v: without a sign-in: %d", demand, again.status)
+		}
+		c.clock.forward(20 * time.Second)
+		at = c.clock.Now()
+		c.clock.forward(20 * time.Second)
+		if page := c.get(c.person, back); page.status != http.StatusOK {
+			t.Errorf("%v: after the sign-in: %d to %s", demand, page.status, page.header.Get("Location"))
+		}
+	}
+	c := newChecks(t)
+	if page := c.get(c.person, "/authorize?"+c.query("since", "99999999999")); page.status != http.StatusOK {
+		t.Errorf("a time to come: %d", page.status)
+	}
+}
