@@ -8,11 +8,18 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/oauth2"
+
+	"github.com/letterlock-mail/letterlock/internal/lab/browser"
+	"github.com/letterlock-mail/letterlock/internal/lab/fakegithub"
 )
 
 // TestIndependentClients: npm's openid-client and oauth4webapi, which check each answer
@@ -100,4 +107,70 @@ func answerClient(b *seat, in io.Writer, open, refuse, device string) {
 		b.t.Fatalf("%s %s", res.Status, page)
 	}
 	fmt.Fprintln(in, res.Header.Get("Location"))
+}
+
+// TestChromiumConsent: from an empty browser through the sign-in to the consent page and back
+// to a program on this computer, where the page's policy must let the form lead; and a
+// device's code.
+func TestChromiumConsent(t *testing.T) {
+	ctx := patiently(t)
+	d := newDesk(t, "http")
+	text, err := os.ReadFile(d.conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.write("letterlockd.toml", string(text)+"[oauth]\nregistration = true\n")
+	d.must("person", "add", "ann@example.org")
+	link := d.must("person", "invite", "ann@example.org")
+	d.github.Sit(&fakegithub.Person{ID: 7, Login: "octo-ann", Orgs: []fakegithub.Membership{{ID: 9919, State: "active"}}})
+	d.serve()
+	arrived := make(chan url.Values, 4)
+	program := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/cb" {
+			arrived <- r.URL.Query()
+			_, _ = io.WriteString(w, `<p id="arrived">You may close this page.</p>`)
+		}
+	}))
+	t.Cleanup(program.Close)
+	id, _, _ := d.register("Mutt")
+	_, conf := d.peer(id, "", "imap", "smtp", "offline_access")
+	conf.RedirectURL = program.URL + "/cb"
+	verifier := oauth2.GenerateVerifier()
+	b := browser.Run(t, browser.Options{})
+	do(ctx, t, b,
+		func() error { return b.Open(ctx, link) },
+		func() error { return b.Click(ctx, `a[href="/signin/github"]`) },
+		func() error { return b.WaitFor(ctx, `button[value="accept"]`) },
+		func() error { return b.Click(ctx, `button[value="accept"]`) },
+		d.awaited(ctx, "ann@example.org", 1),
+	)
+	fresh := browser.Run(t, browser.Options{})
+	do(ctx, t, fresh,
+		func() error { return fresh.Open(ctx, conf.AuthCodeURL("st", oauth2.S256ChallengeOption(verifier))) },
+		func() error { return fresh.WaitFor(ctx, `button[value="allow"]`) },
+		func() error { return fresh.Click(ctx, `input[name="limit"]`) },
+		func() error { return fresh.Click(ctx, `button[value="allow"]`) },
+		func() error { return fresh.WaitFor(ctx, "#arrived") },
+	)
+	back := <-arrived
+	token, err := conf.Exchange(ctx, back.Get("code"), oauth2.VerifierOption(verifier))
+	if err != nil || back.Get("iss") != d.public || back.Get("state") != "st" || token.Extra("scope") != "send-only offline_access" {
+		t.Fatalf("%v, %v, %v", back, token, err)
+	}
+	d.must("client", "add", "tv", "--name", "Box in the kitchen", "--public", "--device")
+	_, conf = d.peer("tv", "", "imap")
+	device, err := conf.DeviceAuth(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	do(ctx, t, fresh,
+		func() error { return fresh.Open(ctx, device.VerificationURIComplete) },
+		func() error { return fresh.Click(ctx, `form button`) },
+		func() error { return fresh.WaitFor(ctx, `button[value="allow"]`) },
+		func() error { return fresh.Click(ctx, `button[value="allow"]`) },
+	)
+	device.Interval = 1
+	if token, err = conf.DeviceAccessToken(ctx, device); err != nil || token.AccessToken == "" {
+		t.Errorf("the device: %v", err)
+	}
 }

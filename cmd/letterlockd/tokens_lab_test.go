@@ -16,13 +16,18 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/oauth2"
+
+	"github.com/letterlock-mail/letterlock/internal/lab"
 )
 
 // A chain is a site with pages, a person at a browser there, and a mail program that has
 // registered itself.
 type chain struct {
 	*site
-	home    string // of the pages
+	op      *lab.OP // another issuer, whose tokens for mail are let in
+	home    string  // of the pages
 	browser *seat
 	program string // client id
 }
@@ -33,7 +38,8 @@ func startChain(t *testing.T) *chain {
 	t.Helper()
 	port := freePorts(t, 1)[0]
 	home := fmt.Sprintf("http://127.0.0.1:%d", port)
-	c := &chain{home: home, site: startSiteWith(t, fmt.Sprintf("[web]\npublic_url = %q\nlisten = \"127.0.0.1:%d\"\nmaster_key_file = \"@folder@/master.key\"\n[oauth]\nregistration = true\n", home, port))}
+	op := lab.RunOP(t, lab.OPOptions{Audience: "https://mail.try.test"})
+	c := &chain{op: op, home: home, site: startSiteWith(t, fmt.Sprintf("[issuer.op]\nurl = %q\naudiences = [\"https://mail.try.test\"]\nclients = [%q]\nneed_scope = \"mail\"\n", op.Issuer, lab.PublicClient)+fmt.Sprintf("[web]\npublic_url = %q\nlisten = \"127.0.0.1:%d\"\nmaster_key_file = \"@folder@/master.key\"\n[oauth]\nregistration = true\n", home, port))}
 	c.run("person", "add", "ann@try.test")
 	c.run("person", "add", "bob@try.test")
 	c.browser = &seat{t, home, c.signInAs("ann@try.test")}
@@ -182,7 +188,47 @@ func TestTokensThroughTheChain(t *testing.T) {
 			t.Error("a token stands in the log")
 		}
 	}
+	c.tokensOfTheProvider()
 	c.letterlock()
+}
+
+// tokensOfTheProvider presents what the certified oidc-provider issued: JSON Web Tokens for
+// this audience, whose person is bound here.
+func (c *chain) tokensOfTheProvider() {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), testPatience)
+	defer cancel()
+	alice := lab.Alice()
+	c.run("person", "add", alice.Email)
+	issued := func(client string, scopes ...string) string {
+		c.t.Helper()
+		conf, verifier := c.op.OAuth(client, "http://127.0.0.1:1/", scopes...), oauth2.GenerateVerifier()
+		back, err := c.op.SignIn(ctx, conf.AuthCodeURL("s", oauth2.S256ChallengeOption(verifier)), alice)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		token, err := conf.Exchange(c.op.Context(ctx), back.Query().Get("code"), oauth2.VerifierOption(verifier))
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		return token.AccessToken
+	}
+	good := issued(lab.PublicClient, "openid", "mail")
+	try := func(what, user, token, imap, smtp string) {
+		c.t.Helper()
+		_, _, got := c.atIMAP("XOAUTH2", user, token)
+		c.want("IMAP: "+what, got, imap)
+		_, _, got = c.atSMTP("OAUTHBEARER", user, token)
+		c.want("SMTP: "+what, got, smtp)
+	}
+	try("an account that is nobody's", alice.Email, good, "a NO", "535")
+	c.run("person", "bind", alice.Email, "--issuer", c.op.Issuer, "--subject", alice.Subject)
+	try("the provider's token", alice.Email, good, "a OK", "235")
+	try("with somebody else's name", "ann@try.test", good, "a NO", "535")
+	try("issued to another client", alice.Email, issued(lab.DesktopClient, "openid", "mail"), "a NO", "535")
+	try("without the scope", alice.Email, issued(lab.PublicClient, "openid", "email"), "a NO", "535")
+	c.run("person", "disable", alice.Email)
+	try("of a person who left", alice.Email, good, "a NO", "535")
 }
 
 // challenge looks whether a refusal says where tokens come from, and nothing else.

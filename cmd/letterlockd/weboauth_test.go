@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"html"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -19,6 +20,7 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
 
+	"github.com/letterlock-mail/letterlock/internal/config"
 	"github.com/letterlock-mail/letterlock/internal/server/authserver"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 	"github.com/letterlock-mail/letterlock/internal/server/web"
@@ -375,5 +377,35 @@ func TestKeyRotation(t *testing.T) {
 	d.must("key", "rotate", "--now")
 	if stored, err = d.p.db.SigningKeys(t.Context()); err != nil || len(stored) != 1 {
 		t.Errorf("after --now: %v, %v", stored, err)
+	}
+}
+
+// A flood of registrations from one network is refused; others, and this network's tokens,
+// are not.
+func TestProgramScale(t *testing.T) {
+	l := &plan{conf: &config.Daemon{}, log: slog.New(slog.DiscardHandler), now: time.Now}
+	scale, err := l.programScale()
+	if err != nil {
+		t.Fatal(err)
+	}
+	flood, other := netip.MustParseAddr("203.0.113.5"), netip.MustParseAddr("198.51.100.5")
+	let := 0
+	for range 300 {
+		if !scale.Refuse(t.Context(), authserver.ThrottleRegister, flood) {
+			let++
+			scale.Count(t.Context(), authserver.ThrottleRegister, flood)
+		}
+	}
+	if let < 50 || let > 70 {
+		t.Errorf("%d of 300 registrations in one moment", let)
+	}
+	if scale.Refuse(t.Context(), authserver.ThrottleToken, flood) || scale.Refuse(t.Context(), authserver.ThrottleRegister, other) {
+		t.Error("tokens, or another network, are refused")
+	}
+	// Looking alone counts nothing.
+	for range 1000 {
+		if scale.Refuse(t.Context(), authserver.ThrottleToken, other) {
+			t.Fatal("refused without a fault")
+		}
 	}
 }

@@ -120,6 +120,8 @@ func serverMouths() []mouth {
 		{"internal/server/authserver", "normalUserCode", "FuzzUserCode"},
 		{"internal/server/authserver", "Server.openClientID", "FuzzClientID"},
 		{"internal/server/authserver", "checkRedirectURI", "FuzzRegistration"},
+		{"internal/server/authserver", "presentedClient", "FuzzPresentedClient"},
+		{"internal/server/authserver", "Server.readFarewell", "FuzzFarewell"},
 		{"internal/server/credential", "userName", "FuzzUserName"},
 		{"internal/server/credential", "parseAppPassword", "FuzzAppPassword"},
 		{"internal/server/credential", "parsePHC", "FuzzPHC"},

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestSecurityClaims holds docs/security*.md to the tree: whatever it names as proof is
-// there. A test is named as package/TestName, a script or dialogue of one as
+// TestSecurityClaims holds docs/security*.md and oidf.md to the tree: whatever they name as
+// proof is there. A test is named as package/TestName, a script or dialogue of one as
 // package/TestName/file.
 func TestSecurityClaims(t *testing.T) {
 	var text string
@@ -17,7 +17,7 @@ func TestSecurityClaims(t *testing.T) {
 	if err != nil || len(names) < 2 {
 		t.Fatalf("%q, %v", names, err)
 	}
-	for _, name := range names {
+	for _, name := range append(names, "../../docs/oidf.md") {
 		page, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)

@@ -90,6 +90,15 @@ function configuration(cfg, state) {
       revocation: { enabled: true },
       registration: { enabled: cfg.registration },
       userinfo: { enabled: true },
+      // Access tokens as JSON Web Tokens for one audience (RFC 8707, RFC 9068).
+      resourceIndicators: {
+        enabled: Boolean(cfg.audience),
+        defaultResource: () => cfg.audience,
+        useGrantedResource: () => true,
+        getResourceServerInfo: () => ({
+          scope: cfg.scopes.join(' '), audience: cfg.audience, accessTokenFormat: 'jwt', accessTokenTTL: state.accessTTL, jwt: { sign: { alg: 'RS256' } },
+        }),
+      },
     },
     renderError: (ctx, out) => {
       ctx.type = 'html';
@@ -105,6 +114,7 @@ async function consent(provider, details) {
     || new provider.Grant({ accountId: session.accountId, clientId: params.client_id });
   if (prompt.details.missingOIDCScope) grant.addOIDCScope(prompt.details.missingOIDCScope.join(' '));
   if (prompt.details.missingOIDCClaims) grant.addOIDCClaims(prompt.details.missingOIDCClaims);
+  for (const [resource, scopes] of Object.entries(prompt.details.missingResourceScopes ?? {})) grant.addResourceScope(resource, scopes.join(' '));
   return { consent: { grantId: await grant.save() } };
 }
 

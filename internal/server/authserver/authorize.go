@@ -104,25 +104,22 @@ func redirectAllowed(client identity.Client, uri string) bool {
 	return matchRedirect(client.RedirectURIs, uri)
 }
 
-// provedSince reads how fresh the sign-in has to be. Our own "since" stands for a
-// prompt=login that was obeyed: the person may change it, and lies then to themselves, for
-// the client sees auth_time in the ID token.
+// provedSince reads how fresh the sign-in has to be. Our own "since" stands for a demand
+// that was obeyed: who has signed in since then need not do it again, or max_age=0 would
+// never end. The person may change it, and lies then to themselves, for the client sees
+// auth_time in the ID token.
 func (s *Server) provedSince(in params) (time.Time, bool) {
-	var since time.Time
-	if text := in["max_age"]; text != "" {
-		seconds, err := strconv.ParseUint(text, 10, 31)
-		if err != nil {
-			return since, false
-		}
-		since = s.Now().Add(-time.Duration(seconds) * time.Second)
-	}
-	if strings.Contains(" "+in["prompt"]+" ", " login ") {
+	if slices.Contains(strings.Fields(in["prompt"]), "login") {
 		return s.Now(), true
 	}
-	if seconds, err := strconv.ParseInt(in["since"], 10, 64); err == nil && time.Unix(seconds, 0).After(since) {
-		since = time.Unix(seconds, 0)
+	if seconds, err := strconv.ParseInt(in["since"], 10, 64); err == nil && !time.Unix(seconds, 0).After(s.Now()) {
+		return time.Unix(seconds, 0), true
 	}
-	return since, true
+	if in["max_age"] == "" {
+		return time.Time{}, true
+	}
+	seconds, err := strconv.ParseUint(in["max_age"], 10, 31)
+	return s.Now().Add(-time.Duration(seconds) * time.Second), err == nil
 }
 
 // unsupported names the first thing that this server does not do.
@@ -255,15 +252,15 @@ func sameScopes(a, b []string) bool {
 // signInFirst sends the browser to sign in and then back to the same request, in which
 // prompt=login has become what it means: not before now.
 func (s *Server) signInFirst(w http.ResponseWriter, r *http.Request, query string, request authRequest, again bool) {
-	if request.prompts("login") || request.Hint != "" {
+	if !request.Since.IsZero() || request.Hint != "" {
 		values, err := url.ParseQuery(query)
 		if err != nil {
 			s.answerFault(w, r, err)
 			return
 		}
 		values.Set("prompt", strings.TrimSpace(strings.ReplaceAll(" "+request.Prompt+" ", " login ", " ")))
-		if request.prompts("login") {
-			values.Set("since", strconv.FormatInt(request.Since.Unix(), 10))
+		if !request.Since.IsZero() {
+			values.Set("since", strconv.FormatInt(s.Now().Unix(), 10))
 		}
 		// Who comes back as somebody else was told so by the page of sign-in; asked for
 		// again and again nobody could leave.

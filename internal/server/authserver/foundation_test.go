@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"net/http"
 	"net/url"
+	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -89,10 +91,9 @@ func (c *checks) claims(changes ...string) map[string]any {
 	return claims
 }
 
-// TestFoundationChecks does what the modules of the OpenID Foundation's basic plan do, by
-// their names; docs/oidf.md is the table.
-func TestFoundationChecks(t *testing.T) {
-	for name, check := range map[string]func(*checks){
+// modules do what those of the OpenID Foundation's basic plan do, by their names.
+func modules() map[string]func(*checks) {
+	return map[string]func(*checks){
 		"oidcc-server": func(c *checks) {
 			if claims := c.claims(); claims["sub"] != "p1" || claims["aud"] != "rp" || claims["nonce"] != "n1" || claims["iss"] != c.url {
 				c.t.Errorf("claims %v", claims)
@@ -197,8 +198,27 @@ func TestFoundationChecks(t *testing.T) {
 			c.wantError(c.postRaw(http.DefaultClient, "/token", form.Encode(), "Authorization", rpBasic("old")), http.StatusBadRequest, "invalid_grant")
 		},
 		"oidcc-ensure-request-with-valid-pkce-succeeds": func(c *checks) { c.tokens() },
-	} {
-		t.Run(name, func(t *testing.T) { check(newChecks(t)) })
+	}
+}
+
+// TestFoundationChecks runs them; docs/oidf.md is the table.
+func TestFoundationChecks(t *testing.T) {
+	all := modules()
+	page, err := os.ReadFile("../../../docs/oidf.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := regexp.MustCompile(`(?m)^\| (oidcc-[a-z0-9-]+) \|`).FindAllStringSubmatch(string(page), -1)
+	if len(listed) != len(all) {
+		t.Errorf("docs/oidf.md lists %d modules, here are %d", len(listed), len(all))
+	}
+	for _, row := range listed {
+		check := all[row[1]]
+		if check == nil {
+			t.Errorf("docs/oidf.md lists %s, which is not checked", row[1])
+			continue
+		}
+		t.Run(row[1], func(t *testing.T) { check(newChecks(t)) })
 	}
 }
 
@@ -270,5 +290,93 @@ func (c *checks) requestObject() {
 	object := "eyJhbGciOiJub25lIn0." + base64.RawURLEncoding.EncodeToString([]byte(`{"client_id":"rp","redirect_uri":"https://rp.test/cb"}`)) + "."
 	if back := c.get(c.person, "/authorize?"+c.query("request", object)).location(c.t); back.Get("error") != "request_not_supported" {
 		c.t.Errorf("answer %v", back)
+	}
+}
+
+// TestAllowedBefore: a further code without a question only for a program with a secret that
+// was entered, for just what was allowed, by the same person, while that stands; and it adds
+// no second grant.
+func TestAllowedBefore(t *testing.T) {
+	c := newChecksWith(t, func(o *authserver.Options) {
+		o.Clients = append(o.Clients, identity.Client{ID: "chatty", Name: "Not checked", Secret: identity.DigestOf(rpSecret),
+			RedirectURIs: []string{"https://rp.test/cb"}, Grants: []identity.GrantType{identity.AuthorizationCode}})
+	})
+	asked := func(who string, changes ...string) bool {
+		t.Helper()
+		page := c.get(c.browser(who), "/authorize?"+c.query(changes...))
+		if page.status != http.StatusOK && page.location(t).Get("code") == "" {
+			t.Fatalf("%v: %d %s", changes, page.status, page.body)
+		}
+		return page.status == http.StatusOK
+	}
+	refresh := c.tokens("scope", "openid imap").text(t, "refresh_token")
+	c.back("client_id", "chatty", "scope", "openid imap")
+	c.back("client_id", "mutt", "scope", "openid imap", "redirect_uri", callback)
+	for what, one := range map[string]struct {
+		who     string
+		changes []string
+		asked   bool
+	}{
+		"the same again":              {"p1", []string{"scope", "openid imap"}, false},
+		"in another order":            {"p1", []string{"scope", "imap openid"}, false},
+		"more":                        {"p1", []string{"scope", "openid imap smtp"}, true},
+		"less":                        {"p1", []string{"scope", "openid"}, true},
+		"somebody else":               {"p2", []string{"scope", "openid imap"}, true},
+		"prompt=consent":              {"p1", []string{"scope", "openid imap", "prompt", "consent"}, true},
+		"a program that is unchecked": {"p1", []string{"scope", "openid imap", "client_id", "chatty"}, true},
+		"a public program":            {"p1", []string{"scope", "openid imap", "client_id", "mutt", "redirect_uri", callback}, true},
+	} {
+		if got := asked(one.who, one.changes...); got != one.asked {
+			t.Errorf("%s: asked %v", what, got)
+		}
+	}
+	if grants, err := c.store.GrantsOf(t.Context(), "p1"); err != nil || len(grants) != 3 {
+		t.Errorf("%d grants, %v", len(grants), err)
+	}
+	if got := c.postRaw(http.DefaultClient, "/revoke", url.Values{"token": {refresh}}.Encode(), "Authorization", rpBasic("rp")); got.status != http.StatusOK {
+		t.Fatalf("revoke: %d %s", got.status, got.body)
+	}
+	if !asked("p1", "scope", "openid imap") {
+		t.Error("what was revoked is given again without a question")
+	}
+}
+
+// somebody is signed in since a time that tests set.
+type somebody struct{ at *time.Time }
+
+func (s somebody) SignedIn(*http.Request) (authserver.Session, bool) {
+	return authserver.Session{ID: "s", Person: "p1", At: *s.at}, true
+}
+
+func (somebody) Begin(w http.ResponseWriter, r *http.Request, back string) {
+	http.Redirect(w, r, "/signin?back="+url.QueryEscape(back), http.StatusSeeOther)
+}
+
+// A demand for a fresh sign-in is obeyed once: who comes back from it sees the page, however
+// long the sign-in took and however often they try.
+func TestFreshSignInEnds(t *testing.T) {
+	for _, demand := range [][]string{{"max_age", "0"}, {"max_age", "10"}, {"prompt", "login"}, {"prompt", "consent login"}} {
+		var at time.Time
+		c := newChecksWith(t, func(o *authserver.Options) { o.SignIn = somebody{&at} })
+		at = c.clock.Now().Add(-time.Minute)
+		page := c.get(c.person, "/authorize?"+c.query(demand...))
+		target, err := url.Parse(page.header.Get("Location"))
+		if err != nil || target.Path != "/signin" {
+			t.Fatalf("%v: %d %s", demand, page.status, page.header.Get("Location"))
+		}
+		back := target.Query().Get("back")
+		if again := c.get(c.person, back); again.status != http.StatusSeeOther {
+			t.Errorf("%v: without a sign-in: %d", demand, again.status)
+		}
+		c.clock.forward(20 * time.Second)
+		at = c.clock.Now()
+		c.clock.forward(20 * time.Second)
+		if page := c.get(c.person, back); page.status != http.StatusOK {
+			t.Errorf("%v: after the sign-in: %d to %s", demand, page.status, page.header.Get("Location"))
+		}
+	}
+	c := newChecks(t)
+	if page := c.get(c.person, "/authorize?"+c.query("since", "99999999999")); page.status != http.StatusOK {
+		t.Errorf("a time to come: %d", page.status)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/server/credential"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
@@ -239,5 +240,17 @@ func TestGuard(t *testing.T) {
 	err := ask(Guard(d, s), "right-password")
 	if _, no := errors.AsType[*credential.Refused](err); no || !errors.Is(err, ErrTooMany) || len(d.asked) > 0 {
 		t.Errorf("refused by the throttle: %v", err)
+	}
+}
+
+// An active answer tells who issued the token, and its times.
+func TestIntrospectTimes(t *testing.T) {
+	issued := time.Date(2026, 11, 22, 7, 0, 0, 0, time.UTC)
+	for _, c := range []struct{ outside, want string }{{"", "https://id.example.org"}, {"https://op.test", "https://op.test"}} {
+		h := NewHTTP(HTTPOptions{Issuer: "https://id.example.org"})
+		a := h.active(credential.Verdict{Grant: &identity.Grant{Client: "mutt"}, Issuer: c.outside, Issued: issued, Expires: issued.Add(time.Hour)})
+		if a.Issuer != c.want || a.ClientID != "mutt" || a.Issued != issued.Unix() || a.Expires != issued.Unix()+3600 {
+			t.Errorf("%q: %+v", c.outside, a)
+		}
 	}
 }
