@@ -35,6 +35,13 @@ func TestDaemonSample(t *testing.T) {
 	}
 }
 
+func TestFallbackNeedsSASL(t *testing.T) {
+	_, err := ParseDaemon("f", []byte("domains = [\"example.org\"]\n[postfix]\nfallback = \"/run/dovecot/auth-letterlock\"\n"))
+	if err == nil || !strings.Contains(err.Error(), "f:3: fallback in [postfix] needs sasl") {
+		t.Error(err)
+	}
+}
+
 func TestDaemonFaults(t *testing.T) {
 	_, err := ParseDaemon("f", []byte(`domains = ["Example.org", "x"]
 [database]

@@ -115,6 +115,33 @@ func TestGrant(t *testing.T) {
 	}
 }
 
+// Limits that Dovecot cannot keep are no yes at SMTP; with those that a sender map keeps the
+// name goes along.
+func TestPasswordLimits(t *testing.T) {
+	for _, c := range []struct {
+		service    string
+		credential identity.Credential
+		want       string // the mailbox; empty: no
+	}{
+		{"smtp", identity.Credential{Name: "scanner"}, "ann@example.org"},
+		{"smtp", identity.Credential{Name: "scanner", PerHour: 1}, ""},
+		{"submission", identity.Credential{Name: "scanner", Recipients: []string{"ann@example.org"}}, ""},
+		{"smtp", identity.Credential{Name: "scanner", Senders: []string{"ann@example.org"}}, "ann+scanner@example.org"},
+		{"imap", identity.Credential{Name: "scanner", PerHour: 1, Senders: []string{"ann@example.org"}}, "ann@example.org"},
+	} {
+		r := httptest.NewRequest("POST", "/dovecot/password", strings.NewReader("grant_type=password&username=ann%40example.org&password=right-password"))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("X-Dovecot-Auth-Service", c.service)
+		r.SetBasicAuth("dovecot", "dove-secret")
+		w := httptest.NewRecorder()
+		endpoints(&door{credential: &c.credential}).ServeHTTP(w, r)
+		var answer granted
+		if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || w.Code != http.StatusOK || answer.Active != (c.want != "") || answer.Mailbox != c.want {
+			t.Errorf("%s %+v: %d %s", c.service, c.credential, w.Code, w.Body)
+		}
+	}
+}
+
 func TestRemote(t *testing.T) {
 	for text, want := range map[string]string{
 		"192.0.2.9:143": "192.0.2.9", "192.0.2.9": "192.0.2.9", "[2001:db8::1]:143": "2001:db8::1", "2001:db8::1": "2001:db8::1",
