@@ -210,6 +210,9 @@ func (d *decoder) checkDaemon(c *Daemon) {
 	if c.Postfix.Fallback != "" && c.Postfix.SASL == "" {
 		d.fault([]string{"postfix", "fallback"}, "fallback in [postfix] needs sasl: without it Postfix does not ask here at all")
 	}
+	if c.Postfix.Fallback != "" && c.Postfix.Fallback == c.Postfix.SASL {
+		d.fault([]string{"postfix", "fallback"}, "fallback in [postfix] is sasl itself: name a socket of Dovecot")
+	}
 	d.checkWeb(c)
 	if len(c.Domains) == 0 && (c.Postfix != Postfix{} || c.Dovecot.Listen != "") {
 		d.fault([]string{"domains"}, "domains is missing: the mail domains that are served here")
