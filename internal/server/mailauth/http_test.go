@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/letterlock-mail/letterlock/internal/server/credential"
@@ -155,22 +156,32 @@ func TestRemote(t *testing.T) {
 
 // A scale is a fake Throttle.
 type scale struct {
-	advice   throttle.Decision
+	advice throttle.Decision
+
+	mu       sync.Mutex // sign-ins of several connections; tests read once those have ended
 	asked    []throttle.Attempt
 	told     []bool
 	released int
 }
 
 func (s *scale) Ask(_ context.Context, a throttle.Attempt) throttle.Decision {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.asked = append(s.asked, a)
 	return s.advice
 }
 
 func (s *scale) Tell(_ context.Context, _ throttle.Attempt, success bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.told = append(s.told, success)
 }
 
-func (s *scale) Release(throttle.Attempt) { s.released++ }
+func (s *scale) Release(throttle.Attempt) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.released++
+}
 
 func TestPolicy(t *testing.T) {
 	const attempt = `{"device_id":"","login":"ann@example.org","protocol":"imap","pwhash":"0a1b","remote":"192.0.2.9","tls":true`
