@@ -59,13 +59,15 @@ func sqlSite(t *testing.T) *site {
 			"protocols = imap pop3 submission lmtp\nservice lmtp {\n  inet_listener lmtp {\n    address = 127.0.0.1\n    port = %[2]d\n  }\n}\n", dove, lmtp)})
 	s.postfix = lab.RunPostfix(t, lab.PostfixOptions{CA: s.ca, Dovecot: s.dovecot, SASLPath: "private/letterlock-auth", Mailboxes: []string{"carol@try.test"}, Domains: []string{"try.test", "own.test"},
 		Main: fmt.Sprintf("virtual_transport = lmtp:inet:127.0.0.1:%d\nservice_throttle_time = 1s\nsmtpd_error_sleep_time = 0", lmtp)})
+	set := []string{"-P"}
 	for option := range strings.Lines(debianSubmission) {
 		for _, service := range []string{s.service(s.postfix.Submission), s.service(s.postfix.Subs)} {
 			if option = strings.TrimSpace(option); !strings.HasPrefix(option, "smtpd_tls_security") || service == s.service(s.postfix.Submission) {
-				s.postconf("-P", service+"/"+option)
+				set = append(set, service+"/"+option)
 			}
 		}
 	}
+	s.postconf(set...)
 	s.postconf("-F", s.service(s.postfix.Submission)+"/chroot=y", s.service(s.postfix.Subs)+"/chroot=y")
 	return s
 }

@@ -484,4 +484,35 @@ func TestDovecotBySQLAlone(t *testing.T) {
 	s.serve()
 	try("back", "ann@try.test", laptop, "a OK")
 	try("back", "ann@try.test", phone, "a NO")
+	// Dovecot waits the longer before it asks again the more often nobody answered: last.
+	s.kill()
+	s.postfixBySQL(laptop, phone)
+}
+
+// postfixBySQL switches Postfix to the view file, by the socket of Dovecot that it had, and
+// back.
+func (s *site) postfixBySQL(laptop, phone string) {
+	s.t.Helper()
+	before := s.services() + s.mainCF()
+	if err := os.Chmod(filepath.Join(s.folder, "mail.db"), 0o644); err != nil { // of the group postfix, elsewhere
+		s.t.Fatal(err)
+	}
+	script := s.run("config", "postfix", "--sql", "--config-dir", s.postfix.Dir)
+	if !strings.Contains(script, "proxy:sqlite:") || strings.Contains(script, "pgsql") {
+		s.t.Errorf("not by the view file:\n%s", script)
+	}
+	s.shell(script)
+	for _, c := range []struct{ name, password, sender, want string }{
+		{"ann@try.test", laptop, "ann@try.test", "250"},
+		{"ann+laptop@try.test", laptop, "ann@try.test", "250"},
+		{"ann@try.test", laptop, "bob@try.test", "553"},
+		{"ann+phone@try.test", phone, "ann@try.test", "535"},
+	} {
+		s.want("SMTP by the view file, "+c.name+" as "+c.sender, s.submit(c.name, c.password, c.sender, c.sender, "bob@try.test"), c.want)
+	}
+	_, back, _ := strings.Cut(script, "# The way back to what stands there today:\n")
+	s.shell(strings.ReplaceAll(back, "#   ", ""))
+	if after := s.services() + s.mainCF(); after != before {
+		s.t.Errorf("the way back leads elsewhere:\n%s\nbefore:\n%s", after, before)
+	}
 }

@@ -238,6 +238,9 @@ func (d *decoder) checkDaemon(c *Daemon) {
 	if c.Postfix.Fallback != "" && c.Postfix.SASL == "" {
 		d.fault([]string{"postfix", "fallback"}, "fallback in [postfix] needs sasl: without it Postfix does not ask here at all")
 	}
+	if c.Postfix.Fallback != "" && c.Postfix.Fallback == c.Postfix.SASL {
+		d.fault([]string{"postfix", "fallback"}, "fallback in [postfix] is sasl itself: name a socket of Dovecot")
+	}
 	d.checkWeb(c)
 	d.checkProvision(c)
 	d.checkGateways(c)

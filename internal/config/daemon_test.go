@@ -35,6 +35,15 @@ func TestDaemonSample(t *testing.T) {
 	}
 }
 
+func TestFallbackFaults(t *testing.T) {
+	for more, want := range map[string]string{"": "f:3: fallback in [postfix] needs sasl", "sasl = \"/run/dovecot/auth\"\n": "f:3: fallback in [postfix] is sasl itself"} {
+		_, err := ParseDaemon("f", []byte("domains = [\"example.org\"]\n[postfix]\nfallback = \"/run/dovecot/auth\"\n"+more))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
+
 func TestDaemonFaults(t *testing.T) {
 	_, err := ParseDaemon("f", []byte(`domains = ["Example.org", "x"]
 [database]

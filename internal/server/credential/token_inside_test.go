@@ -71,3 +71,14 @@ func TestToken(t *testing.T) {
 		t.Errorf("without a token store: %v", err)
 	}
 }
+
+func TestHasForm(t *testing.T) {
+	for text, want := range map[string]bool{
+		"k7m2q9-4hw8t-9n3xc-0v5gb-e1r7d-zk2y6p": true, "K7M2Q94HW8T9N3XC0V5GBE1R7DZK2Y6P": true, "llat_x": true, "llrt_abc": true, " Llat_x": true,
+		"": false, "secret": false, "llama-farm": false, "k7m2q9-4hw8t": false, "correct horse battery staple": false, "k7m2q9-4hw8t-9n3xc-0v5gb-e1r7d-zk2y6p0": false,
+	} {
+		if got := HasForm(secret.New(text)); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}

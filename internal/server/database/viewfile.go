@@ -100,7 +100,20 @@ func (v *viewFile) prepare(ctx context.Context, db *DB) error {
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS shown (generation BIGINT); DROP VIEW IF EXISTS dovecot_passdb; `+view); err != nil {
+		if _, err := tx.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS shown (generation BIGINT)`); err != nil {
+			return err
+		}
+		var have string
+		err = tx.QueryRowContext(ctx, `SELECT sql FROM sqlite_master WHERE type = 'view' AND name = 'dovecot_passdb'`).Scan(&have)
+		switch {
+		case err != nil && !errors.Is(err, sql.ErrNoRows):
+			return err
+		case have == view:
+			// Left alone: to a changed schema Dovecot's next query fails once in each worker,
+			// which is somebody's sign-in refused, and every command comes along here.
+			return tx.Commit()
+		}
+		if _, err := tx.ExecContext(ctx, `DROP VIEW IF EXISTS dovecot_passdb; `+view); err != nil {
 			return err
 		}
 		return tx.Commit()

@@ -162,6 +162,23 @@ func TestViewFileRefused(t *testing.T) {
 	}
 }
 
+// To open it again changes nothing that readers have prepared their queries for: Dovecot's
+// would fail once, and refuse somebody.
+func TestViewFileKeepsItsSchema(t *testing.T) {
+	dir := t.TempDir()
+	o := patient()
+	o.ViewFile = filepath.Join(dir, "mail.db")
+	version := func() string { return reader(t, o.ViewFile)(`PRAGMA schema_version`) }
+	must(t, open(t, filepath.Join(dir, "letterlock.db"), o).Close())
+	before := version()
+	db := open(t, filepath.Join(dir, "letterlock.db"), o)
+	must(t, db.AddPerson(t.Context(), person("ann")))
+	must(t, db.Close())
+	if after := version(); after != before {
+		t.Errorf("schema version %s, then %s", before, after)
+	}
+}
+
 // A database that was put back to an earlier state counts anew, and its number may be
 // smaller than the one in the file: the file follows all the same.
 func TestViewFileFollowsARestore(t *testing.T) {

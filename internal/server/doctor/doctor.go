@@ -16,7 +16,9 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/secret"
@@ -93,26 +95,63 @@ func Look(ctx context.Context, o Options) ([]Finding, error) {
 	if o.ReadFile == nil {
 		o.ReadFile = readFile
 	}
-	var all []Finding
-	if o.Postfix != nil {
-		facts, err := readPostfix(ctx, o)
-		if err != nil {
-			return nil, err
+	var postfix *postfixFacts
+	var dovecot *dovecotFacts
+	err := together(func() (err error) {
+		if o.Postfix != nil {
+			postfix, err = readPostfix(ctx, o)
 		}
-		for _, row := range postfixTraps() {
-			all = append(all, row.findings(row.look(ctx, facts), facts.place())...)
+		return err
+	}, func() (err error) {
+		if o.Dovecot != nil {
+			dovecot, err = readDovecot(ctx, o)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	// One that hangs holds up the others no longer than its own patience.
+	var ofPostfix, ofDovecot []Finding
+	_ = together(
+		func() error { ofPostfix = lookAt(ctx, postfix, postfixTraps()); return nil },
+		func() error { ofDovecot = lookAt(ctx, dovecot, dovecotTraps()); return nil },
+	)
+	return append(ofPostfix, ofDovecot...), nil
+}
+
+// lookAt looks at all rows at once: those that ask somebody wait, the others only read.
+func lookAt[F interface {
+	comparable
+	place() *strings.Replacer
+}](ctx context.Context, facts F, rows []trap[F]) []Finding {
+	var none F
+	if facts == none {
+		return nil
+	}
+	found := make([][]Finding, len(rows))
+	var all []func() error
+	for i, row := range rows {
+		all = append(all, func() error { found[i] = row.findings(row.look(ctx, facts), facts.place()); return nil })
+	}
+	_ = together(all...)
+	return slices.Concat(found...)
+}
+
+// together runs all of them at the same time and returns the first error in their order.
+func together(all ...func() error) error {
+	errs := make([]error, len(all))
+	var running sync.WaitGroup
+	for i, one := range all {
+		running.Go(func() { errs[i] = one() })
+	}
+	running.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
 		}
 	}
-	if o.Dovecot != nil {
-		facts, err := readDovecot(ctx, o)
-		if err != nil {
-			return nil, err
-		}
-		for _, row := range dovecotTraps() {
-			all = append(all, row.findings(row.look(ctx, facts), facts.place())...)
-		}
-	}
-	return all, nil
+	return nil
 }
 
 // A trap is one row. In mend, @where@ is the place of the sighting, @c@ the option that

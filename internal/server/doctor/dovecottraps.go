@@ -329,7 +329,10 @@ func post(ctx context.Context, at string, header http.Header, body []byte) (int,
 		return 0, nil, fmt.Errorf("that is no address")
 	}
 	request.Header = header
-	transport := &http.Transport{DisableKeepAlives: true}
+	// Kept open, and closed by us: to "Connection: close" Dovecot 2.3.19 says no word when it
+	// refuses the key, and nothing comes until patience ends.
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
 	response, err := transport.RoundTrip(request)
 	if err != nil {
 		return 0, nil, plain(err)

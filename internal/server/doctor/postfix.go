@@ -59,16 +59,14 @@ func readPostfix(ctx context.Context, o Options) (*postfixFacts, error) {
 		}
 		return o.Run(ctx, "postconf", args...)
 	}
-	// -x: with what $name stands for. Only these: some of the others wait for DNS.
-	main, err := ask(append([]string{"-x"}, settings()...)...)
-	if err != nil {
-		return nil, err
-	}
-	services, err := ask("-M")
-	if err != nil {
-		return nil, err
-	}
-	own, err := ask("-x", "-P")
+	// Each is a process of its own, whose start is most of what it costs.
+	var main, services, own []byte
+	err := together(
+		// -x: with what $name stands for. Only these: some of the others wait for DNS.
+		func() (err error) { main, err = ask(append([]string{"-x"}, settings()...)...); return err },
+		func() (err error) { services, err = ask("-M"); return err },
+		func() (err error) { own, err = ask("-x", "-P"); return err },
+	)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -116,6 +117,33 @@ func TestGrant(t *testing.T) {
 	}
 }
 
+// Limits that Dovecot cannot keep are no yes at SMTP; with those that a sender map keeps the
+// name goes along.
+func TestPasswordLimits(t *testing.T) {
+	for _, c := range []struct {
+		service    string
+		credential identity.Credential
+		want       string // the mailbox; empty: no
+	}{
+		{"smtp", identity.Credential{Name: "scanner"}, "ann@example.org"},
+		{"smtp", identity.Credential{Name: "scanner", PerHour: 1}, ""},
+		{"submission", identity.Credential{Name: "scanner", Recipients: []string{"ann@example.org"}}, ""},
+		{"smtp", identity.Credential{Name: "scanner", Senders: []string{"ann@example.org"}}, "ann+scanner@example.org"},
+		{"imap", identity.Credential{Name: "scanner", PerHour: 1, Senders: []string{"ann@example.org"}}, "ann@example.org"},
+	} {
+		r := httptest.NewRequest("POST", "/dovecot/password", strings.NewReader("grant_type=password&username=ann%40example.org&password=right-password"))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("X-Dovecot-Auth-Service", c.service)
+		r.SetBasicAuth("dovecot", "dove-secret")
+		w := httptest.NewRecorder()
+		endpoints(&door{credential: &c.credential}).ServeHTTP(w, r)
+		var answer granted
+		if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || w.Code != http.StatusOK || answer.Active != (c.want != "") || answer.Mailbox != c.want {
+			t.Errorf("%s %+v: %d %s", c.service, c.credential, w.Code, w.Body)
+		}
+	}
+}
+
 func TestRemote(t *testing.T) {
 	for text, want := range map[string]string{
 		"192.0.2.9:143": "192.0.2.9", "192.0.2.9": "192.0.2.9", "[2001:db8::1]:143": "2001:db8::1", "2001:db8::1": "2001:db8::1",
@@ -129,22 +157,32 @@ func TestRemote(t *testing.T) {
 
 // A scale is a fake Throttle.
 type scale struct {
-	advice   throttle.Decision
+	advice throttle.Decision
+
+	mu       sync.Mutex // sign-ins of several connections; tests read once those have ended
 	asked    []throttle.Attempt
 	told     []bool
 	released int
 }
 
 func (s *scale) Ask(_ context.Context, a throttle.Attempt) throttle.Decision {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.asked = append(s.asked, a)
 	return s.advice
 }
 
 func (s *scale) Tell(_ context.Context, _ throttle.Attempt, success bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.told = append(s.told, success)
 }
 
-func (s *scale) Release(throttle.Attempt) { s.released++ }
+func (s *scale) Release(throttle.Attempt) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.released++
+}
 
 func TestPolicy(t *testing.T) {
 	const attempt = `{"device_id":"","login":"ann@example.org","protocol":"imap","pwhash":"0a1b","remote":"192.0.2.9","tls":true`

@@ -32,6 +32,8 @@ type door struct {
 	deaf   bool          // checks do not heed the context
 	limits bool          // the app password has limits
 	asked  chan credential.Presented
+
+	credential *identity.Credential // in place of the usual one
 }
 
 func (d *door) Password(ctx context.Context, p credential.Presented) (credential.Verdict, error) {
@@ -68,6 +70,9 @@ func (d *door) judge(ctx context.Context, p credential.Presented, want string) (
 		Person: identity.Person{ID: "p1", Address: "ann@example.org"}, Login: "ann@example.org",
 		Credential: &identity.Credential{ID: "c1", Name: "scanner"},
 		Scopes:     []string{"mail", "smtp"},
+	}
+	if d.credential != nil {
+		v.Credential = d.credential
 	}
 	if limits {
 		v.Credential.PerHour = 5

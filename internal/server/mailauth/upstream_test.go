@@ -133,7 +133,7 @@ func TestUpstreamGreeting(t *testing.T) {
 // Several steps, two sign-ins at once on one connection of Postfix, and one that fails.
 func TestUpstreamSteps(t *testing.T) {
 	o, counts := startOthers(t), &scale{}
-	dial, _ := start(t, o.beside(counts))
+	dial, end := start(t, o.beside(counts))
 	m := dial(0)
 	m.send(begin(1, "GSSAPI", "token"))
 	m.expect("CONT\t1\t" + b64("challenge"))
@@ -152,6 +152,7 @@ func TestUpstreamSteps(t *testing.T) {
 	if slices.ContainsFunc(heard[:2], func(s string) bool { return strings.HasSuffix(s, "secured\tresp=") }) {
 		t.Error("no initial response became an empty one")
 	}
+	end()
 	if fmt.Sprint(counts.told) != "[true false]" {
 		t.Errorf("the throttle was told %v", counts.told)
 	}
@@ -191,7 +192,7 @@ func TestOwnSecretsAreNeverForwarded(t *testing.T) {
 // A password of theirs: yes, no, and in every other case "later", which is silence.
 func TestUpstreamPasswords(t *testing.T) {
 	o, counts := startOthers(t), &scale{}
-	dial, _ := start(t, o.beside(counts))
+	dial, end := start(t, o.beside(counts))
 	for _, c := range []struct{ password, want string }{
 		{"right", "OK\t1\tuser=carol@example.org"},
 		{"wrong", "FAIL\t1\tuser=carol@example.org\treason=Invalid credentials"},
@@ -205,6 +206,7 @@ func TestUpstreamPasswords(t *testing.T) {
 			m.expect(c.want)
 		}
 	}
+	end()
 	if fmt.Sprint(counts.told) != "[true false]" || counts.released != 6 {
 		t.Errorf("the throttle was told %v, %d released", counts.told, counts.released)
 	}

@@ -112,7 +112,8 @@ service doveadm {
 }
 
 const dovecotHead = `# Letterlock. This file and the other *-letterlock.conf are all there is: without them, and
-# after a reload, everything is as it was.
+# after a reload, everything is as it was. A reload ends every open session some seconds
+# later, and programs sign in anew, unless shutdown_clients = no held before it.
 
 # ann+phone@example.org is the login name of one app password.
 auth_username_chars = abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567890.-_@+
