@@ -100,8 +100,20 @@ func (v *viewFile) prepare(ctx context.Context, db *DB) error {
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS shown (generation BIGINT); DROP VIEW IF EXISTS dovecot_passdb; `+view); err != nil {
+		if _, err := tx.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS shown (generation BIGINT)`); err != nil {
 			return err
+		}
+		// A change of the schema, even to the same, fails the next question of each Dovecot
+		// process that has asked before; and each command of ours comes by here.
+		var there string
+		err = tx.QueryRowContext(ctx, `SELECT sql FROM sqlite_master WHERE type = 'view' AND name = 'dovecot_passdb'`).Scan(&there)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		if there != view {
+			if _, err := tx.ExecContext(ctx, `DROP VIEW IF EXISTS dovecot_passdb; `+view); err != nil {
+				return err
+			}
 		}
 		return tx.Commit()
 	})
