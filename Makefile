@@ -64,6 +64,7 @@ bench: build
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 	bench/token
 	bench/send
+	bench/server
 
 live: build
 	@test -n '$(ACCOUNT)' || { echo 'make live ACCOUNT=you@example.org: the account to sign in with'; exit 64; }

@@ -255,10 +255,15 @@ func (l *plan) dovecot(ctx context.Context) error {
 		return cli.Wrap(cli.Config, err, "make one: openssl rand -hex 32")
 	}
 	mux := http.NewServeMux()
+	servers := []identity.ResourceServer{{ID: dovecotID, Secret: identity.DigestOf(secret.Reveal())}}
 	mailauth.NewHTTP(mailauth.HTTPOptions{
-		Door: l.watched(mailauth.GuardAmongOthers(l.inner, l.scales)), Audience: "mail", Issuer: l.conf.Web.PublicURL, Log: l.log,
-		Servers: []identity.ResourceServer{{ID: dovecotID, Secret: identity.DigestOf(secret.Reveal())}},
+		Door: l.watched(mailauth.GuardAmongOthers(l.inner, l.scales)), Audience: "mail", Issuer: l.conf.Web.PublicURL, Log: l.log, Servers: servers,
 	}).Register(mux, "/dovecot")
+	// For those whom Kerberos or LDAP let in: the networks they come from are known then.
+	mux.Handle("POST /dovecot/policy", mailauth.NewPolicy(mailauth.PolicyOptions{
+		Throttle: l.scales, Servers: servers, Log: l.log,
+		Counted: func(identity.Protocol) bool { return true }, // our passdb is asked first
+	}))
 	return l.listen(ctx, "dovecot", l.conf.Dovecot.Listen, serveHTTP(mux))
 }
 

@@ -203,6 +203,7 @@ func TestPolicy(t *testing.T) {
 		{name: "refused by the policy", command: "report", body: attempt + `,"success":false,"policy_reject":true}`, status: 200, answer: `{"status":0,"msg":"noted"}`},
 		{name: "an outage", command: "report", body: attempt + `,"success":false,"fail_type":"internal"}`, status: 200, answer: `{"status":0,"msg":"noted"}`},
 		{name: "the Door counted", command: "report", body: attempt + `,"success":false}`, counted: true, status: 200, answer: `{"status":0,"msg":"noted"}`},
+		{name: "right elsewhere", command: "report", body: attempt + `,"success":true}`, counted: true, status: 200, answer: `{"status":0,"msg":"noted"}`, told: "[true]"},
 		{name: "no command", command: "", body: attempt + "}", status: 400, answer: `{"error":"invalid_request"}`},
 		{name: "garbage", command: "allow", body: attempt, status: 400, answer: `{"error":"invalid_request"}`},
 		{name: "wrong type", command: "allow", body: `{"login":[]}`, status: 400, answer: `{"error":"invalid_request"}`},

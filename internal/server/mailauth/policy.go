@@ -29,8 +29,9 @@ type PolicyOptions struct {
 	// Servers are the mail servers that may ask, by HTTP Basic in
 	// auth_policy_server_api_header.
 	Servers []identity.ResourceServer
-	// Counted reports whether the Door itself judged, and so counted, sign-ins of this
-	// protocol. They must not be counted again. nil: none are.
+	// Counted reports whether the Door is shown the passwords of this protocol, and so
+	// counts the wrong ones: they must not be counted again. That one was right elsewhere
+	// it cannot know, and is told in any case. nil: none are.
 	Counted func(identity.Protocol) bool
 	Log     *slog.Logger
 }
@@ -116,10 +117,13 @@ func (p *Policy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // counts reports whether an attempt tells anything about guessing: one that the policy
 // refused or an outage ended does not, and one that the Door judged was counted there.
 func (p *Policy) counts(in policyRequest, attempt throttle.Attempt) bool {
-	if p.o.Counted != nil && p.o.Counted(attempt.Protocol) {
+	switch {
+	case in.Success:
+		return true
+	case p.o.Counted != nil && p.o.Counted(attempt.Protocol):
 		return false
 	}
-	return in.Success || !in.Rejected && in.FailType != "internal" && in.FailType != "policy"
+	return !in.Rejected && in.FailType != "internal" && in.FailType != "policy"
 }
 
 func answerTo(advice throttle.Decision) policyAnswer {

@@ -146,8 +146,8 @@ func Run(t *testing.T, fresh func(t *testing.T) Store) {
 		"leavers, looks and sealed grants":         (*checker).leavers,
 		"factors are proved once":                  (*checker).factors,
 		"factors of the disabled and deleted":      (*checker).factorsEnd,
-		"a mail session stands on two things":     (*checker).mailSessions,
-		"a mail session ends alone or with all":   (*checker).mailSessionsEnd,
+		"a mail session stands on two things":      (*checker).mailSessions,
+		"a mail session ends alone or with all":    (*checker).mailSessionsEnd,
 	} {
 		t.Run(name, func(t *testing.T) { check(&checker{T: t, s: fresh(t)}) })
 	}
