@@ -44,6 +44,12 @@ type site struct {
 
 func startSite(t *testing.T, dovecotFlags ...string) *site {
 	t.Helper()
+	return startSiteWith(t, func(*site, *lab.DovecotOptions) {}, dovecotFlags...)
+}
+
+// startSiteWith lets change change how Dovecot is started.
+func startSiteWith(t *testing.T, change func(*site, *lab.DovecotOptions), dovecotFlags ...string) *site {
+	t.Helper()
 	s := &site{t: t, folder: t.TempDir(), ca: lab.RunCA(t)}
 	// Dovecot's auth process reads below it.
 	if err := errors.Join(os.Chmod(filepath.Dir(s.folder), 0o755), os.Chmod(s.folder, 0o755)); err != nil {
@@ -66,12 +72,14 @@ func startSite(t *testing.T, dovecotFlags ...string) *site {
 	s.configure("", ports[0], ports[1])
 	s.run(append([]string{"config", "dovecot", "--write", "--config-dir", dove}, dovecotFlags...)...)
 	s.write("dovecot/users", "carol@try.test:{PLAIN}old-login\n", 0o644)
-	s.dovecot = lab.RunDovecot(t, lab.DovecotOptions{
+	o := lab.DovecotOptions{
 		CA: s.ca, Introspection: fmt.Sprintf("http://127.0.0.1:%d/dovecot/introspect", ports[0]), ClientID: "dovecot", ClientSecret: "dove-secret",
 		NameClaim: "username", Scope: "imap", Mechanisms: "plain login",
 		// Ours first, as in a conf.d; then the logins that were there before.
 		Extra: fmt.Sprintf("!include %[1]s/conf.d/05-letterlock.conf\npassdb {\n  driver = passwd-file\n  mechanisms = plain login\n  args = %[1]s/users\n}\n!include %[1]s/conf.d/95-letterlock.conf\n", dove),
-	})
+	}
+	change(s, &o)
+	s.dovecot = lab.RunDovecot(t, o)
 	s.postfix = lab.RunPostfix(t, lab.PostfixOptions{CA: s.ca, Dovecot: s.dovecot, Mailboxes: []string{"ann@try.test", "bob@try.test"},
 		// How long an smtpd that could not reach us is missed; 60 s by default.
 		Main: "service_throttle_time = 1s"})

@@ -121,18 +121,24 @@ func (d *decoder) checkSCIM(c *Daemon) {
 func (d *decoder) checkMembershipOf(c *Daemon, name string, one Membership) {
 	path := []string{"membership", name}
 	provider, there := c.SignIn[name]
-	switch {
-	case !there:
+	if !there {
 		d.fault(path, "[membership.%s] belongs to [signin.%s], which is not there", name, name)
-	case provider.Type == "github" && one.AppID == "":
+		return
+	}
+	github := provider.Type == "github"
+	if github && one.AppID == "" {
 		d.fault(path, "app_id and app_key_file are missing in [membership.%s]: GitHub is asked by a GitHub App", name)
-	case provider.Type == "github" && provider.Organization == 0:
+	}
+	if github && provider.Organization == 0 {
 		d.fault(path, "[membership.%s] needs organization in [signin.%s]: there is no membership to ask about", name, name)
-	case provider.Type == "github" && (one.Refresh || one.InvalidGrant == "suspend"):
-		d.fault(path, "refresh and invalid_grant in [membership.%s] are for type oidc", name)
-	case provider.Type == "oidc" && one.AppID != "":
+	}
+	if github && (one.Refresh || one.NoLogout || one.InvalidGrant == "suspend") {
+		d.fault(path, "refresh, logout and invalid_grant in [membership.%s] are for type oidc", name)
+	}
+	if !github && one.AppID != "" {
 		d.fault(path, "app_id and app_key_file in [membership.%s] are for type github", name)
-	case provider.Type == "oidc" && !one.Refresh && one.NoLogout:
+	}
+	if !github && !one.Refresh && one.NoLogout {
 		d.fault(path, "[membership.%s] has neither refresh nor logout: it does nothing", name)
 	}
 }

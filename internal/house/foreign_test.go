@@ -19,7 +19,7 @@ type mouth struct {
 // mouths are all of them, each with the fuzz target that feeds it. A new one is a new
 // line here, a target beside the parser, and a corpus kept under testdata/fuzz.
 func mouths() []mouth {
-	return []mouth{
+	return append(provisionMouths(), []mouth{
 		{"cmd/letterlockd", "parseNewcomers", "FuzzNewcomers"},
 		{"internal/cli", "Line", "FuzzLine"},
 		{"internal/cli", "lineWriter.Write", "FuzzLine"},
@@ -131,6 +131,19 @@ func mouths() []mouth {
 		{"internal/server/portal", "parseWish", "FuzzWish"},
 		{"internal/server/web", "LocalPath", "FuzzLocalPath"},
 		{"internal/server/web", "hop", "FuzzClient"},
+	}...)
+}
+
+// provisionMouths are those of directories and of identity providers that are asked again.
+func provisionMouths() []mouth {
+	return []mouth{
+		{"internal/oauth", "Conn.VerifyLogout", "FuzzLogoutToken"},
+		{"internal/server/membership", "GitHub.Ask", "FuzzGitHub"},
+		{"internal/server/membership", "logoutToken", "FuzzLogoutForm"},
+		{"internal/server/scim", "parseComparison", "FuzzFilter"},
+		{"internal/server/scim", "parsePath", "FuzzPath"},
+		{"internal/server/scim", "readUser", "FuzzUser"},
+		{"internal/server/scim", "parsePatch", "FuzzPatch"},
 	}
 }
 
@@ -140,6 +153,7 @@ func deaf() map[string]string {
 		"cmd/letterlock":        "hands over what it reads: a token as one line to package oauth's rules, a message to package provider",
 		"cmd/try":               "talks to itself on loopback",
 		"internal/command":      "writes JSON and reads none",
+		"internal/server/hook":  "writes JSON and reads none; what its program says goes through cli.Line into the log",
 		"internal/server/meter": "answers two GET requests by their path",
 	}
 }

@@ -100,7 +100,17 @@ func (v *viewFile) prepare(ctx context.Context, db *DB) error {
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS shown (generation BIGINT); DROP VIEW IF EXISTS dovecot_passdb; `+view); err != nil {
+		if _, err := tx.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS shown (generation BIGINT)`); err != nil {
+			return err
+		}
+		// Made anew only when it differs: Dovecot's sqlite driver fails a look-up under way
+		// each time that the schema changes, and every command at a shell comes by here.
+		var have string
+		err = tx.QueryRowContext(ctx, `SELECT COALESCE((SELECT sql FROM sqlite_master WHERE type = 'view' AND name = 'dovecot_passdb'), '')`).Scan(&have)
+		if err == nil && strings.TrimSpace(have) != strings.TrimSpace(view) {
+			_, err = tx.ExecContext(ctx, `DROP VIEW IF EXISTS dovecot_passdb; `+view)
+		}
+		if err != nil {
 			return err
 		}
 		return tx.Commit()

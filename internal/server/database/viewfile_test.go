@@ -181,3 +181,18 @@ func TestViewFileFollowsARestore(t *testing.T) {
 		t.Errorf("the file still shows %q", got)
 	}
 }
+
+// Commands open the file again and again; the schema stays as it is, for a look-up of
+// Dovecot's that is under way fails when it changes.
+func TestViewFileSchemaStays(t *testing.T) {
+	place := filepath.Join(t.TempDir(), "db")
+	o := patient()
+	o.ViewFile = filepath.Join(t.TempDir(), "mail.db")
+	open(t, place, o)
+	read := reader(t, o.ViewFile)
+	before := read(`PRAGMA schema_version`)
+	open(t, place, o)
+	if after := read(`PRAGMA schema_version`); after != before || read(`SELECT count(*) FROM dovecot_passdb`) != "0" {
+		t.Errorf("schema version %s, then %s", before, after)
+	}
+}
