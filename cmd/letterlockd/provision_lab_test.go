@@ -200,6 +200,27 @@ func TestProvisionedPeople(t *testing.T) {
 	if strings.Contains(string(text)+strings.Join(s.process.Log(), "\n"), scimToken) {
 		t.Error("the directory's token stands in the log, or was told to the hook")
 	}
+	s.suspendedLater()
+}
+
+// suspendedLater: by the other setting, mail for who is disabled waits with its sender.
+func (s *site) suspendedLater() {
+	s.t.Helper()
+	conf, err := os.ReadFile(s.conf)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.process.Stop()
+	s.write("letterlockd.toml", strings.Replace(string(conf), "[postfix]\n", "[postfix]\nsuspended = \"later\"\n", 1), 0o644)
+	s.run("person", "disable", "bob@try.test")
+	s.serve()
+	got := ""
+	for deadline := time.Now().Add(testPatience); !strings.HasPrefix(got, "250") && time.Now().Before(deadline); {
+		got = s.arrive("ann@try.test", "back") // an smtpd finds the daemon again
+	}
+	s.want("mail once the daemon is back", got, "250")
+	s.want("mail for who is disabled", s.arrive("bob@try.test", "x"), "451")
+	s.want("mail for nobody", s.arrive("nobody@try.test", "x"), "550")
 }
 
 // signOutUpstream signs the browser out at the provider, which says so by itself: the

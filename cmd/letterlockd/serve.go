@@ -194,7 +194,7 @@ func authorities(path string) (*x509.CertPool, error) {
 func (l *plan) postfix(ctx context.Context, p *program) error {
 	book := senders.NewBook(l.db, "+", l.now)
 	sasl := mailauth.NewSASL(mailauth.SASLOptions{Door: l.door, PlainLoopback: l.conf.Postfix.Plaintext, Log: l.log, Now: l.now, Random: p.random})
-	maps := senders.NewSocketmap(senders.SocketmapOptions{Book: book, Log: l.log})
+	maps := senders.NewSocketmap(senders.SocketmapOptions{Book: book, Log: l.log, DeferSuspended: l.conf.Postfix.Suspended == "later"})
 	filter := senders.NewMilter(senders.MilterOptions{Book: book, Counter: l.db, Log: l.log, Now: l.now})
 	for _, s := range []struct {
 		name, place string

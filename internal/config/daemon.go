@@ -84,7 +84,8 @@ type Postfix struct {
 	SASL      string // Unix socket path, or host:port on loopback
 	Senders   string // socketmap
 	Milter    string
-	Plaintext bool // answer sessions without TLS
+	Plaintext bool   // answer sessions without TLS
+	Suspended string // mail for who is disabled: "refuse" or "later"
 }
 
 // Dovecot is the [dovecot] section: the HTTP endpoints that Dovecot asks.

@@ -61,9 +61,9 @@ func membershipFields() []field[Membership] {
 		{"app_id", "github: the number or client id of the GitHub App that the organisation has installed, with the right to read members", `"123456"`, text(func(v *m) *string { return &v.AppID }, filled)},
 		{"app_key_file", "github: a file with the app's private key (PEM)", `"/etc/letterlock/github-app.pem"`, text(func(v *m) *string { return &v.AppKeyFile }, absolute)},
 		{"every", "how often the provider is asked; default: \"1h\"", `"1h"`, duration(func(v *m) *time.Duration { return &v.Every }, 5*time.Minute, 7*24*time.Hour)},
-		{"refresh", "oidc: ask for offline_access at sign-in, keep the refresh token sealed, and ask with it; default: false", "", boolean(func(v *m) *bool { return &v.Refresh })},
-		{"logout", "oidc: take back-channel logouts at PUBLIC_URL/signin/NAME/backchannel-logout; default: true", "", unless(func(v *m) *bool { return &v.NoLogout })},
-		{"invalid_grant", "oidc: what a refused refresh token means: keep, the person is asked about again after the next sign-in; or suspend, for issuers whose refresh tokens end with the account only; default: keep", "", text(func(v *m) *string { return &v.InvalidGrant }, oneOf("keep", "suspend"))},
+		{"refresh", "oidc: ask for offline_access at sign-in, keep the refresh token sealed, and ask with it; default: false", `false`, boolean(func(v *m) *bool { return &v.Refresh })},
+		{"logout", "oidc: take back-channel logouts at PUBLIC_URL/signin/NAME/backchannel-logout; default: true", `true`, unless(func(v *m) *bool { return &v.NoLogout })},
+		{"invalid_grant", "oidc: what a refused refresh token means: keep, the person is asked about again after the next sign-in; or suspend, for issuers whose refresh tokens end with the account only; default: keep", `"keep"`, text(func(v *m) *string { return &v.InvalidGrant }, oneOf("keep", "suspend"))},
 	}
 }
 
