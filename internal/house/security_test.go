@@ -13,7 +13,7 @@ import (
 // package/TestName/file.
 func TestSecurityClaims(t *testing.T) {
 	var text string
-	for _, name := range []string{"docs/security.md", "docs/security-server.md"} {
+	for _, name := range []string{"docs/security.md", "docs/security-server.md", "docs/security-provisioning.md"} {
 		page, err := os.ReadFile("../../" + name)
 		if err != nil {
 			t.Fatal(err)
