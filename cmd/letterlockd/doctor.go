@@ -67,6 +67,11 @@ func (p *program) doctor(ctx context.Context, f doctorFlags) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	members, err := p.memberFindings(ctx)
+	if err != nil {
+		return err
+	}
+	found = append(found, members...)
 	if f.json {
 		if err := p.printJSON(found); err != nil {
 			return err

@@ -60,11 +60,19 @@ func (l *plan) scim(p *program) (http.Handler, error) {
 	if err != nil {
 		return nil, cli.Wrap(cli.Config, err, "make one: openssl rand -hex 32, into token_file of [scim], mode 0600")
 	}
-	handler, err := scim.New(scim.Options{Store: l.db, Domains: l.conf.Domains, Token: token, Base: l.conf.SCIMBase(), Now: l.now, Random: p.random, Log: l.log})
+	handler, err := scim.New(scim.Options{Store: l.db, Domains: l.conf.Domains, Token: token, Base: l.conf.SCIMBase(), Changed: l.changed(), Now: l.now, Random: p.random, Log: l.log})
 	if err != nil {
 		return nil, cli.Wrap(cli.Config, err, "make one: openssl rand -hex 32, into token_file of [scim]")
 	}
 	return http.StripPrefix(config.SCIMPath, handler), nil
+}
+
+// changed has our own caches forget what they know, without waiting for the next look.
+func (l *plan) changed() func() {
+	if l.inner == nil {
+		return nil
+	}
+	return l.inner.Changed
 }
 
 // machines stands before the pages and answers those callers that are no browsers: there is

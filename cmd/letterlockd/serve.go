@@ -225,7 +225,7 @@ func (l *plan) postfix(ctx context.Context, p *program) error {
 	asked := mailauth.SASLOptions{Door: l.door, Discovery: discovery(l.conf), PlainLoopback: l.conf.Postfix.Plaintext, Log: l.log, Now: l.now, Random: p.random}
 	l.beside(&asked, book)
 	sasl := mailauth.NewSASL(asked)
-	maps := senders.NewSocketmap(senders.SocketmapOptions{Book: book, Log: l.log})
+	maps := senders.NewSocketmap(senders.SocketmapOptions{Book: book, Log: l.log, DeferSuspended: l.conf.Postfix.Suspended == "later"})
 	filter := senders.NewMilter(senders.MilterOptions{Book: book, Counter: l.db, Log: l.log, Now: l.now})
 	for _, s := range []struct {
 		name, place string

@@ -44,6 +44,7 @@ type site struct {
 	database string // URL; empty: SQLite
 	home     string // of the pages
 	more     string // further sections of the configuration
+	change   func(*lab.DovecotOptions)
 }
 
 // newSite is letterlockd in a folder of its own.
@@ -95,12 +96,16 @@ func (s *site) start(dovecotFlags ...string) *site {
 	s.configure("", ports[0], ports[1])
 	s.run(append([]string{"config", "dovecot", "--write", "--config-dir", dove}, dovecotFlags...)...)
 	s.write("dovecot/users", "carol@try.test:{PLAIN}old-login\n", 0o644)
-	s.dovecot = lab.RunDovecot(t, lab.DovecotOptions{
+	o := lab.DovecotOptions{
 		CA: s.ca, Introspection: fmt.Sprintf("http://127.0.0.1:%d/dovecot/introspect", ports[0]), ClientID: "dovecot", ClientSecret: "dove-secret",
 		NameClaim: "username", Scope: "imap", Mechanisms: "plain login",
 		// Ours first, as in a conf.d; then the logins that were there before.
 		Extra: fmt.Sprintf("!include %[1]s/conf.d/05-letterlock.conf\npassdb {\n  driver = passwd-file\n  mechanisms = plain login\n  args = %[1]s/users\n}\n!include %[1]s/conf.d/95-letterlock.conf\n", dove),
-	})
+	}
+	if s.change != nil {
+		s.change(&o)
+	}
+	s.dovecot = lab.RunDovecot(t, o)
 	s.postfix = lab.RunPostfix(t, lab.PostfixOptions{CA: s.ca, Dovecot: s.dovecot, Mailboxes: []string{"ann@try.test", "bob@try.test"},
 		// How long an smtpd that could not reach us is missed; 60 s by default.
 		Main: "service_throttle_time = 1s"})

@@ -78,7 +78,7 @@ func TestChromiumGitHub(t *testing.T) {
 func TestChromiumOIDC(t *testing.T) {
 	ctx := patiently(t)
 	d := bareDesk(t, "http")
-	op := lab.RunOP(t, lab.OPOptions{RedirectURIs: []string{d.public + "/signin/campus/callback"}})
+	op := lab.RunOP(t, lab.OPOptions{RedirectURIs: []string{d.public + "/signin/campus/callback"}, Backchannel: d.public + "/signin/campus/backchannel-logout"})
 	d.configure("try.test", fmt.Sprintf(`[signin.campus]
 type = "oidc"
 issuer = %q
@@ -86,6 +86,8 @@ client_id = %q
 client_secret_file = %q
 bind_verified = true
 provision = true
+[membership.campus]
+refresh = true
 `, op.Issuer, lab.DesktopClient, d.write("secret", lab.ClientSecret+"\n")))
 	d.serve()
 	for n := 1; n <= 2; n++ {
@@ -103,7 +105,11 @@ provision = true
 		if len(sessions) != n || len(bindings) != 1 || bindings[0].Issuer != op.Issuer || bindings[0].Subject != lab.Alice().Subject {
 			t.Fatalf("sign-in %d: %+v, %+v", n, sessions, bindings)
 		}
+		if n == 2 {
+			d.signOutUpstream(ctx, b, op)
+		}
 	}
+	d.askedAgain(ctx, op)
 }
 
 // awaited waits until a person has so many sessions.

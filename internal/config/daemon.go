@@ -90,7 +90,8 @@ type Postfix struct {
 	Milter    string
 	Plaintext bool // answer sessions without TLS
 	// Fallback is an authentication socket of Dovecot that knows further logins.
-	Fallback string
+	Fallback  string
+	Suspended string // mail for who is disabled: "refuse" or "later"
 }
 
 // Dovecot is the [dovecot] section: the HTTP endpoints that Dovecot asks.

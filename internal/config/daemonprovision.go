@@ -61,9 +61,9 @@ func membershipFields() []field[Membership] {
 		{"app_id", "github: the number or client id of the GitHub App that the organisation has installed, with the right to read members", `"123456"`, text(func(v *m) *string { return &v.AppID }, filled)},
 		{"app_key_file", "github: a file with the app's private key (PEM)", `"/etc/letterlock/github-app.pem"`, text(func(v *m) *string { return &v.AppKeyFile }, absolute)},
 		{"every", "how often the provider is asked; default: \"1h\"", `"1h"`, duration(func(v *m) *time.Duration { return &v.Every }, 5*time.Minute, 7*24*time.Hour)},
-		{"refresh", "oidc: ask for offline_access at sign-in, keep the refresh token sealed, and ask with it; default: false", "", boolean(func(v *m) *bool { return &v.Refresh })},
-		{"logout", "oidc: take back-channel logouts at PUBLIC_URL/signin/NAME/backchannel-logout; default: true", "", unless(func(v *m) *bool { return &v.NoLogout })},
-		{"invalid_grant", "oidc: what a refused refresh token means: keep, the person is asked about again after the next sign-in; or suspend, for issuers whose refresh tokens end with the account only; default: keep", "", text(func(v *m) *string { return &v.InvalidGrant }, oneOf("keep", "suspend"))},
+		{"refresh", "oidc: ask for offline_access at sign-in, keep the refresh token sealed, and ask with it; default: false", `false`, boolean(func(v *m) *bool { return &v.Refresh })},
+		{"logout", "oidc: take back-channel logouts at PUBLIC_URL/signin/NAME/backchannel-logout; default: true", `true`, unless(func(v *m) *bool { return &v.NoLogout })},
+		{"invalid_grant", "oidc: what a refused refresh token means: keep, the person is asked about again after the next sign-in; or suspend, for issuers whose refresh tokens end with the account only; default: keep", `"keep"`, text(func(v *m) *string { return &v.InvalidGrant }, oneOf("keep", "suspend"))},
 	}
 }
 
@@ -121,18 +121,24 @@ func (d *decoder) checkSCIM(c *Daemon) {
 func (d *decoder) checkMembershipOf(c *Daemon, name string, one Membership) {
 	path := []string{"membership", name}
 	provider, there := c.SignIn[name]
-	switch {
-	case !there:
+	if !there {
 		d.fault(path, "[membership.%s] belongs to [signin.%s], which is not there", name, name)
-	case provider.Type == "github" && one.AppID == "":
+		return
+	}
+	github := provider.Type == "github"
+	if github && one.AppID == "" {
 		d.fault(path, "app_id and app_key_file are missing in [membership.%s]: GitHub is asked by a GitHub App", name)
-	case provider.Type == "github" && provider.Organization == 0:
+	}
+	if github && provider.Organization == 0 {
 		d.fault(path, "[membership.%s] needs organization in [signin.%s]: there is no membership to ask about", name, name)
-	case provider.Type == "github" && (one.Refresh || one.InvalidGrant == "suspend"):
-		d.fault(path, "refresh and invalid_grant in [membership.%s] are for type oidc", name)
-	case provider.Type == "oidc" && one.AppID != "":
+	}
+	if github && (one.Refresh || one.NoLogout || one.InvalidGrant == "suspend") {
+		d.fault(path, "refresh, logout and invalid_grant in [membership.%s] are for type oidc", name)
+	}
+	if !github && one.AppID != "" {
 		d.fault(path, "app_id and app_key_file in [membership.%s] are for type github", name)
-	case provider.Type == "oidc" && !one.Refresh && one.NoLogout:
+	}
+	if !github && !one.Refresh && one.NoLogout {
 		d.fault(path, "[membership.%s] has neither refresh nor logout: it does nothing", name)
 	}
 }

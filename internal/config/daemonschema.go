@@ -31,6 +31,7 @@ func postfixFields() []field[Postfix] {
 		{"senders", "socketmap for smtpd_sender_login_maps, recipient and alias maps", `"/var/spool/postfix/letterlock/senders"`, text(func(v *p) *string { return &v.Senders }, daemonSocket)},
 		{"milter", "milter that holds the From header and the limits of app passwords to their owner", `"/var/spool/postfix/letterlock/milter"`, text(func(v *p) *string { return &v.Milter }, daemonSocket)},
 		{"fallback", "socket of Dovecot's authentication (config dovecot prints it) that is asked about sign-ins which are not letterlockd's: Kerberos, and passwords of PAM or LDAP; such people send as the name they sign in by; default: none", `"/run/dovecot/auth-letterlock"`, text(func(v *p) *string { return &v.Fallback }, daemonSocket)},
+		{"suspended", "mail for a person who is disabled, asked for by the map mailboxes: refuse, or later, so that senders keep it and try again; default: refuse", `"refuse"`, text(func(v *p) *string { return &v.Suspended }, oneOf("refuse", "later"))},
 		{"without_tls", "answer sessions that are not encrypted: for tests on loopback; default: false", `false`, boolean(func(v *p) *bool { return &v.Plaintext })},
 	}
 }

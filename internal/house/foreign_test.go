@@ -19,7 +19,7 @@ type mouth struct {
 // mouths are all of them, each with the fuzz target that feeds it. A new one is a new
 // line here, a target beside the parser, and a corpus kept under testdata/fuzz.
 func mouths() []mouth {
-	return slices.Concat(leafMouths(), clientMouths(), mailMouths(), serverMouths())
+	return slices.Concat(leafMouths(), clientMouths(), mailMouths(), serverMouths(), provisionMouths())
 }
 
 func leafMouths() []mouth {
@@ -51,6 +51,19 @@ func leafMouths() []mouth {
 		{"internal/sasl", "NewServer", "FuzzServer"},
 		{"internal/secret", "Veil.Text", "FuzzVeil"},
 		{"internal/trust", "subject", "FuzzSubject"},
+	}
+}
+
+// provisionMouths are those of directories and of identity providers that are asked again.
+func provisionMouths() []mouth {
+	return []mouth{
+		{"internal/oauth", "Conn.VerifyLogout", "FuzzLogoutToken"},
+		{"internal/server/membership", "GitHub.Ask", "FuzzGitHub"},
+		{"internal/server/membership", "logoutToken", "FuzzLogoutForm"},
+		{"internal/server/scim", "parseComparison", "FuzzFilter"},
+		{"internal/server/scim", "parsePath", "FuzzPath"},
+		{"internal/server/scim", "readUser", "FuzzUser"},
+		{"internal/server/scim", "parsePatch", "FuzzPatch"},
 	}
 }
 
@@ -174,6 +187,7 @@ func serverMouths() []mouth {
 // deaf are rooms that use a decoder and hear nobody else with it, each with the reason.
 func deaf() map[string]string {
 	return map[string]string{
+		"internal/server/hook":  "writes JSON and reads none; what its program says goes through cli.Line into the log",
 		"cmd/letterlock":        "hands over what it reads: a token as one line to package oauth's rules, a message to package provider",
 		"cmd/try":               "talks to itself on loopback",
 		"internal/command":      "writes JSON and reads none",

@@ -37,6 +37,9 @@ type DovecotOptions struct {
 	Relay string
 	// Mechanisms offered. Default: xoauth2 oauthbearer.
 	Mechanisms string
+	// Userdb takes the place of the one that knows everybody; @dir@, @uid@ and @gid@ in it
+	// are the server's folder and the owner of mail.
+	Userdb string
 	// Extra is appended to the configuration file.
 	Extra string
 }

@@ -30,10 +30,14 @@ func (d *Dovecot) writeConfig() error {
 	if d.options.Introspection == "-" {
 		tokens = ""
 	}
+	userdb := everybodyConf
+	if d.options.Userdb != "" {
+		userdb = d.options.Userdb
+	}
 	conf.WriteString(strings.NewReplacer(
 		"@tokens@", strings.ReplaceAll(tokens, "@dir@", d.Dir), "@dir@", d.Dir, "@cert@", cert.CertFile, "@key@", cert.KeyFile, "@mechanisms@", d.options.Mechanisms,
 		"@uid@", strconv.Itoa(uid), "@gid@", strconv.Itoa(gid),
-	).Replace(dovecotConf))
+	).Replace(strings.Replace(dovecotConf, "@userdb@", userdb, 1)))
 	for _, l := range []struct {
 		service, name string
 		port          int
@@ -115,6 +119,11 @@ const tokenConf = `passdb {
   args = @dir@/oauth2.ext
 }`
 
+const everybodyConf = `userdb {
+  driver = static
+  args = uid=@uid@ gid=@gid@ home=@dir@/mail/%u allow_all_users=yes
+}`
+
 // dovecotConf is for 2.3. The penalty is switched off because every client of
 // the lab comes from one address; there is no failure delay because tests of
 // bad tokens are many.
@@ -133,10 +142,7 @@ disable_plaintext_auth = yes
 auth_mechanisms = @mechanisms@
 auth_failure_delay = 0
 @tokens@
-userdb {
-  driver = static
-  args = uid=@uid@ gid=@gid@ home=@dir@/mail/%u allow_all_users=yes
-}
+@userdb@
 mail_location = maildir:~/Maildir
 first_valid_uid = @uid@
 first_valid_gid = @gid@

@@ -66,6 +66,9 @@ type OPOptions struct {
 	SendScope bool
 	// Audience, an URL, makes access tokens JSON Web Tokens (RFC 9068) for it.
 	Audience string
+	// Backchannel is where both user clients hear of logouts (OpenID Connect Back-Channel
+	// Logout 1.0); empty: nowhere.
+	Backchannel string
 	// Registration turns dynamic client registration (RFC 7591) on.
 	Registration bool
 }
@@ -148,7 +151,7 @@ func (o OPOptions) people() []Person {
 func (o OPOptions) json() (string, error) {
 	cfg := map[string]any{
 		"issuer": o.Issuer, "accounts": o.people(), "client_secret": ClientSecret,
-		"redirect_uris": o.RedirectURIs, "rotate": !o.KeepRefreshToken, "registration": o.Registration, "audience": o.Audience,
+		"redirect_uris": o.RedirectURIs, "rotate": !o.KeepRefreshToken, "registration": o.Registration, "audience": o.Audience, "backchannel": o.Backchannel,
 		"access_ttl": 3600, "device_ttl": 600, "device_interval": 1, "token_bits": 256,
 	}
 	if len(o.RedirectURIs) == 0 {

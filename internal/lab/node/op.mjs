@@ -36,6 +36,7 @@ function configuration(cfg, state) {
     response_types: ['code'],
     redirect_uris: cfg.redirect_uris,
     application_type: 'native',
+    ...(cfg.backchannel && { backchannel_logout_uri: cfg.backchannel, backchannel_logout_session_required: true }),
   };
   return {
     clients: [
@@ -69,6 +70,8 @@ function configuration(cfg, state) {
       accountId: sub,
       claims: () => ({ sub, email: account(sub).email, email_verified: true }),
     },
+    // The library refuses to call loopback, which is where everything in the lab is.
+    fetch: (url, { dispatcher, ...options }) => fetch(url, options),
     // Dovecot compares this with the login name.
     extraTokenClaims: (ctx, token) => account(token.accountId) && { email: account(token.accountId).email },
     interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
@@ -99,6 +102,7 @@ function configuration(cfg, state) {
           scope: cfg.scopes.join(' '), audience: cfg.audience, accessTokenFormat: 'jwt', accessTokenTTL: state.accessTTL, jwt: { sign: { alg: 'RS256' } },
         }),
       },
+      backchannelLogout: { enabled: Boolean(cfg.backchannel) },
     },
     renderError: (ctx, out) => {
       ctx.type = 'html';
@@ -161,6 +165,8 @@ function report(provider) {
   provider.on('grant.error', (ctx, err) => note(ctx, { ok: false, error: err.error, detail: err.error_detail ?? err.error_description }));
   provider.on('grant.revoked', (ctx, grantId) => say({ event: 'revoked', grant: grantId }));
   provider.on('authorization.error', (ctx, err) => say({ event: 'authorization', ok: false, error: err.error, detail: err.error_description }));
+  provider.on('backchannel.success', (ctx, client) => say({ event: 'backchannel', ok: true, client: client.clientId }));
+  provider.on('backchannel.error', (ctx, err, client) => say({ event: 'backchannel', ok: false, client: client.clientId, error: String(err?.cause ?? err) }));
   provider.on('server_error', (ctx, err) => say({ event: 'server_error', error: String(err?.stack ?? err) }));
 }
 

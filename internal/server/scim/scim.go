@@ -66,6 +66,8 @@ type Options struct {
 	Token   secret.String
 	// Base is the URL that directories are given, such as https://id.example.org/scim/v2.
 	Base string
+	// Changed is called after a right may have been taken away; nil: nobody is told.
+	Changed func()
 
 	Now    func() time.Time
 	Random io.Reader // crypto/rand.Reader
@@ -93,6 +95,9 @@ func New(o Options) (*Handler, error) {
 	}
 	if len(o.Token.Reveal()) < minToken {
 		return nil, fmt.Errorf("scim: the token has fewer than %d characters", minToken)
+	}
+	if o.Changed == nil {
+		o.Changed = func() {}
 	}
 	o.Base = strings.TrimSuffix(o.Base, "/")
 	return &Handler{o}, nil
@@ -278,6 +283,7 @@ func (h *Handler) change(w http.ResponseWriter, r *http.Request, id identity.Per
 	if err != nil {
 		return err
 	}
+	h.o.Changed()
 	if u.Wish == identity.WishActive && !u.Person.Disabled.IsZero() {
 		h.o.Log.Warn("directory wants a person active whom others keep out", "person", u.Person.Address, "reason", u.Person.Reason)
 	}
@@ -295,6 +301,7 @@ func (h *Handler) remove(w http.ResponseWriter, r *http.Request, id identity.Per
 	if err := h.o.Store.RemoveUser(r.Context(), id, h.o.Now(), actor); err != nil {
 		return err
 	}
+	h.o.Changed()
 	h.o.Log.Info("directory removed a person", "person", u.Person.Address)
 	w.WriteHeader(http.StatusNoContent)
 	return nil

@@ -31,6 +31,9 @@ type SocketmapOptions struct {
 	Log  *slog.Logger
 	// Answer bounds a question; default 20 s. Postfix waits for 100.
 	Answer time.Duration
+	// DeferSuspended answers "later" for the mailbox of somebody who is disabled, so that
+	// senders keep the mail; without it there is no such mailbox.
+	DeferSuspended bool
 }
 
 // A Socketmap answers Postfix's look-ups (socketmap_table(5)).
@@ -99,6 +102,11 @@ func (s *Socketmap) reply(ctx context.Context, query string) string {
 		var mailbox string
 		if mailbox, err = s.o.Book.Mailbox(ctx, key); mailbox != "" {
 			values = []string{mailbox}
+		} else if err == nil && s.o.DeferSuspended {
+			var suspended bool
+			if suspended, err = s.o.Book.Suspended(ctx, key); suspended {
+				return "TEMP the mailbox is not in use at present"
+			}
 		}
 	case MapAliases:
 		values, err = s.o.Book.Alias(ctx, key)
