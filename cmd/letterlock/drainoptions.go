@@ -50,11 +50,11 @@ func (p *program) drainOptionsBy(conf *config.Config, notifier *agent.Notifier) 
 // spare is how many messages to one destination are worked on beyond its connections,
 // which package delivery bounds: while the disk takes the outcomes of some, their
 // connections carry others.
-const spare = 3
+const spare = 5
 
 // Standards of [queue], as its manual page has them.
 const (
-	defaultParallel       = 32
+	defaultParallel       = 40
 	defaultPerDestination = 5
 )
 
