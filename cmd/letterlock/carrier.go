@@ -38,7 +38,7 @@ func (p *program) carrier() (queue.Carrier, func(), error) {
 		Routes:      ways.route,
 		Resolver:    ways.resolver,
 		Hello:       hello,
-		Connections: conf.Queue.PerDestination,
+		Connections: perDestination(conf),
 		Now:         p.now,
 		Trace:       p.trace(),
 		Log:         p.log(),

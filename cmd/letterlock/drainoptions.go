@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"path/filepath"
@@ -27,7 +28,7 @@ func (p *program) drainOptionsBy(conf *config.Config, notifier *agent.Notifier) 
 		return queue.DrainOptions{}, err
 	}
 	o := queue.DrainOptions{
-		Parallel: conf.Queue.Parallel, PerDestination: conf.Queue.PerDestination,
+		Parallel: cmp.Or(conf.Queue.Parallel, defaultParallel), PerDestination: perDestination(conf) + spare,
 		OnUnknown: queue.Ask,
 		Reporter:  queue.Reporter{Host: hostName()},
 		Log:       p.log(), Destination: p.destination,
@@ -44,6 +45,21 @@ func (p *program) drainOptionsBy(conf *config.Config, notifier *agent.Notifier) 
 	}
 	o.Bouncer = p.bouncer(conf, &agent.Bounces{Folder: filepath.Join(paths.State, "reports"), Host: hostName(), Notifier: notifier, Now: p.now})
 	return o, nil
+}
+
+// spare is how many messages to one destination are worked on beyond its connections,
+// which package delivery bounds: while the disk takes the outcomes of some, their
+// connections carry others.
+const spare = 5
+
+// Standards of [queue], as its manual page has them.
+const (
+	defaultParallel       = 40
+	defaultPerDestination = 5
+)
+
+func perDestination(conf *config.Config) int {
+	return cmp.Or(conf.Queue.PerDestination, defaultPerDestination)
 }
 
 func (p *program) notifier(command []string) *agent.Notifier {

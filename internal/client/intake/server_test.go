@@ -269,7 +269,7 @@ func TestLedgerExpires(t *testing.T) {
 // Who is beyond his limits hears so before he has sent the octets that would fill the
 // disk, and one who had no room left when they had come hears it then.
 func TestLimitsBeforeTheOctets(t *testing.T) {
-	took := make(chan struct{}, 1)
+	took := make(chan struct{}, 9)
 	var s *site
 	var other atomic.Bool
 	s = newSite(t, func(o *Options) {

@@ -91,6 +91,13 @@ func (c *Carrier) viaAPI(ctx context.Context, r Route, a api, j *job) {
 			reply: fmt.Sprintf("the message has %d octets, the API takes %d", len(raw), a.limit)})
 		return
 	}
+	// The queue hands over more at a time than there are connections.
+	key := "api\x00" + j.envelope.Account
+	if _, err := c.pool.enter(ctx, key); err != nil {
+		j.settle(lost("wait for a connection", a.name, err).answer)
+		return
+	}
+	defer c.pool.leave(key, nil)
 	j.settle(c.post(ctx, r, a, j, raw))
 }
 
