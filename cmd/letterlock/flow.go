@@ -27,7 +27,7 @@ type granted struct {
 // are had with the refresh token.
 func (s *signIn) resource() provider.Resource {
 	for _, r := range s.provider.Resources {
-		if len(r.Scopes[s.right]) > 0 {
+		if _, has := r.Scopes[s.right]; has {
 			return r
 		}
 	}
@@ -165,7 +165,7 @@ func (s *signIn) grant(ctx context.Context, token granted, flow provider.Flow) (
 		Access: map[string]account.Access{s.resource().Name: {Token: token.Access, Expiry: token.Expiry, Issued: now, Scopes: token.Scopes}},
 	}
 	for _, r := range s.provider.Resources {
-		if scopes := r.Scopes[s.right]; len(scopes) > 0 {
+		if scopes, has := r.Scopes[s.right]; has {
 			g.Resources = append(g.Resources, account.Resource{Name: r.Name, Purposes: purposes(r, s.right), Scopes: scopes, Indicator: r.Indicator})
 		}
 	}

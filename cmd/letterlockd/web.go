@@ -55,7 +55,7 @@ func (l *plan) pages(p *program) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("public URL: %w", err)
 	}
-	handler := web.Headers(web.OnlyHosts(sessions.Handler(limitBody(programs(l.issuer, sessions.OwnForms(mux)))), public.Host))
+	handler := web.Headers(configHosts(mux, web.OnlyHosts(sessions.Handler(limitBody(programs(l.issuer, sessions.OwnForms(mux)))), public.Host), l.conf.Domains))
 	if public.Scheme == "https" {
 		handler = strictTransport(handler)
 	}
