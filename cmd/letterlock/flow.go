@@ -150,6 +150,7 @@ func (s *signIn) signInFault(err error, flow provider.Flow) error {
 
 // grant checks whose the answer is and what it allows, and makes a grant of it.
 func (s *signIn) grant(ctx context.Context, token granted, flow provider.Flow) (*grantInfo, error) {
+	s.narrow(token.Scopes)
 	if err := s.checkScopes(token.Scopes); err != nil {
 		return nil, err
 	}
@@ -170,6 +171,18 @@ func (s *signIn) grant(ctx context.Context, token granted, flow provider.Flow) (
 		}
 	}
 	return &grantInfo{g}, nil
+}
+
+// narrow follows a person who allowed sending alone where all of mail was asked for:
+// letterlockd's consent page offers that.
+func (s *signIn) narrow(got []string) {
+	for _, r := range s.provider.Resources {
+		wanted := slices.DeleteFunc(slices.Clone(r.Scopes[provider.SendOnly]), isIdentity)
+		if s.right == provider.Full && slices.Equal(wanted, []string{"send-only"}) && slices.Contains(got, "send-only") {
+			s.right = provider.SendOnly
+			s.p.term.Sayf("note: you allowed sending only")
+		}
+	}
 }
 
 // checkScopes notices a person who left a box unticked: the token would be refused by

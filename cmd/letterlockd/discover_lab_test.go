@@ -51,6 +51,20 @@ func TestLoginFindsEverything(t *testing.T) {
 			}
 		}
 	})
+	t.Run("sending only, as ann chose", func(t *testing.T) {
+		h := c.person(t)
+		if said := h.byBrowser("limit", "send-only"); !strings.Contains(said, "ann@try.test, may send mail and cannot read it") {
+			t.Errorf("login said\n%s", said)
+		}
+		token := strings.TrimSpace(h.run("token", "ann@try.test", "--for", "smtp"))
+		_, _, got := h.atIMAP("XOAUTH2", "ann@try.test", token)
+		c.want("reading", got, "a NO")
+		_, _, got = h.atSMTP("XOAUTH2", "ann@try.test", token)
+		c.want("sending", got, "235")
+		if out, err := h.command("token", "ann@try.test", "--for", "imap").CombinedOutput(); err == nil {
+			t.Errorf("a token for reading: %s", out)
+		}
+	})
 	t.Run("as a machine", func(t *testing.T) { c.person(t).machine() })
 	t.Run("given up", func(t *testing.T) {
 		h := c.person(t)
@@ -96,6 +110,7 @@ func startFound(t *testing.T) *foundSite {
 	c.run("person", "add", "ann@try.test")
 	c.browser = &seat{t, home, c.signInAs("ann@try.test")}
 	c.serve()
+	c.switchPostfix()
 	binary := filepath.Join(c.folder, "letterlock")
 	if out, err := exec.Command("go", "build", "-o", binary, "../letterlock").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
@@ -178,7 +193,8 @@ func (h *foundPerson) byDevice() string {
 }
 
 // byBrowser signs in on a desktop, whose browser is a program that hands the address on.
-func (h *foundPerson) byBrowser() string {
+// set fills the form of consent.
+func (h *foundPerson) byBrowser(set ...string) string {
 	h.t.Helper()
 	pipe, browser := filepath.Join(h.home, "address"), filepath.Join(h.home, "browser")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
@@ -210,7 +226,7 @@ func (h *foundPerson) byBrowser() string {
 	if res.StatusCode != http.StatusOK {
 		h.t.Fatalf("consent: %s %s", res.Status, page)
 	}
-	res, page = h.browser.press(page, "/consent", "decision", "allow")
+	res, page = h.browser.press(page, "/consent", append([]string{"decision", "allow"}, set...)...)
 	back, err := http.Get(res.Header.Get("Location"))
 	if err != nil {
 		h.t.Fatalf("%s %s: %v", res.Status, page, err)
