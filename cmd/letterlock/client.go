@@ -190,6 +190,11 @@ func (s *signIn) fromMetadata(found oauth.Metadata) {
 	if s.provider.Redirect.URI == "" {
 		s.provider.Redirect = provider.Redirect{URI: "http://127.0.0.1", AnyPort: true}
 	}
+	if len(s.provider.Resources) == 0 && s.machine() && s.right == provider.Full {
+		// What the machine was given, by asking for nothing (RFC 6749 section 3.3): to ask
+		// for all of mail would be refused where it was given less.
+		s.provider.Resources = []provider.Resource{{Name: "mail", Purposes: []provider.Purpose{provider.IMAP, provider.POP3, provider.SMTP, provider.Send}, Scopes: map[provider.Right][]string{provider.Full: {}}}}
+	}
 	if len(s.provider.Resources) == 0 {
 		var named []string
 		if s.found != nil {

@@ -128,13 +128,15 @@ func nobodySays(found *discovery.Result) error {
 	fault := cli.Faultf(cli.Config, "add --provider NAME ("+strings.Join(signInNames(), ", ")+") or --issuer URL",
 		"which provider %s belongs to is not known", cli.Line(found.Domain))
 	for _, a := range found.Tried {
+		if a.Source == discovery.OwnHost || a.Source == discovery.ProtectedResource {
+			continue // a guess that came to nothing explains nothing
+		}
 		if !a.Absent() {
 			fault.Details = append(fault.Details, fmt.Sprintf("%s: %v", a.Place, a.Err))
 		}
 		var answer *oauth.Error
 		if errors.Is(a.Err, dnsask.ErrDNS) || errors.As(a.Err, &answer) && answer.Temporary() && !a.Absent() {
 			fault.Code = cli.TempFail
-			fault.Hint = "try again in a moment, or " + fault.Hint
 		}
 	}
 	if fault.Code == cli.TempFail {

@@ -27,7 +27,7 @@ type granted struct {
 // are had with the refresh token.
 func (s *signIn) resource() provider.Resource {
 	for _, r := range s.provider.Resources {
-		if len(r.Scopes[s.right]) > 0 {
+		if _, has := r.Scopes[s.right]; has {
 			return r
 		}
 	}
@@ -150,6 +150,7 @@ func (s *signIn) signInFault(err error, flow provider.Flow) error {
 
 // grant checks whose the answer is and what it allows, and makes a grant of it.
 func (s *signIn) grant(ctx context.Context, token granted, flow provider.Flow) (*grantInfo, error) {
+	s.narrow(token.Scopes)
 	if err := s.checkScopes(token.Scopes); err != nil {
 		return nil, err
 	}
@@ -165,11 +166,23 @@ func (s *signIn) grant(ctx context.Context, token granted, flow provider.Flow) (
 		Access: map[string]account.Access{s.resource().Name: {Token: token.Access, Expiry: token.Expiry, Issued: now, Scopes: token.Scopes}},
 	}
 	for _, r := range s.provider.Resources {
-		if scopes := r.Scopes[s.right]; len(scopes) > 0 {
+		if scopes, has := r.Scopes[s.right]; has {
 			g.Resources = append(g.Resources, account.Resource{Name: r.Name, Purposes: purposes(r, s.right), Scopes: scopes, Indicator: r.Indicator})
 		}
 	}
 	return &grantInfo{g}, nil
+}
+
+// narrow follows a person who allowed sending alone where all of mail was asked for:
+// letterlockd's consent page offers that.
+func (s *signIn) narrow(got []string) {
+	for _, r := range s.provider.Resources {
+		wanted := slices.DeleteFunc(slices.Clone(r.Scopes[provider.SendOnly]), isIdentity)
+		if s.right == provider.Full && slices.Equal(wanted, []string{"send-only"}) && slices.Contains(got, "send-only") {
+			s.right = provider.SendOnly
+			s.p.term.Sayf("note: you allowed sending only")
+		}
+	}
 }
 
 // checkScopes notices a person who left a box unticked: the token would be refused by

@@ -92,7 +92,10 @@ func (p *program) revoke(ctx context.Context, manager *account.Manager, name str
 	if err != nil {
 		return false, err
 	}
-	conn := &oauth.Conn{HTTP: hc, Endpoints: grant.Endpoints, Client: grant.Client, Now: p.now}
+	conn, err := grant.Conn(hc, p.now)
+	if err != nil {
+		return false, cli.Wrap(cli.Config, err, "put it back, or letterlock logout "+shellWord(name)+" --local deletes the grant without revoking its token")
+	}
 	revoked := false
 	if grant.Endpoints.Revocation != "" {
 		token, hint := grant.Refresh, "refresh_token"

@@ -233,7 +233,7 @@ func discoveryFault(issuer oauth.Issuer, err error) error {
 // findRights makes sure that the provider has scopes for what is asked.
 func (s *signIn) findRights(context.Context) error {
 	for _, r := range s.provider.Resources {
-		if len(r.Scopes[s.right]) > 0 {
+		if _, has := r.Scopes[s.right]; has {
 			return nil
 		}
 	}

@@ -59,7 +59,8 @@ func (l *plan) pages(p *program) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("public URL: %w", err)
 	}
-	handler, err := l.machines(p, web.Headers(web.OnlyHosts(sessions.Handler(limitBody(programs(l.issuer, sessions.OwnForms(mux)))), public.Host)))
+	pages := web.OnlyHosts(sessions.Handler(limitBody(programs(l.issuer, sessions.OwnForms(mux)))), public.Host)
+	handler, err := l.machines(p, web.Headers(configHosts(mux, pages, l.conf.Domains)))
 	if err != nil {
 		return nil, err
 	}

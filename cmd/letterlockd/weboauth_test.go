@@ -69,7 +69,11 @@ func (b *seat) do(method, place string, form url.Values, headers ...string) (*ht
 		r.Header.Set(headers[i], headers[i+1])
 	}
 	if b.cookie != "" {
-		r.AddCookie(&http.Cookie{Name: "letterlock", Value: b.cookie})
+		name := "letterlock"
+		if r.URL.Scheme == "https" {
+			name = "__Host-letterlock"
+		}
+		r.AddCookie(&http.Cookie{Name: name, Value: b.cookie})
 	}
 	client := http.Client{Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	res, err := client.Do(r)

@@ -55,7 +55,7 @@ func (l *plan) nodes() []portal.Node {
 // mailServers are what people and mail programs are told.
 func (l *plan) mailServers() (portal.Servers, error) {
 	c := l.conf.Portal
-	servers := portal.Servers{Name: c.Name}
+	servers := portal.Servers{Name: c.Name, Issuer: l.conf.Web.PublicURL}
 	for _, one := range []struct {
 		place string
 		into  *portal.Server

@@ -31,9 +31,7 @@ func (p Provider) ForMachine(flow Flow) (Provider, error) {
 		scopes := map[Right][]string{}
 		for right, all := range r.Scopes {
 			// Who signed in is for people; a refresh token is for those who cannot sign in again.
-			if kept := slices.DeleteFunc(slices.Clone(all), identityScope); len(kept) > 0 {
-				scopes[right] = kept
-			}
+			scopes[right] = slices.DeleteFunc(slices.Clone(all), identityScope)
 		}
 		r.Scopes = scopes
 		resources = append(resources, r)

@@ -160,7 +160,8 @@ func TestGoogleMachine(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.letterlock("token", workspace).says(t, 78, "key file "+path)
-		h.must("", "letterlock", "logout", workspace)
+		h.letterlock("logout", workspace).says(t, 78, "key file "+path, "--local")
+		h.must("", "letterlock", "logout", workspace, "--local")
 	})
 	for _, c := range []struct {
 		refusal string

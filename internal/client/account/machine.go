@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/atomicfile"
 	"github.com/letterlock-mail/letterlock/internal/oauth"
@@ -34,27 +36,33 @@ func (g *Grant) Machine() bool {
 	return g.Flow == provider.FlowClientCredentials || g.Flow == provider.FlowAssertion
 }
 
-// mint asks for a token with what is in the key file now.
-func mint(ctx context.Context, conn *oauth.Conn, grant *Grant, resource Resource) (oauth.Token, error) {
-	data, err := atomicfile.Read(grant.KeyFile, maxKeyFile)
+// Conn is how grant speaks to its authorization server. A machine's secret or key is read
+// for it from the grant's file; an error is then a *KeyFileError.
+func (g *Grant) Conn(client *http.Client, now func() time.Time) (*oauth.Conn, error) {
+	conn := &oauth.Conn{HTTP: client, Endpoints: g.Endpoints, Client: g.Client, Now: now}
+	if !g.Machine() {
+		return conn, nil
+	}
+	data, err := atomicfile.Read(g.KeyFile, maxKeyFile)
 	if err != nil {
-		return oauth.Token{}, &KeyFileError{grant.KeyFile, err}
+		return nil, &KeyFileError{g.KeyFile, err}
 	}
 	switch conn.Client.Auth {
 	case oauth.AuthPost, oauth.AuthBasic:
 		line, _, _ := strings.Cut(string(data), "\n")
 		if conn.Client.Secret = secret.New(strings.TrimSpace(line)); conn.Client.Secret.IsZero() {
-			return oauth.Token{}, &KeyFileError{grant.KeyFile, errors.New("its first line must be the secret")}
+			return nil, &KeyFileError{g.KeyFile, errors.New("its first line must be the secret")}
 		}
 	default:
 		if conn.Key, err = oauth.ParseKey(data); err != nil {
-			return oauth.Token{}, &KeyFileError{grant.KeyFile, err}
+			return nil, &KeyFileError{g.KeyFile, err}
 		}
 	}
-	extra := url.Values{}
-	if resource.Indicator != "" {
-		extra.Set("resource", resource.Indicator)
-	}
+	return conn, nil
+}
+
+// mint asks for a token with what is in the key file now.
+func mint(ctx context.Context, conn *oauth.Conn, grant *Grant, resource Resource, extra url.Values) (oauth.Token, error) {
 	if grant.Flow == provider.FlowAssertion {
 		return conn.AssertFor(ctx, grant.Login, resource.Scopes, extra)
 	}

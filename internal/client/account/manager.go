@@ -83,13 +83,16 @@ type overHTTP struct {
 }
 
 func (o overHTTP) Refresh(ctx context.Context, grant *Grant, resource Resource) (oauth.Token, error) {
-	conn := &oauth.Conn{HTTP: o.client, Endpoints: grant.Endpoints, Client: grant.Client, Now: o.now}
-	extra := url.Values{}
-	if grant.Machine() {
-		return mint(ctx, conn, grant, resource)
+	conn, err := grant.Conn(o.client, o.now)
+	if err != nil {
+		return oauth.Token{}, err
 	}
+	extra := url.Values{}
 	if resource.Indicator != "" {
 		extra.Set("resource", resource.Indicator) // RFC 8707 section 2.2
+	}
+	if grant.Machine() {
+		return mint(ctx, conn, grant, resource, extra)
 	}
 	return conn.Refresh(ctx, grant.Refresh, resource.Scopes, extra)
 }

@@ -311,6 +311,13 @@ func TestAutoconfig(t *testing.T) {
 			t.Errorf("%s: %v\n%s", path, w.Header(), w.Body)
 		}
 	}
+	if w := b.do("", httptest.NewRequest(http.MethodGet, "/mail/config-v1.1.xml", nil)); strings.Contains(w.Body.String(), "oAuth2") {
+		t.Errorf("an issuer where there is none:\n%s", w.Body)
+	}
+	b = newBench(t, func(o *Options) { o.Servers.Issuer = "https://id.example.org" })
+	if w := b.do("", httptest.NewRequest(http.MethodGet, "/mail/config-v1.1.xml", nil)); !strings.Contains(w.Body.String(), "<issuer>https://id.example.org</issuer>") {
+		t.Errorf("no issuer in\n%s", w.Body)
+	}
 	b = newBench(t, func(o *Options) { o.Servers = Servers{} })
 	if w := b.do("", httptest.NewRequest(http.MethodGet, "/mail/config-v1.1.xml", nil)); w.Code != http.StatusNotFound {
 		t.Errorf("nothing is set up, and the answer is %d", w.Code)

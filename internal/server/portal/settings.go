@@ -24,6 +24,7 @@ type Server struct {
 type Servers struct {
 	Name                    string // of the service, for programs: "Example Project"
 	IMAP, SMTP, POP3, Sieve Server
+	Issuer                  string // whose tokens they take; "": none's
 }
 
 // A service is a server in the words of mail programs.
@@ -92,6 +93,15 @@ type (
 		XMLName  xml.Name `xml:"clientConfig"`
 		Version  string   `xml:"version,attr"`
 		Provider provider `xml:"emailProvider"`
+		OAuth    *oauth   `xml:"oAuth2"`
+	}
+	// oauth is what programs need that sign people in by a browser: the issuer says the
+	// rest itself, the two URLs are for programs from before issuers were asked.
+	oauth struct {
+		Issuer        string `xml:"issuer"`
+		Scope         string `xml:"scope"`
+		Authorization string `xml:"authURL"`
+		Token         string `xml:"tokenURL"`
 	}
 	provider struct {
 		ID       string   `xml:"id,attr"`
@@ -129,6 +139,9 @@ func (p *Portal) autoconfig(w http.ResponseWriter, r *http.Request) {
 	config := clientConfig{Version: "1.1", Provider: provider{
 		Domains: p.o.Domains, Name: s.Name, Incoming: append(wireOf("imap", s.IMAP), wireOf("pop3", s.POP3)...), Outgoing: wireOf("smtp", s.SMTP),
 	}}
+	if s.Issuer != "" {
+		config.OAuth = &oauth{s.Issuer, "urn:ietf:params:oauth:scope:mail offline_access", s.Issuer + "/authorize", s.Issuer + "/token"}
+	}
 	if len(p.o.Domains) == 0 || len(config.Provider.Incoming) == 0 {
 		http.Error(w, "no mail servers are named in the configuration", http.StatusNotFound)
 		return
