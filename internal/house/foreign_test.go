@@ -131,6 +131,13 @@ func mouths() []mouth {
 		{"internal/server/signin", "hasOne", "FuzzClaims"},
 		{"internal/server/signin", "queryValues", "FuzzCallback"},
 		{"internal/server/portal", "parseWish", "FuzzWish"},
+		{"internal/server/gateway", "strip", "FuzzStrip"},
+		{"internal/server/gateway", "unbound", "FuzzBound"},
+		{"internal/server/gateway", "pairs.feed", "FuzzForm"},
+		{"internal/server/gateway", "parts.feed", "FuzzForm"},
+		{"internal/server/gateway", "readBegin", "FuzzBegin"},
+		{"internal/server/gateway", "rules.paths", "FuzzPath"},
+		{"internal/server/gateway", "soundRequest", "FuzzPath"},
 		{"internal/server/web", "LocalPath", "FuzzLocalPath"},
 		{"internal/server/web", "hop", "FuzzClient"},
 	}
