@@ -106,6 +106,12 @@ func TestRoundcubeOAuth(t *testing.T) {
 	w.write("letterlock.inc.php", w.run("config", "roundcube", "--way", "oauth", "--url", w.rc.URL, "--client", "webmail", "--client-secret-file", filepath.Join(w.folder, "webmail.secret")), 0o644)
 	w.serve()
 	w.harvest()
+	t.Cleanup(func() {
+		if t.Failed() {
+			log := w.process.Log()
+			t.Logf("letterlockd: %s", strings.Join(log[max(0, len(log)-20):], "\n"))
+		}
+	})
 	b := w.browser()
 	do(ctx, t, b, func() error { return b.Open(ctx, w.rc.URL+"/") })
 	do(ctx, t, b, w.signInAtOP(ctx, b, lab.Alice())...)

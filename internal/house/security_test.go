@@ -8,12 +8,12 @@ import (
 	"testing"
 )
 
-// TestSecurityClaims holds docs/security.md and security-server.md to the tree: whatever it names as proof is
+// TestSecurityClaims holds docs/security.md, security-server.md and security-web.md to the tree: whatever it names as proof is
 // there. A test is named as package/TestName, a script or dialogue of one as
 // package/TestName/file.
 func TestSecurityClaims(t *testing.T) {
 	var text string
-	for _, name := range []string{"docs/security.md", "docs/security-server.md"} {
+	for _, name := range []string{"docs/security.md", "docs/security-server.md", "docs/security-web.md"} {
 		page, err := os.ReadFile("../../" + name)
 		if err != nil {
 			t.Fatal(err)

@@ -64,6 +64,9 @@ type OPOptions struct {
 	KeepRefreshToken bool
 	// SendScope adds a scope smtp, for a right that can do nothing but send.
 	SendScope bool
+	// Audience makes access tokens JSON Web Tokens for it, where no resource is asked for
+	// that is another's. Empty: opaque tokens for the provider's own end points.
+	Audience string
 	// Registration turns dynamic client registration (RFC 7591) on.
 	Registration bool
 }
@@ -146,7 +149,7 @@ func (o OPOptions) people() []Person {
 func (o OPOptions) json() (string, error) {
 	cfg := map[string]any{
 		"issuer": o.Issuer, "accounts": o.people(), "client_secret": ClientSecret,
-		"redirect_uris": o.RedirectURIs, "rotate": !o.KeepRefreshToken, "registration": o.Registration,
+		"redirect_uris": o.RedirectURIs, "rotate": !o.KeepRefreshToken, "registration": o.Registration, "audience": o.Audience,
 		"access_ttl": 3600, "device_ttl": 600, "device_interval": 1, "token_bits": 256,
 	}
 	if len(o.RedirectURIs) == 0 {

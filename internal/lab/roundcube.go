@@ -291,6 +291,7 @@ const roundcubeSite = `
     location ~ ^(.+\.php)(/.*)?$ {
       fastcgi_split_path_info ^(.+\.php)(/.*)$;
       include /etc/nginx/fastcgi_params;
+      fastcgi_param HTTP_HOST $http_host; # Debian's file leaves the port out
       fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;
       fastcgi_param PATH_INFO $fastcgi_path_info;
       fastcgi_pass unix:@fpm@;

@@ -87,6 +87,14 @@ function configuration(cfg, state) {
         successSource: (ctx) => { ctx.body = page('Signed in', '<p id="done">You can close this page.</p>'); },
       },
       introspection: { enabled: true },
+      ...(cfg.audience && {
+        resourceIndicators: {
+          enabled: true,
+          defaultResource: () => 'urn:lab:mail',
+          useGrantedResource: () => true,
+          getResourceServerInfo: () => ({ scope: 'mail', audience: cfg.audience, accessTokenFormat: 'jwt', accessTokenTTL: state.accessTTL }),
+        },
+      }),
       revocation: { enabled: true },
       registration: { enabled: cfg.registration },
       userinfo: { enabled: true },
@@ -105,6 +113,7 @@ async function consent(provider, details) {
     || new provider.Grant({ accountId: session.accountId, clientId: params.client_id });
   if (prompt.details.missingOIDCScope) grant.addOIDCScope(prompt.details.missingOIDCScope.join(' '));
   if (prompt.details.missingOIDCClaims) grant.addOIDCClaims(prompt.details.missingOIDCClaims);
+  for (const [resource, scopes] of Object.entries(prompt.details.missingResourceScopes ?? {})) grant.addResourceScope(resource, scopes.join(' '));
   return { consent: { grantId: await grant.save() } };
 }
 
