@@ -324,6 +324,11 @@ LoadModule setenvif_module /usr/lib/apache2/modules/mod_setenvif.so
 LoadModule mime_module /usr/lib/apache2/modules/mod_mime.so
 LoadModule dir_module /usr/lib/apache2/modules/mod_dir.so
 TypesConfig /etc/mime.types
+<Directory />
+  Options FollowSymLinks
+  AllowOverride None
+  Require all denied
+</Directory>
 DefaultRuntimeDir @dir@/run
 Mutex file:@dir@/run default
 LogFormat "%h %t \"%r\" %>s" plain

@@ -69,7 +69,6 @@ func (a Apache) Site() string {
   OIDCRemoteUserClaim %[12]s
   # A token that would not last for the request is renewed before it.
   OIDCRefreshAccessTokenBeforeExpiry 60 logout_on_error
-  OIDCPassAccessToken On
   OIDCPassRefreshToken Off
   OIDCPassClaimsAs environment
   # A background request must not become a sign-in page.
