@@ -197,7 +197,7 @@ func (p *program) configApacheCommand() *cobra.Command {
 provider, and its own access token goes through Roundcube to Dovecot and Postfix. Those
 ask letterlockd, which lets it in only for the audience and the client of [issuer.NAME].`,
 		Example: `  letterlockd config apache --issuer https://login.example.org/realms/mail --url https://webmail.example.org \
-    --client webmail --client-secret-file /etc/letterlock/webmail.secret > /etc/apache2/sites-available/webmail.conf`,
+    --client webmail --client-secret-file /etc/letterlock/webmail.conf > /etc/apache2/sites-available/webmail.conf`,
 		Args: command.Exactly(0),
 		RunE: func(*cobra.Command, []string) error { return p.printApache(f) },
 	}
@@ -205,7 +205,7 @@ ask letterlockd, which lets it in only for the audience and the client of [issue
 	flags.StringVar(&f.Issuer, "issuer", "", "the issuer; default: the only [issuer.NAME]")
 	flags.StringVar(&f.PublicURL, "url", "", "Roundcube's own `address` (needed)")
 	flags.StringVar(&f.ClientID, "client", "webmail", "the client `id` that the provider gave you")
-	flags.StringVar(&f.SecretFile, "client-secret-file", "/etc/letterlock/webmail.secret", "`file` with the client secret on its one line")
+	flags.StringVar(&f.SecretFile, "client-secret-file", "/etc/letterlock/webmail.conf", "`file` for root alone with one line: OIDCClientSecret THE-SECRET")
 	flags.StringVar(&f.Scope, "scope", "openid email offline_access", "what is asked for at the provider")
 	flags.StringVar(&f.Resource, "resource", "", "resource indicator (RFC 8707) that makes the token one for mail, where the provider wants it")
 	flags.StringVar(&f.NameClaim, "name-claim", "email", "claim with the mail address")

@@ -32,7 +32,8 @@ func TestRoundcubeApache(t *testing.T) {
 	if err := os.Chmod(cache, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	site := w.run("config", "apache", "--issuer", op.Issuer, "--url", address, "--client", lab.DesktopClient, "--client-secret-file", filepath.Join(w.folder, "op.secret"),
+	w.write("webmail.conf", "OIDCClientSecret "+lab.ClientSecret+"\n", 0o600)
+	site := w.run("config", "apache", "--issuer", op.Issuer, "--url", address, "--client", lab.DesktopClient, "--client-secret-file", filepath.Join(w.folder, "webmail.conf"),
 		"--cache", cache, "--fpm", "@fpm@", "--scope", "openid email offline_access mail")
 	site = strings.Replace(site, fmt.Sprintf("<VirtualHost *:%d>", ports[1]), "<VirtualHost 127.0.0.1:@port@>", 1)
 	w.rc = lab.RunRoundcube(t, lab.RoundcubeOptions{CA: w.ca, Dovecot: w.dovecot, Postfix: w.postfix, Apache: true, Port: ports[1], Site: site,

@@ -55,7 +55,8 @@ func (a Apache) Site() string {
 
   OIDCProviderMetadataURL %[5]s/.well-known/openid-configuration
   OIDCClientID %[6]s
-  OIDCClientSecret "exec:/bin/cat %[7]s"
+  # One line, for root alone (chmod 600): OIDCClientSecret THE-SECRET
+  Include %[7]s
   OIDCCryptoPassphrase "exec:/usr/bin/head -c 2000 %[7]s"
   OIDCRedirectURI %[8]s/__oidc
   OIDCScope "%[9]s"
