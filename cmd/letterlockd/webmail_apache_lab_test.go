@@ -46,4 +46,20 @@ func TestRoundcubeApache(t *testing.T) {
 	do(ctx, t, b, func() error { return b.WaitFor(ctx, "#messagelist tr.message") })
 	w.picture(ctx, b, "webmail-apache-inbox")
 	w.readAndSend(ctx, b, address)
+
+	conf, err := os.ReadFile(w.conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.process.Stop()
+	w.write("letterlockd.toml", strings.Replace(string(conf), `audiences = ["mail"]`, `audiences = ["calendar"]`, 1), 0o644)
+	w.serve()
+	// Roundcube itself goes back to the list once it has sent, which can end our own way there.
+	until(ctx, t, "the page", func() bool { return b.Open(ctx, address+"/?_task=mail&_mbox=INBOX&_uid=1&_action=show") == nil })
+	if text, _ := b.Text(ctx); strings.Contains(text, "Nineteen baskets") {
+		t.Error("a token for another audience opens the mailbox")
+	}
+	if _, err := w.dovecot.WaitLog(ctx, func(line string) bool { return strings.Contains(line, "auth failed") }); err != nil {
+		t.Error(err)
+	}
 }
