@@ -18,34 +18,96 @@ import (
 
 // webConfigCommands print what web mail and the web servers need.
 func (p *program) webConfigCommands() []*cobra.Command {
-	return []*cobra.Command{p.configRoundcubeCommand(), p.configNginxCommand()}
+	return []*cobra.Command{p.configRoundcubeCommand(), p.configNginxCommand(), p.configApacheCommand()}
 }
 
+// roundcubeFlags are the flags of config roundcube.
+type roundcubeFlags struct{ way, gateway, url, client, secretFile string }
+
 func (p *program) configRoundcubeCommand() *cobra.Command {
-	var name string
+	var f roundcubeFlags
 	c := &cobra.Command{
-		Use: "roundcube", Short: "print what makes Roundcube take the gateway's word",
-		Long: `Print the end of Roundcube's config.inc.php for a gateway of letterlockd.toml: no login
-form, a token for IMAP and SMTP with each request, and a log-out that ends both.
+		Use: "roundcube", Short: "print what makes Roundcube live without passwords",
+		Long: `Print the end of Roundcube's config.inc.php. There are three ways:
+
+  gateway  letterlockd stands in front and hands over a token with each request: no login
+           form, nothing that outlives it, a log-out that ends everything. The best.
+  oauth    Roundcube asks our authorization server itself and keeps the tokens. Enter it
+           first with letterlockd client add, as the output says.
+  apache   Apache's mod_auth_openidc signs people in at your identity provider, and the
+           provider's own token goes to the mail servers; letterlockd checks issuer,
+           audience and client ([issuer.NAME]). config apache prints its other half.
+
 Without the included file everything is as it was.`,
 		Example: `  letterlockd config roundcube > /etc/roundcube/letterlock.inc.php
-  echo "include(__DIR__ . '/letterlock.inc.php');" >> /etc/roundcube/config.inc.php`,
+  echo "include(__DIR__ . '/letterlock.inc.php');" >> /etc/roundcube/config.inc.php
+  letterlockd config roundcube --way oauth --url https://webmail.example.org --client webmail --client-secret-file /root/webmail.secret`,
 		Args: command.Exactly(0),
-		RunE: func(*cobra.Command, []string) error {
-			_, gate, err := p.gatewayNamed(name)
-			if err != nil {
-				return err
-			}
-			facts := recipe.Roundcube{PublicURL: gate.PublicURL}
-			if u, err := url.Parse(gate.Upstream); err == nil && config.IsLoopback(u.Hostname()) {
-				facts.Proxy = "127.0.0.1"
-			}
-			_, err = fmt.Fprint(p.term.Out, facts.Config())
-			return err
-		},
+		RunE: func(*cobra.Command, []string) error { return p.printRoundcube(f) },
 	}
-	c.Flags().StringVar(&name, "gateway", "", "`name` of the section [gateway.NAME]; default: the only one")
+	flags := c.Flags()
+	flags.StringVar(&f.way, "way", "gateway", "gateway, oauth or apache")
+	flags.StringVar(&f.gateway, "gateway", "", "`name` of the section [gateway.NAME]; default: the only one")
+	flags.StringVar(&f.url, "url", "", "with --way oauth: Roundcube's own `address`")
+	flags.StringVar(&f.client, "client", "webmail", "with --way oauth: the `id` that it was entered with")
+	flags.StringVar(&f.secretFile, "client-secret-file", "", "with --way oauth: a `file` with the secret that client add printed")
 	return c
+}
+
+func (p *program) printRoundcube(f roundcubeFlags) error {
+	var text string
+	switch f.way {
+	case "gateway":
+		_, gate, err := p.gatewayNamed(f.gateway)
+		if err != nil {
+			return err
+		}
+		facts := recipe.Roundcube{PublicURL: gate.PublicURL}
+		if u, err := url.Parse(gate.Upstream); err == nil && config.IsLoopback(u.Hostname()) {
+			facts.Proxy = "127.0.0.1"
+		}
+		text = facts.Config()
+	case "oauth":
+		facts, err := p.roundcubeOAuth(f)
+		if err != nil {
+			return err
+		}
+		text = facts.Config()
+	case "apache":
+		text = recipe.RoundcubeApache{}.Config()
+	default:
+		return cli.Faultf(cli.Usage, "ways are gateway, oauth and apache", "there is no way %q", cli.Line(f.way))
+	}
+	_, err := fmt.Fprint(p.term.Out, text)
+	return err
+}
+
+func (p *program) roundcubeOAuth(f roundcubeFlags) (recipe.RoundcubeOAuth, error) {
+	conf, err := p.config()
+	if err != nil {
+		return recipe.RoundcubeOAuth{}, err
+	}
+	facts := recipe.RoundcubeOAuth{Name: conf.Portal.Name, Issuer: conf.Web.PublicURL, PublicURL: f.url, ClientID: f.client}
+	if facts.Name == "" && len(conf.Domains) > 0 {
+		facts.Name = conf.Domains[0]
+	}
+	if u, err := url.Parse(f.url); err != nil || u.Host == "" || u.RawQuery != "" || facts.Issuer == "" {
+		return facts, cli.Faultf(cli.Usage, "name Roundcube's address by --url https://webmail.example.org, and public_url in [web]", "an address is missing")
+	}
+	if f.secretFile == "" {
+		return facts, cli.Faultf(cli.Usage, fmt.Sprintf("enter it: letterlockd client add %s --name Webmail --redirect %s --without-pkce, and put the line that it prints into a file", f.client, facts.Redirect()),
+			"--client-secret-file is missing")
+	}
+	secret, err := config.SecretFile(f.secretFile)
+	if err != nil {
+		return facts, cli.Wrap(cli.Config, err, "put the line that client add printed into it")
+	}
+	facts.ClientSecret = secret.Reveal()
+	if p.term.OutTTY {
+		// A secret on a screen is a secret in a scroll-back buffer.
+		facts.ClientSecret = "(hidden: send the output to a file)"
+	}
+	return facts, nil
 }
 
 func (p *program) configNginxCommand() *cobra.Command {
@@ -125,4 +187,47 @@ func (p *program) gatewayNamed(name string) (string, config.Gateway, error) {
 		return "", config.Gateway{}, cli.Faultf(cli.Usage, "there are: "+strings.Join(names, ", "), "there is no [gateway.%s]", cli.Line(name))
 	}
 	return name, one, nil
+}
+
+func (p *program) configApacheCommand() *cobra.Command {
+	var f recipe.Apache
+	c := &cobra.Command{
+		Use: "apache", Short: "print an Apache site whose mod_auth_openidc passes the provider's token on",
+		Long: `Print a virtual host for Roundcube behind mod_auth_openidc: people sign in at your identity
+provider, and its own access token goes through Roundcube to Dovecot and Postfix. Those
+ask letterlockd, which lets it in only for the audience and the client of [issuer.NAME].`,
+		Example: `  letterlockd config apache --issuer https://login.example.org/realms/mail --url https://webmail.example.org \
+    --client webmail --client-secret-file /etc/letterlock/webmail.conf > /etc/apache2/sites-available/webmail.conf`,
+		Args: command.Exactly(0),
+		RunE: func(*cobra.Command, []string) error { return p.printApache(f) },
+	}
+	flags := c.Flags()
+	flags.StringVar(&f.Issuer, "issuer", "", "the issuer; default: the only [issuer.NAME]")
+	flags.StringVar(&f.PublicURL, "url", "", "Roundcube's own `address` (needed)")
+	flags.StringVar(&f.ClientID, "client", "webmail", "the client `id` that the provider gave you")
+	flags.StringVar(&f.SecretFile, "client-secret-file", "/etc/letterlock/webmail.conf", "`file` for root alone with one line: OIDCClientSecret THE-SECRET")
+	flags.StringVar(&f.Scope, "scope", "openid email offline_access", "what is asked for at the provider")
+	flags.StringVar(&f.Resource, "resource", "", "resource indicator (RFC 8707) that makes the token one for mail, where the provider wants it")
+	flags.StringVar(&f.NameClaim, "name-claim", "email", "claim with the mail address")
+	flags.StringVar(&f.Root, "root", "/var/lib/roundcube/public_html", "`folder` of Roundcube's pages")
+	flags.StringVar(&f.FPM, "fpm", "/run/php/php8.2-fpm.sock", "`socket` of PHP-FPM")
+	flags.StringVar(&f.CacheDir, "cache", "/var/cache/apache2/openidc", "`folder` for sessions that Apache's processes share")
+	return c
+}
+
+func (p *program) printApache(f recipe.Apache) error {
+	conf, err := p.config()
+	if err != nil {
+		return err
+	}
+	if f.Issuer == "" && len(conf.Issuers) == 1 {
+		for _, one := range conf.Issuers {
+			f.Issuer = one.URL
+		}
+	}
+	if u, err := url.Parse(f.PublicURL); err != nil || u.Host == "" || f.Issuer == "" {
+		return cli.Faultf(cli.Usage, "name both: --issuer https://login.example.org --url https://webmail.example.org", "an address is missing")
+	}
+	_, err = fmt.Fprint(p.term.Out, f.Site())
+	return err
 }

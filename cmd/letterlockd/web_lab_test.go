@@ -28,8 +28,10 @@ func do(ctx context.Context, t *testing.T, b *browser.Browser, steps ...func() e
 	t.Helper()
 	for i, step := range steps {
 		if err := step(); err != nil {
-			at, _ := b.Location(ctx)
-			text, _ := b.Text(ctx)
+			after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second) // ctx may be what ended it
+			defer cancel()
+			at, _ := b.Location(after)
+			text, _ := b.Text(after)
 			t.Fatalf("step %d at %s: %v\n%s", i, at, err, text)
 		}
 	}

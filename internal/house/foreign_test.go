@@ -19,7 +19,7 @@ type mouth struct {
 // mouths are all of them, each with the fuzz target that feeds it. A new one is a new
 // line here, a target beside the parser, and a corpus kept under testdata/fuzz.
 func mouths() []mouth {
-	return slices.Concat(leafMouths(), clientMouths(), mailMouths(), serverMouths(), provisionMouths())
+	return slices.Concat(leafMouths(), clientMouths(), mailMouths(), serverMouths(), provisionMouths(), gatewayMouths())
 }
 
 func leafMouths() []mouth {
@@ -51,6 +51,19 @@ func leafMouths() []mouth {
 		{"internal/sasl", "NewServer", "FuzzServer"},
 		{"internal/secret", "Veil.Text", "FuzzVeil"},
 		{"internal/trust", "subject", "FuzzSubject"},
+	}
+}
+
+// gatewayMouths are those that hear browsers and web mail through the gateway.
+func gatewayMouths() []mouth {
+	return []mouth{
+		{"internal/server/gateway", "strip", "FuzzStrip"},
+		{"internal/server/gateway", "unbound", "FuzzBound"},
+		{"internal/server/gateway", "pairs.feed", "FuzzForm"},
+		{"internal/server/gateway", "parts.feed", "FuzzForm"},
+		{"internal/server/gateway", "readBegin", "FuzzBegin"},
+		{"internal/server/gateway", "rules.paths", "FuzzPath"},
+		{"internal/server/gateway", "soundRequest", "FuzzPath"},
 	}
 }
 

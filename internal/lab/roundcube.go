@@ -25,6 +25,8 @@ type RoundcubeOptions struct {
 	Site string
 	// Apache runs Apache in nginx's place, with Site as its configuration.
 	Apache bool
+	// Port it listens on; 0: a free one.
+	Port int
 }
 
 // Roundcube is a running Roundcube 1.6 of Debian: PHP-FPM, nginx and SQLite of its own.
@@ -61,6 +63,9 @@ func startRoundcube(ctx context.Context, o RoundcubeOptions) (*Roundcube, error)
 	ports, err := freePorts(1)
 	if err != nil {
 		return nil, err
+	}
+	if o.Port != 0 {
+		ports[0] = o.Port
 	}
 	rc := &Roundcube{options: o, Port: ports[0], URL: "http://" + loopback(ports[0])}
 	if rc.Dir, err = newFolder("roundcube"); err != nil {
@@ -291,6 +296,7 @@ const roundcubeSite = `
     location ~ ^(.+\.php)(/.*)?$ {
       fastcgi_split_path_info ^(.+\.php)(/.*)$;
       include /etc/nginx/fastcgi_params;
+      fastcgi_param HTTP_HOST $http_host; # Debian's file leaves the port out
       fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;
       fastcgi_param PATH_INFO $fastcgi_path_info;
       fastcgi_pass unix:@fpm@;
@@ -305,6 +311,26 @@ Listen 127.0.0.1:@port@
 User @user@
 Group @group@
 ErrorLog /dev/stderr
+LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
+LoadModule authn_core_module /usr/lib/apache2/modules/mod_authn_core.so
+LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
+LoadModule authz_user_module /usr/lib/apache2/modules/mod_authz_user.so
+LoadModule auth_openidc_module /usr/lib/apache2/modules/mod_auth_openidc.so
+LoadModule proxy_module /usr/lib/apache2/modules/mod_proxy.so
+LoadModule proxy_fcgi_module /usr/lib/apache2/modules/mod_proxy_fcgi.so
+LoadModule headers_module /usr/lib/apache2/modules/mod_headers.so
+LoadModule rewrite_module /usr/lib/apache2/modules/mod_rewrite.so
+LoadModule setenvif_module /usr/lib/apache2/modules/mod_setenvif.so
+LoadModule mime_module /usr/lib/apache2/modules/mod_mime.so
+LoadModule dir_module /usr/lib/apache2/modules/mod_dir.so
+TypesConfig /etc/mime.types
+<Directory />
+  Options FollowSymLinks
+  AllowOverride None
+  Require all denied
+</Directory>
+DefaultRuntimeDir @dir@/run
+Mutex file:@dir@/run default
 LogFormat "%h %t \"%r\" %>s" plain
 CustomLog @dir@/access.log plain
 `

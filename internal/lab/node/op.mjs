@@ -96,7 +96,7 @@ function configuration(cfg, state) {
       // Access tokens as JSON Web Tokens for one audience (RFC 8707, RFC 9068).
       resourceIndicators: {
         enabled: Boolean(cfg.audience),
-        defaultResource: () => cfg.audience,
+        defaultResource: () => 'urn:lab:mail', // a resource is a URI, an audience any text
         useGrantedResource: () => true,
         getResourceServerInfo: () => ({
           scope: cfg.scopes.join(' '), audience: cfg.audience, accessTokenFormat: 'jwt', accessTokenTTL: state.accessTTL, jwt: { sign: { alg: 'RS256' } },

@@ -2,10 +2,7 @@ package gateway
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -462,109 +459,6 @@ func TestSmuggling(t *testing.T) {
 	if e.Header.Get("Upgrade") != "" || e.Header.Get("Http2-Settings") != "" {
 		t.Errorf("the upstream saw %v", e.Header)
 	}
-}
-
-// A WebSocket passes both ways, and ends with the session.
-func TestWebSocket(t *testing.T) {
-	b := newBench(t, func(o *Options) { o.Recheck = 10 * time.Millisecond })
-	b.answer = func(w http.ResponseWriter, r *http.Request) {
-		if user, _, ok := r.BasicAuth(); !ok || user != "ann@try.test" {
-			w.WriteHeader(http.StatusUnauthorized)
-			return
-		}
-		conn, buf, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			return
-		}
-		defer conn.Close()
-		fmt.Fprint(buf, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-		_ = buf.Flush()
-		for {
-			line, err := buf.ReadString('\n')
-			if err != nil {
-				return
-			}
-			_, _ = conn.Write([]byte("echo " + line))
-		}
-	}
-	b.sit("ann")
-	s := b.surfer()
-	s.open("/")
-	conn, err := net.Dial("tcp", b.front.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
-		t.Fatal(err)
-	}
-	fmt.Fprintf(conn, "GET /ws HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nOrigin: %s\r\nCookie: letterlock-mail=%s\r\n\r\n",
-		b.front.Listener.Addr(), b.gate.o.PublicURL, s.jar["letterlock-mail"])
-	lines := bufio.NewReader(conn)
-	resp, err := http.ReadResponse(lines, nil)
-	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
-		t.Fatalf("%v, %v", resp, err)
-	}
-	fmt.Fprint(conn, "hello\n")
-	if line, err := lines.ReadString('\n'); err != nil || line != "echo hello\n" {
-		t.Errorf("%q, %v", line, err)
-	}
-	b.store.revokeAll()
-	b.later(time.Second)
-	if line, err := lines.ReadString('\n'); !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && err == nil {
-		t.Errorf("after the revocation: %q, %v", line, err)
-	} else if ne, ok := err.(net.Error); ok && ne.Timeout() {
-		t.Error("the connection outlives the session")
-	}
-}
-
-// A large upload streams: the upstream reads its beginning while the end is not sent yet.
-// One that is too large is refused.
-func TestUpload(t *testing.T) {
-	b := newBench(t, func(o *Options) { o.MaxBody = 8 << 20 })
-	begun, sum := make(chan struct{}), make(chan int64, 1)
-	b.answer = func(_ http.ResponseWriter, r *http.Request) {
-		one := make([]byte, 1)
-		if _, err := io.ReadFull(r.Body, one); err != nil {
-			return
-		}
-		close(begun)
-		n, err := io.Copy(io.Discard, r.Body)
-		if err == nil {
-			sum <- n + 1
-		}
-	}
-	b.sit("ann")
-	s := b.surfer()
-	s.open("/")
-	read, write := io.Pipe()
-	go func() {
-		_, _ = write.Write(bytes.Repeat([]byte("x"), 64<<10))
-		<-begun
-		for range 7 << 4 {
-			_, _ = write.Write(bytes.Repeat([]byte("x"), 64<<10))
-		}
-		write.Close()
-	}()
-	r := s.request(http.MethodPost, "/?_task=mail&_action=upload", "", "Content-Type", "application/octet-stream")
-	r.Body, r.ContentLength = read, -1
-	if resp := s.do(r); resp.StatusCode != http.StatusOK {
-		t.Fatalf("%d", resp.StatusCode)
-	}
-	if n := <-sum; n != 64<<10*(1+7<<4) {
-		t.Errorf("%d bytes came", n)
-	}
-	b.answer = func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }
-	r = s.request(http.MethodPost, "/?_task=mail&_action=upload", "", "Content-Type", "application/octet-stream")
-	r.Body, r.ContentLength = io.NopCloser(io.LimitReader(rand.Reader, 9<<20)), 9<<20
-	if resp, err := http.DefaultTransport.RoundTrip(withCookie(r, s)); err == nil && resp.StatusCode != http.StatusRequestEntityTooLarge {
-		t.Errorf("too large: %d", resp.StatusCode)
-	}
-}
-
-func withCookie(r *http.Request, s *surfer) *http.Request {
-	r.Header.Set("Cookie", "letterlock-mail="+s.jar["letterlock-mail"])
-	return r
 }
 
 // The web mail's "no" is never a form for a password.

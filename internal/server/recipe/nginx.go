@@ -36,7 +36,6 @@ server {
   root %s;
   index index.php;
   client_max_body_size 128m;
-  # The log would hold no secret, and the gateway has the person's address.
   location / { try_files $uri $uri/ /index.php$is_args$args; }
 %s}
 `, listen, n.Root, n.php(""))
@@ -46,6 +45,7 @@ func (n Nginx) php(more string) string {
 	return fmt.Sprintf(`  location ~ ^(.+\.php)(/.*)?$ {
     fastcgi_split_path_info ^(.+\.php)(/.*)$;
     include /etc/nginx/fastcgi_params;
+    fastcgi_param HTTP_HOST $http_host;
     fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;
     fastcgi_param PATH_INFO $fastcgi_path_info;
 %s    fastcgi_pass unix:%s;
