@@ -38,10 +38,6 @@ func checkAddress(address string) error {
 	return nil
 }
 
-func domainOf(address string) string {
-	return strings.ToLower(address[strings.LastIndexByte(address, '@')+1:])
-}
-
 // unknownAccount names the nearest account there is.
 func (p *program) unknownAccount(name string) error {
 	hint := "letterlock accounts lists them, letterlock login ADDRESS adds one"

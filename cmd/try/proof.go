@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -12,10 +11,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/client/upstream"
-	"github.com/letterlock-mail/letterlock/internal/lab"
 	"github.com/letterlock-mail/letterlock/internal/sasl"
 )
 
@@ -111,31 +108,4 @@ func proven(out string) (string, error) {
 		return "", fmt.Errorf("the token's owner and the mailbox: %q", r.Ownership)
 	}
 	return "XOAUTH2 ok, OAUTHBEARER ok", nil
-}
-
-// refusesPasswords proves that no server offers a mechanism that takes a password.
-func refusesPasswords(ctx context.Context, servers mailServers, ca *lab.CA) error {
-	for _, end := range servers.ends() {
-		offered, err := mechanisms(ctx, end, ca)
-		if err != nil {
-			return err
-		}
-		for _, mechanism := range offered {
-			if !sasl.IsToken(mechanism) {
-				return fmt.Errorf("%s offers %s, which takes a password", end.protocol, mechanism)
-			}
-		}
-	}
-	return nil
-}
-
-func mechanisms(ctx context.Context, end mailEnd, ca *lab.CA) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	conn, err := upstream.Dial(ctx, end.protocol, end.server, upstream.Options{TLS: ca.Client()})
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	return conn.Mechanisms(), nil
 }

@@ -92,7 +92,7 @@ func (s *Server) proved(w http.ResponseWriter, text string) bool {
 		Iat int64           `json:"iat"`
 		Exp int64           `json:"exp"`
 	}
-	signed, err := jose.ParseSigned(text, []jose.SignatureAlgorithm{jose.RS256})
+	signed, err := jose.ParseSignedCompact(text, []jose.SignatureAlgorithm{jose.RS256})
 	var payload []byte
 	if err == nil {
 		payload, err = signed.Verify(s.App.Key)
