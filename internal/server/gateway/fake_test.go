@@ -253,6 +253,14 @@ func (b *bench) upstream(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(echo{r.Method, r.RequestURI, r.Host, r.Header, r.Trailer, string(body)})
 }
 
+// arrivals is how many whole requests the upstream has seen since the last call.
+func (b *bench) arrivals() int {
+	b.nowMu.Lock()
+	defer b.nowMu.Unlock()
+	defer func() { b.got = 0 }()
+	return b.got
+}
+
 // sit signs somebody in at the pages.
 func (b *bench) sit(name string) {
 	id := identity.PersonID(name)

@@ -283,7 +283,7 @@ func TestEndedAnswers(t *testing.T) {
 			t.Errorf("%s: Cache-Control %q", c.name, resp.Header.Get("Cache-Control"))
 		}
 	}
-	if b.got != 0 {
+	if b.arrivals() != 0 {
 		t.Error("the web mail was asked without a session")
 	}
 }
