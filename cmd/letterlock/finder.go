@@ -184,9 +184,10 @@ func (s *signIn) foundServers(conf *config.Config) []config.Setting {
 		}
 		settings = append(settings, config.Setting{Name: string(one.service), Text: net.JoinHostPort(server.Host, strconv.Itoa(server.Port))},
 			config.Setting{Name: string(one.service) + "_security", Text: string(server.Security)})
-	}
-	if user := s.found.Servers[discovery.IMAP].User; user != "" && s.o.mailbox == "" && account.Mailbox == "" {
-		settings = append(settings, config.Setting{Name: "mailbox", Text: user})
+		// The name belongs to the server: not when another one is used, or none.
+		if one.service == discovery.IMAP && server.User != "" && s.o.mailbox == "" && account.Mailbox == "" {
+			settings = append(settings, config.Setting{Name: "mailbox", Text: server.User})
+		}
 	}
 	return settings
 }

@@ -59,6 +59,7 @@ func (p *program) prepare(ctx context.Context, address string, o loginOptions) (
 	}
 	for _, step := range []func(context.Context) error{s.findProvider, s.settle, s.findRights, s.findKeys, s.findClient, s.checkWritable} {
 		if err := step(ctx); err != nil {
+			s.abandon(ctx) // findClient may have registered one
 			return nil, err
 		}
 	}

@@ -23,7 +23,7 @@ func FuzzRegistrationAnswer(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
 		const ours = "http://127.0.0.1/a"
-		client, err := (answer{endpoint: "registration", status: status, body: body}).client(RegisterRequest{RedirectURIs: []string{ours}})
+		client, err := (answer{endpoint: "registration", status: status, body: body}).client(RegisterRequest{RedirectURIs: []string{ours}}, "https://idp.example/register")
 		if err != nil {
 			fault(t, err)
 			return

@@ -66,11 +66,11 @@ func Register(ctx context.Context, hc *http.Client, endpoint string, req Registe
 	if err != nil {
 		return Client{}, err
 	}
-	return a.client(req)
+	return a.client(req, endpoint)
 }
 
-// client reads RFC 7591 section 3.2.1.
-func (a answer) client(req RegisterRequest) (Client, error) {
+// client reads RFC 7591 section 3.2.1, as the registration endpoint answered it.
+func (a answer) client(req RegisterRequest, endpoint string) (Client, error) {
 	if !a.ok() {
 		return Client{}, a.fault()
 	}
@@ -81,14 +81,14 @@ func (a answer) client(req RegisterRequest) (Client, error) {
 	if o.fault() != nil {
 		return Client{}, a.fault()
 	}
-	client, err := o.client(req)
+	client, err := o.client(req, endpoint)
 	if err != nil {
 		return Client{}, a.malformed(err)
 	}
 	return client, nil
 }
 
-func (o object) client(req RegisterRequest) (Client, error) {
+func (o object) client(req RegisterRequest, endpoint string) (Client, error) {
 	id, err := o.text("client_id")
 	if err != nil || id == "" || !charset(id, 0x20) {
 		return Client{}, errors.New("no usable client_id in the answer")
@@ -111,7 +111,7 @@ func (o object) client(req RegisterRequest) (Client, error) {
 			return Client{}, fmt.Errorf("the server registered another redirect URI: %s", uri)
 		}
 	}
-	client.Registration, err = o.registered()
+	client.Registration, err = o.registered(endpoint)
 	return client, err
 }
 
@@ -132,13 +132,15 @@ func (o object) authMethod(withSecret bool) (AuthStyle, error) {
 	return "", fmt.Errorf("the server registered client authentication %s, which we cannot do", method)
 }
 
-func (o object) registered() (*Registered, error) {
+// registered reads RFC 7592 section 3. Where we deregister one day is held to the rule
+// for endpoints: a server elsewhere names no port of this machine.
+func (o object) registered(endpoint string) (*Registered, error) {
 	uri, token := o.lenient("registration_client_uri"), o.lenient("registration_access_token")
 	if uri == "" || token == "" {
 		return nil, nil // RFC 7592 not offered
 	}
-	if _, err := parseURL(uri); err != nil {
-		return nil, fmt.Errorf("registration_client_uri: %w", err)
+	if _, err := o.endpoint("registration_client_uri", Issuer(endpoint)); err != nil {
+		return nil, err
 	}
 	if !charset(token, 0x21) {
 		return nil, errors.New("registration_access_token has characters that no token has")

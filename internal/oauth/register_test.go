@@ -137,3 +137,27 @@ func TestUnregister(t *testing.T) {
 		t.Error("registration token would go in the clear")
 	}
 }
+
+// A server elsewhere cannot have the removal of its registration knock at a port of this
+// machine; one that is here can.
+func TestRegistrationElsewhere(t *testing.T) {
+	for _, test := range []struct {
+		endpoint, uri string
+		good          bool
+	}{
+		{"https://idp.example/register", "https://idp.example/reg/abc", true},
+		{"https://idp.example/register", "https://api.idp.example/reg/abc", true},
+		{"https://idp.example/register", "http://127.0.0.1:631/printers/abc", false},
+		{"https://idp.example/register", "http://localhost/abc", false},
+		{"http://127.0.0.1:9/register", "http://127.0.0.1:9/reg/abc", true},
+	} {
+		o, err := parseObject(fmt.Appendf(nil, `{"registration_client_uri":%q,"registration_access_token":"rat"}`, test.uri))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := o.registered(test.endpoint)
+		if (err == nil) != test.good || test.good && got.ClientURI != test.uri {
+			t.Errorf("%s registers at %s: %+v, %v", test.endpoint, test.uri, got, err)
+		}
+	}
+}

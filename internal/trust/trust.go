@@ -55,7 +55,7 @@ func Verify(chain []*x509.Certificate, host string, roots *x509.CertPool, at tim
 // has roots, or a verification of its own, stays as it is; so does every one where FIPS
 // 140 is asked for, whose rules crypto/tls keeps to itself.
 func Config(config *tls.Config) *tls.Config {
-	if config.RootCAs != nil || config.InsecureSkipVerify || config.VerifyConnection != nil || config.ServerName == "" || fips140.Enabled() {
+	if config.RootCAs != nil || config.ServerName == "" || ownVerification(config) || fips140.Enabled() {
 		return config
 	}
 	config = config.Clone()
@@ -71,4 +71,11 @@ func Config(config *tls.Config) *tls.Config {
 		return Verify(state.PeerCertificates, host, nil, at)
 	}
 	return config
+}
+
+// ownVerification reports what InsecureSkipVerify would change the meaning of:
+// VerifyPeerCertificate gets no verified chains with it, and encrypted client hellos have
+// two names to verify.
+func ownVerification(config *tls.Config) bool {
+	return config.InsecureSkipVerify || config.VerifyConnection != nil || config.VerifyPeerCertificate != nil || config.EncryptedClientHelloConfigList != nil
 }

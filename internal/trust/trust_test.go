@@ -187,6 +187,9 @@ func TestConfig(t *testing.T) {
 	for _, c := range []*tls.Config{
 		{ServerName: "a", RootCAs: x509.NewCertPool()}, {ServerName: "a", InsecureSkipVerify: true}, {},
 		{ServerName: "a", VerifyConnection: func(tls.ConnectionState) error { return nil }},
+		// It would be handed no verified chains any more, and might take that for a yes.
+		{ServerName: "a", VerifyPeerCertificate: func([][]byte, [][]*x509.Certificate) error { return nil }},
+		{ServerName: "a", EncryptedClientHelloConfigList: []byte{0}}, // which changes whose name counts
 	} {
 		if Config(c) != c {
 			t.Errorf("%+v is changed", c)

@@ -39,7 +39,28 @@ func (s *search) autoconfig(ctx context.Context, place string) (*paper, string, 
 	case len(domains) > 0 && !slices.Contains(domains, s.domain):
 		p.Doubt = fmt.Sprintf("%s is about %s and not about %s", shown, domains[0], s.domain)
 	}
+	if p.Doubt != "" {
+		p.Doubt += p.says()
+	}
 	return p, shown, nil
+}
+
+// says is where p would have a sign-in and its tokens go: who is asked whether it is to
+// be believed has to see that.
+func (p *paper) says() string {
+	var parts, hosts []string
+	if p.issuer != "" {
+		parts = append(parts, "says that people sign in at "+shown(p.issuer))
+	}
+	for _, service := range Services() {
+		if host := p.servers[service].Host; host != "" && !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
+	if len(hosts) > 0 {
+		parts = append(parts, "names the servers "+strings.Join(hosts, " "))
+	}
+	return "; it " + strings.Join(parts, ", and ")
 }
 
 // parseAutoconfig reads Thunderbird's XML, and the domains that it says it is for.

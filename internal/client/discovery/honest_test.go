@@ -127,7 +127,7 @@ func TestHonest(t *testing.T) {
 			xmlPlace: redirect("https://config.host.example/x.xml"), "config.host.example/x.xml": {body: xmlDoc("example.org", xmlOAuth("https://id.host.example"), xmlServer("imap", "imap.host.example", 993, "SSL"))},
 			"id.host.example" + oidc: metadata("https://id.host.example")},
 			want:  []string{"issuer https://id.host.example autoconfig person", "imap imap.host.example:993 tls autoconfig person"},
-			asked: []string{"https://autoconfig.example.org/mail/config-v1.1.xml leads to a document at config.host.example, which is not in example.org"}},
+			asked: []string{"https://autoconfig.example.org/mail/config-v1.1.xml leads to a document at config.host.example, which is not in example.org; it says that people sign in at https://id.host.example, and names the servers imap.host.example"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

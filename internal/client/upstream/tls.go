@@ -10,10 +10,12 @@ import (
 	"strings"
 
 	"github.com/letterlock-mail/letterlock/internal/provider"
+	"github.com/letterlock-mail/letterlock/internal/trust"
 )
 
 // tlsConfig returns given with the floor put in: TLS 1.2, the host's name. With no
-// roots in it the system's are read when a certificate is first checked, not before.
+// roots in it the system's are read when a certificate is first checked, not before, and
+// no more of them than that certificate needs.
 func tlsConfig(given *tls.Config, host string) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if given != nil {
@@ -26,7 +28,7 @@ func tlsConfig(given *tls.Config, host string) (*tls.Config, error) {
 	if config.ServerName == "" {
 		config.ServerName = host
 	}
-	return config, nil
+	return trust.Config(config), nil
 }
 
 func checkSecurity(server provider.MailServer) error {

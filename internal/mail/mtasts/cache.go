@@ -290,8 +290,12 @@ func (c *Cache) load(domain string, e *entry) {
 	}
 	e.policy, e.fetched = &Policy{ID: k.ID, Mode: k.Mode, MX: k.MX}, k.Fetched
 	// A clock that was wrong once must not keep a policy for ever.
-	if e.expires = k.Expires; e.expires.Sub(c.options.Now()) > maxAge {
-		e.expires = c.options.Now().Add(maxAge)
+	now := c.options.Now()
+	if e.expires = k.Expires; e.expires.Sub(now) > maxAge {
+		e.expires = now.Add(maxAge)
+	}
+	if e.fetched.After(now) {
+		e.fetched = time.Time{} // and nobody knows when it was
 	}
 }
 

@@ -216,6 +216,23 @@ func TestCacheRefetches(t *testing.T) {
 	step(day+time.Second, "", "", 0)
 }
 
+// A clock that was years ahead once, when a policy was fetched, does not keep it from being
+// fetched again.
+func TestCacheAfterAWrongClock(t *testing.T) {
+	s, folder := newSite(), filepath.Join(t.TempDir(), "sts")
+	right := s.now
+	s.now = right.Add(10 * 365 * 24 * time.Hour)
+	c := s.cache(folder)
+	wantMode(t, c, Enforce)
+	c.Close()
+	s.now, s.text = right, "version: STSv1\nmode: none\nmax_age: 604800\n"
+	c = s.cache(folder)
+	wantMode(t, c, Enforce)
+	c.fetching.Wait()
+	wantMode(t, c, None)
+	c.Close()
+}
+
 // Failures are not repeated with every message, and Close waits for no site that hangs.
 func TestCacheRefetchIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

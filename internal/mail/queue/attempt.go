@@ -40,11 +40,11 @@ func (d *drain) step(ctx context.Context, it *item) (r result) {
 	}
 	defer h.close()
 	it.locked = 0
-	h.state.settle()
 	if err := d.saveStuck(h, it); err != nil {
 		d.log.Error("outcome cannot be kept", "id", it.id, "error", err)
 		return r.at(d.q.now().Add(stuckPause))
 	}
+	h.state.settle() // after that: what is known now is not unknown once more
 	if h.state.reason != "" {
 		return r
 	}
@@ -184,7 +184,10 @@ func age(d time.Duration) string {
 // finish reports what is to be reported, and removes the entry or says when it is
 // due.
 func (d *drain) finish(ctx context.Context, h *handle, it *item, r result) result {
-	d.giveUpUnknown(h, it)
+	if err := d.giveUpUnknown(h, it); err != nil {
+		d.log.Error("outcome cannot be kept", "id", it.id, "error", err)
+		return r.at(d.q.now().Add(stuckPause)) // it is due, and would be again at once
+	}
 	if !d.report(ctx, h) {
 		return r.at(d.q.now().Add(reportPause))
 	}
@@ -215,9 +218,9 @@ func (d *drain) finish(ctx context.Context, h *handle, it *item, r result) resul
 
 // giveUpUnknown ends what was sent again as often as the policy allows and never
 // answered.
-func (d *drain) giveUpUnknown(h *handle, it *item) {
+func (d *drain) giveUpUnknown(h *handle, it *item) error {
 	if d.options.OnUnknown != Resend {
-		return
+		return nil
 	}
 	now := d.q.now()
 	done := record{Kind: recOutcome, Time: now.UnixMilli()}
@@ -230,13 +233,13 @@ func (d *drain) giveUpUnknown(h *handle, it *item) {
 		}
 	}
 	if len(done.Outcomes) == 0 {
-		return
+		return nil
 	}
 	if err := h.append(done, true); err != nil {
-		d.log.Error("outcome cannot be kept", "id", it.id, "error", err)
-		return
+		return err
 	}
 	d.tell(h, it, done)
+	return nil
 }
 
 // An attempt is the Journal of one Carry.

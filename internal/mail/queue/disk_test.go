@@ -185,6 +185,32 @@ func TestDrainWaitsForAPut(t *testing.T) {
 	}
 }
 
+// A drain that has lost its patience with an entry looks once more when it has let go of
+// the queue: a Put that was over meanwhile took it for one that sees its entry.
+func TestDrainLooksAgainAtALockedEntry(t *testing.T) {
+	for _, free := range []bool{true, false} {
+		q := openQueue(t)
+		q.patience = 1
+		h, err := q.open(put(t, q, to("a@x")), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		times := 0
+		q.step = func(name string) {
+			if name == "drain: locked out" {
+				if times++; free {
+					h.close()
+				}
+			}
+		}
+		carrier := &script{verdicts: map[string][]Verdict{"a@x": {Delivered}}}
+		if sum := drainOnce(t, q, carrier, DrainOptions{}); (sum.Delivered == 1) != free || times != 1 {
+			t.Errorf("let go: %v: %+v after %d tries", free, sum, times)
+		}
+		h.close()
+	}
+}
+
 // An entry whose acceptance failed is not sent, even when it cannot be removed.
 func TestRefusedPutIsNotSent(t *testing.T) {
 	for _, failing := range []string{"sync entries", "sync entries, remove"} {

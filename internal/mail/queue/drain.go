@@ -89,10 +89,27 @@ func (q *Queue) Drain(ctx context.Context, carrier Carrier, options DrainOptions
 			return d.sum, err
 		}
 		// A Put that found us still holding the lock trusts us to see its entry.
-		if missed, err := d.scan(); err != nil || !missed || ctx.Err() != nil {
+		missed, err := d.scan()
+		if missed = d.unlocked() || missed; err != nil || !missed || ctx.Err() != nil {
 			return d.sum, err
 		}
 	}
+}
+
+// unlocked says whether an entry that somebody else had open is free by now.
+func (d *drain) unlocked() bool {
+	free := false
+	for _, it := range d.known {
+		if it.locked == 0 {
+			continue
+		}
+		if h, err := d.q.open(it.id, true); err == nil {
+			h.close()
+			it.locked, free = 0, true
+			d.load(it.id)
+		}
+	}
+	return free
 }
 
 // locked drains while it holds the lock.
