@@ -205,6 +205,11 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if g.secure {
 		w.Header().Set("Strict-Transport-Security", "max-age=31536000")
 	}
+	if r.Body != nil && r.Body != http.NoBody {
+		// What nobody reads is drained after the answer: who is refused could otherwise send
+		// the body they announced never, and hold the connection. patient moves this on.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(g.o.Stall))
+	}
 	remote := g.o.Proxies.Client(r)
 	switch {
 	case !strings.EqualFold(r.Host, g.origin.Host):

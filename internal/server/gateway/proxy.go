@@ -70,7 +70,8 @@ type patient struct {
 func (p *patient) Read(b []byte) (int, error) {
 	_ = p.control.SetReadDeadline(time.Now().Add(p.stall)) // not every writer has a connection
 	n, err := p.ReadCloser.Read(b)
-	if err != nil {
+	if errors.Is(err, io.EOF) {
+		// Only then: the rest of a body that is refused is still drained.
 		_ = p.control.SetReadDeadline(time.Time{})
 	}
 	return n, err

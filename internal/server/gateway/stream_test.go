@@ -115,3 +115,40 @@ func withCookie(r *http.Request, s *surfer) *http.Request {
 	r.Header.Set("Cookie", "letterlock-mail="+s.jar["letterlock-mail"])
 	return r
 }
+
+// Who announces a body and sends none holds no connection, whoever they are and whatever
+// they were answered: a connection costs the sender nothing.
+func TestSilentBody(t *testing.T) {
+	b := newBench(t, func(o *Options) { o.Stall = 100 * time.Millisecond })
+	b.sit("ann")
+	s := b.surfer()
+	s.open("/")
+	own := "Cookie: letterlock-mail=" + s.jar["letterlock-mail"] + "\r\n"
+	const form = "Content-Type: application/x-www-form-urlencoded\r\n"
+	for what, c := range map[string]struct{ path, head, body string }{
+		"nobody":                  {"/", "", ""},
+		"nobody, half a body":     {"/", form, "a="},
+		"another site":            {"/", "Sec-Fetch-Site: cross-site\r\n", ""},
+		"a page of ours":          {"/__letterlock/out", "", ""},
+		"blocked by its address":  {"/installer/", own, ""},
+		"blocked by its form":     {"/", own + form, "_task=login&"},
+		"an upload that stops":    {"/", own, "x"},
+		"an address not for us":   {"/..;/", "", ""},
+		"signed in and silent":    {"/", own, ""},
+		"the sign-in of a script": {"/", "X-Requested-With: XMLHttpRequest\r\n", ""},
+	} {
+		conn, err := net.Dial("tcp", b.front.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\n%sContent-Length: 1000\r\n\r\n%s", c.path, b.front.Listener.Addr(), c.head, c.body)
+		_, err = io.Copy(io.Discard, conn)
+		conn.Close()
+		if ne, ok := err.(net.Error); ok && ne.Timeout() {
+			t.Errorf("%s: the connection is held", what)
+		}
+	}
+}
