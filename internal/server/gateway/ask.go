@@ -27,6 +27,10 @@ func (g *Gateway) Asked() http.Handler {
 			w.WriteHeader(http.StatusForbidden)
 			return
 		}
+		if r.Header.Get("Origin") != "" && g.askedByOthers(r) {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
 		if uri := r.Header.Get("X-Original-URI"); uri != "" {
 			path, query, ok := queryOf(uri)
 			if !ok || g.rules.paths(path) || formOf(g.rules.watches(path), query) {
@@ -51,6 +55,16 @@ func (g *Gateway) Asked() http.Handler {
 			w.WriteHeader(http.StatusOK)
 		}
 	})
+}
+
+// askedByOthers reports whether another site made the browser send what is asked about: a
+// form, a WebSocket, a script's request. The server in front asks by GET whatever came, but
+// browsers name the Origin of all but plain requests. Sites beside ours of the same domain
+// get our cookie sent along, SameSite or not.
+func (g *Gateway) askedByOthers(r *http.Request) bool {
+	form := r.Clone(r.Context())
+	form.Method = http.MethodPost
+	return g.own.Check(form) != nil
 }
 
 // plainCookies are the web mail's cookies where another server sets them: not bound.

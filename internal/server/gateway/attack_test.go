@@ -539,6 +539,26 @@ func TestAsked(t *testing.T) {
 	}
 	ticketOf(t, echo{Header: http.Header{"Authorization": {resp.Header.Get("X-Letterlock-Authorization")}}})
 	for _, c := range []struct {
+		origin, site string
+		want         int
+	}{
+		{"https://blog.try.test", "same-site", 403}, {"https://evil.test", "cross-site", 403}, {"https://evil.test", "", 403}, {"null", "cross-site", 403},
+		{b.gate.o.PublicURL, "same-origin", 200}, {b.gate.o.PublicURL, "", 200}, {"", "cross-site", 200}, {"", "none", 200},
+	} {
+		r := s.request(http.MethodGet, "/", "", "X-Original-Uri", "/?_task=mail&_action=send")
+		r.Header.Set("Cookie", mine)
+		r.RemoteAddr, r.Host = "127.0.0.1:9", "127.0.0.1:8082"
+		for name, value := range map[string]string{"Origin": c.origin, "Sec-Fetch-Site": c.site} {
+			if value != "" {
+				r.Header.Set(name, value)
+			}
+		}
+		w := httptest.NewRecorder()
+		if asked.ServeHTTP(w, r); w.Code != c.want {
+			t.Errorf("by %q, %q: %d", c.origin, c.site, w.Code)
+		}
+	}
+	for _, c := range []struct {
 		cookie, uri string
 		want        int
 	}{
