@@ -39,8 +39,9 @@ func (g *Gateway) Asked() http.Handler {
 			}
 		}
 		e, err := g.sessions.find(r.Context(), g.cookie(r, sessionCookie))
+		var t *ticket
 		if err == nil && e != nil {
-			err = g.sessions.provide(r.Context(), e)
+			t, err = g.sessions.provide(r.Context(), e)
 		}
 		switch {
 		case errors.Is(err, identity.ErrNotFound), err == nil && e == nil:
@@ -49,7 +50,7 @@ func (g *Gateway) Asked() http.Handler {
 			g.o.Log.Error("web mail session not looked up", "gateway", g.o.Name, "error", err)
 			w.WriteHeader(http.StatusServiceUnavailable)
 		default:
-			head.Set("X-Letterlock-Authorization", e.ticket.Load().basic.Reveal())
+			head.Set("X-Letterlock-Authorization", t.basic.Reveal())
 			head.Set("X-Letterlock-Cookie", g.plainCookies(r))
 			head.Set("X-Letterlock-User", e.state.Load().person.Address)
 			w.WriteHeader(http.StatusOK)

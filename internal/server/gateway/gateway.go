@@ -282,8 +282,9 @@ func (g *Gateway) fault(w http.ResponseWriter, r *http.Request, status int, what
 func (g *Gateway) forward(w http.ResponseWriter, r *http.Request) {
 	value := g.cookie(r, sessionCookie)
 	e, err := g.sessions.find(r.Context(), value)
+	var t *ticket
 	if err == nil && e != nil {
-		err = g.sessions.provide(r.Context(), e)
+		t, err = g.sessions.provide(r.Context(), e)
 	}
 	switch {
 	case errors.Is(err, identity.ErrNotFound), err == nil && e == nil:
@@ -297,7 +298,7 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request) {
 	if answered := g.blocked(w, r); answered {
 		return
 	}
-	g.hand(w, r, e)
+	g.hand(w, r, handed{e, t})
 }
 
 func (g *Gateway) later(w http.ResponseWriter, r *http.Request) {
