@@ -322,6 +322,8 @@ func TestBlocked(t *testing.T) {
 		{"GET", "/a/..;/installer/", "", "", 400},
 		{"GET", `/a%5c..%5cinstaller`, "", "", 400},
 		{"GET", "/__letterlock/nothing", "", "", 404},
+		{"TRACE", "/", "", "", 400},
+		{"Track", "/", "", "", 400},
 	} {
 		r := s.request(c.method, c.path, c.body, "Sec-Fetch-Site", "same-origin")
 		if c.kind != "" {

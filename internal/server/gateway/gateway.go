@@ -253,8 +253,12 @@ func (g *Gateway) foreign(r *http.Request) bool {
 	return g.own.Check(r) != nil
 }
 
-// soundRequest refuses what two readers could read differently.
+// soundRequest refuses what two readers could read differently, and TRACE, which has a server
+// say back what it was sent: the token among it (RFC 9110 section 9.3.8).
 func soundRequest(r *http.Request) bool {
+	if strings.EqualFold(r.Method, http.MethodTrace) || strings.EqualFold(r.Method, "TRACK") {
+		return false
+	}
 	path := r.URL.EscapedPath()
 	if !strings.HasPrefix(path, "/") || len(r.URL.Path) > 8<<10 || strings.ContainsAny(r.URL.Path, "\\\x00\r\n") {
 		return false
