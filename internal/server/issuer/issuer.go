@@ -164,6 +164,9 @@ type told struct {
 	Before   float64 `json:"nbf"`
 	Nonce    string  `json:"nonce"`
 	AtHash   string  `json:"at_hash"`
+	// Kind is what some issuers call a token inside of it, whatever its header says.
+	Kind   any             `json:"typ"`
+	Events json.RawMessage `json:"events"` // what a token tells of that is no access token (RFC 8417)
 }
 
 // words are a text or a list of texts.
@@ -193,6 +196,10 @@ func (i *Issuer) accept(t told) (credential.OutsideToken, error) {
 	case t.Nonce != "" || t.AtHash != "":
 		// An ID token is for the client it was made for, and no key to anything.
 		return credential.OutsideToken{}, refuse("is an ID token")
+	case otherKind(t.Kind), len(t.Events) > 0:
+		// An ID token of Keycloak need have neither of those; and the name of a client may
+		// stand on the list of audiences.
+		return credential.OutsideToken{}, refuse("of another kind")
 	case !slices.ContainsFunc(t.Audience, func(audience string) bool { return slices.Contains(i.o.Audiences, audience) }):
 		return credential.OutsideToken{}, refuse("of another audience")
 	case client == "" || t.Party != "" && t.Party != client || !slices.Contains(i.o.Clients, client):
@@ -205,6 +212,12 @@ func (i *Issuer) accept(t told) (credential.OutsideToken, error) {
 		return credential.OutsideToken{}, refuse("not valid yet")
 	}
 	return credential.OutsideToken{Issuer: i.o.URL, Subject: t.Subject, Client: client, Scopes: i.o.Scopes, Issued: at(t.Issued), Expires: at(t.Expires)}, nil
+}
+
+// otherKind knows the names by which Keycloak and its kin tell apart what is no access token.
+func otherKind(said any) bool {
+	kind, _ := said.(string)
+	return slices.Contains([]string{"id", "id_token", "refresh", "refresh_token", "offline", "logout"}, strings.ToLower(kind))
 }
 
 // at is a NumericDate; what is missing is long ago.
