@@ -52,7 +52,8 @@ func (g *Gateway) whileSignedIn(ctx context.Context, e *entry) (context.Context,
 				return
 			case <-tick.C:
 			}
-			if still, err := g.sessions.ask(ctx, e); err == nil && still == nil {
+			// An error is that nobody could be asked and what was known is too old.
+			if still, err := g.sessions.ask(ctx, e); err != nil || still == nil {
 				cancel()
 				return
 			}
