@@ -292,3 +292,79 @@ func TestGuessesAtTwoInstances(t *testing.T) {
 		}
 	}
 }
+
+// hungUp is a store of codes that answers once whoever asked has hung up, and a store of
+// grants that does nothing for those.
+type hungUp struct {
+	authserver.CodeStore
+	leave func()
+}
+
+func (h *hungUp) TakeCode(ctx context.Context, digest identity.Digest, at time.Time) (identity.Code, error) {
+	code, err := h.CodeStore.TakeCode(ctx, digest, at)
+	if h.leave != nil {
+		h.leave()
+		<-ctx.Done()
+	}
+	return code, err
+}
+
+type patientGrants struct{ authserver.GrantStore }
+
+func (p patientGrants) Grant(ctx context.Context, id identity.GrantID) (identity.Grant, error) {
+	if ctx.Err() != nil {
+		return identity.Grant{}, ctx.Err()
+	}
+	return p.GrantStore.Grant(ctx, id)
+}
+
+func (p patientGrants) RevokeGrant(ctx context.Context, id identity.GrantID, at time.Time, reason string) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return p.GrantStore.RevokeGrant(ctx, id, at, reason)
+}
+
+// ends tells of the ends of grants.
+type ends chan string
+
+func (e ends) AddEvent(_ context.Context, event identity.Event) error {
+	if event.Kind == "grant.revoked" {
+		e <- event.Detail
+	}
+	return nil
+}
+
+// TestReplayAndHangUp: a replay ends the family, and the mail servers are told, also when
+// whoever sent it does not wait for the answer.
+func TestReplayAndHangUp(t *testing.T) {
+	codes, told := &hungUp{}, make(ends, 1)
+	b := newBench(t, func(o *authserver.Options) {
+		codes.CodeStore = o.Codes
+		o.Codes, o.Grants, o.Trail = codes, patientGrants{o.Grants}, told
+	})
+	code := b.allow(authQuery())
+	access := b.post("/token", codeForm(code)).text(t, "access_token")
+	if !b.active(access) {
+		t.Fatal("no token")
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	codes.leave = leave
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, b.url+"/token", strings.NewReader(codeForm(code).Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if resp, err := http.DefaultClient.Do(r); err == nil {
+		resp.Body.Close()
+		t.Fatalf("an answer: %d", resp.StatusCode)
+	}
+	select {
+	case why := <-told:
+		if !strings.Contains(why, "used twice") || b.active(access) {
+			t.Errorf("%s; active: %v", why, b.active(access))
+		}
+	case <-time.After(20 * time.Second):
+		t.Errorf("nobody is told; active: %v", b.active(access))
+	}
+}

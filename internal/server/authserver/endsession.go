@@ -51,6 +51,11 @@ func (s *Server) endSession(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !ok:
 		web.Fault(w, http.StatusBadRequest, "The program sent a malformed request.", "Nothing was done. You can sign out on your own page here.")
+	case !signedIn && r.Method == http.MethodPost && s.crossCheck.Check(r) != nil:
+		// Browsers keep our cookie from a form of another site, so that whoever is signed in
+		// does not seem to be. They would read "signed out" and be signed in still. GET brings
+		// the cookie along, and decides.
+		s.endAgain(w, query)
 	case !signedIn:
 		s.leave(w, bye, query)
 	case bye.proven:
@@ -64,6 +69,17 @@ func (s *Server) endSession(w http.ResponseWriter, r *http.Request) {
 			bye.client, s.path + "/end_session/confirm", query, s.formKey.Token(session.ID, "end session", query),
 		}, targets...)
 	}
+}
+
+// endAgain has a browser ask the same by GET.
+func (s *Server) endAgain(w http.ResponseWriter, query string) {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		web.Fault(w, http.StatusBadRequest, "The program sent a malformed request.", "")
+		return
+	}
+	w.Header().Set("Location", s.path+"/end_session?"+values.Encode())
+	w.WriteHeader(http.StatusSeeOther)
 }
 
 // sessionEnded takes the person's yes.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
-	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 )
@@ -82,7 +81,7 @@ func (s *Server) note(ctx context.Context, e identity.Event) {
 		return
 	}
 	e.At = s.Now()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	ctx, cancel := afterwards(ctx)
 	defer cancel()
 	if err := s.Trail.AddEvent(ctx, e); err != nil {
 		s.Log.Error("audit trail", "kind", e.Kind, "person", e.Person, "error", err)

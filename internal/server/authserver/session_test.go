@@ -80,6 +80,20 @@ func TestEndSession(t *testing.T) {
 			}
 		}
 	}
+	// A form of the program's own site comes without our cookie (SameSite=Lax): the browser is
+	// sent round by GET, which has it.
+	l.count = 0
+	query := url.Values{"id_token_hint": {hint}, "post_logout_redirect_uri": {bye}}
+	round := c.postRaw(c.browser(""), "/end_session", query.Encode(), "Origin", "https://rp.test", "Sec-Fetch-Site", "cross-site")
+	if want := "/end_session?" + query.Encode(); round.status != http.StatusSeeOther || round.header.Get("Location") != want {
+		t.Fatalf("another site's form: %d to %q", round.status, round.header.Get("Location"))
+	}
+	if got := c.get(c.browser("p1"), round.header.Get("Location")); got.status != http.StatusSeeOther || got.header.Get("Location") != bye || l.count != 1 {
+		t.Errorf("by GET: %d to %q, signed out %d times", got.status, got.header.Get("Location"), l.count)
+	}
+	if got := c.postRaw(c.browser(""), "/end_session", "post_logout_redirect_uri=https%3A%2F%2Fevil.test%2F", "Origin", "https://evil.test"); got.status != http.StatusBadRequest {
+		t.Errorf("a bad one is not sent round: %d", got.status)
+	}
 	// Asked, the person says yes; a form of another session says nothing.
 	browser := c.browser("p1")
 	page := c.get(browser, "/end_session?"+url.Values{"client_id": {"rp"}, "post_logout_redirect_uri": {bye}}.Encode())

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/secret"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
@@ -156,6 +157,8 @@ func (s *Server) storeFault(what string, err error) *oauthError {
 // revokeFamily ends a grant because of what was seen. When even that is impossible
 // the answer is still no.
 func (s *Server) revokeFamily(ctx context.Context, grant identity.GrantID, client identity.ClientID, reason string) {
+	ctx, cancel := afterwards(ctx)
+	defer cancel()
 	if err := s.Grants.RevokeGrant(ctx, grant, s.Now(), reason); err != nil {
 		s.Log.Error("revoke grant", "grant", grant, "error", err)
 		return
@@ -164,9 +167,17 @@ func (s *Server) revokeFamily(ctx context.Context, grant identity.GrantID, clien
 	s.noteEnd(ctx, grant, reason)
 }
 
+// afterwards is for what has to be done though whoever asked has hung up: a replay that is
+// seen must end the family all the same, and the mail servers must learn of each end.
+func afterwards(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+}
+
 // noteEnd writes the end of a grant into the audit trail, by which the mail servers learn
 // that sessions which it opened are over.
 func (s *Server) noteEnd(ctx context.Context, id identity.GrantID, reason string) {
+	ctx, cancel := afterwards(ctx)
+	defer cancel()
 	grant, err := s.Grants.Grant(ctx, id)
 	if err != nil {
 		s.Log.Error("find revoked grant", "grant", id, "error", err)

@@ -27,6 +27,10 @@ func (g *Gateway) Asked() http.Handler {
 			w.WriteHeader(http.StatusForbidden)
 			return
 		}
+		if r.Header.Get("Origin") != "" && g.askedByOthers(r) {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
 		if uri := r.Header.Get("X-Original-URI"); uri != "" {
 			path, query, ok := queryOf(uri)
 			if !ok || g.rules.paths(path) || formOf(g.rules.watches(path), query) {
@@ -35,8 +39,9 @@ func (g *Gateway) Asked() http.Handler {
 			}
 		}
 		e, err := g.sessions.find(r.Context(), g.cookie(r, sessionCookie))
+		var t *ticket
 		if err == nil && e != nil {
-			err = g.sessions.provide(r.Context(), e)
+			t, err = g.sessions.provide(r.Context(), e)
 		}
 		switch {
 		case errors.Is(err, identity.ErrNotFound), err == nil && e == nil:
@@ -45,12 +50,22 @@ func (g *Gateway) Asked() http.Handler {
 			g.o.Log.Error("web mail session not looked up", "gateway", g.o.Name, "error", err)
 			w.WriteHeader(http.StatusServiceUnavailable)
 		default:
-			head.Set("X-Letterlock-Authorization", e.ticket.Load().basic.Reveal())
+			head.Set("X-Letterlock-Authorization", t.basic.Reveal())
 			head.Set("X-Letterlock-Cookie", g.plainCookies(r))
 			head.Set("X-Letterlock-User", e.state.Load().person.Address)
 			w.WriteHeader(http.StatusOK)
 		}
 	})
+}
+
+// askedByOthers reports whether another site made the browser send what is asked about: a
+// form, a WebSocket, a script's request. The server in front asks by GET whatever came, but
+// browsers name the Origin of all but plain requests. Sites beside ours of the same domain
+// get our cookie sent along, SameSite or not.
+func (g *Gateway) askedByOthers(r *http.Request) bool {
+	form := r.Clone(r.Context())
+	form.Method = http.MethodPost
+	return g.own.Check(form) != nil
 }
 
 // plainCookies are the web mail's cookies where another server sets them: not bound.

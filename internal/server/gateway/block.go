@@ -284,6 +284,9 @@ func unhex(c byte) byte {
 type parts struct {
 	watches []Rule
 	line    []byte
+	since   int  // bytes since the last LF
+	cut     bool // there was more of the line than is kept
+	joined  bool // the line before ended with a CR alone, which is no end to PHP
 	named   bool // the line before was one that names, and may go on
 }
 
@@ -291,26 +294,40 @@ const maxLine = 2 << 10
 
 func (p *parts) feed(data []byte) bool {
 	for _, c := range data {
+		p.since++
 		if c != '\n' && c != '\r' {
 			if len(p.line) < maxLine {
 				p.line = append(p.line, c)
+			} else {
+				p.cut = true
 			}
 			continue
 		}
 		if len(p.line) > 0 && p.end() {
 			return true
 		}
+		if c == '\n' {
+			if p.since == 1 || p.since == 2 && p.joined {
+				p.named = false // an empty line: what follows is the field itself
+			}
+			p.since = 0
+		}
+		p.joined = c == '\r' // the LF behind it, if there is one, undoes that
 	}
 	return false
 }
 
 func (p *parts) end() bool {
-	line := strings.ToLower(string(p.line))
-	p.line = p.line[:0]
-	folded := strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t")
-	p.named = strings.HasPrefix(strings.TrimLeft(line, " \t"), "content-disposition") || p.named && folded
+	line, cut := strings.ToLower(string(p.line)), p.cut
+	p.line, p.cut = p.line[:0], false
+	const blanks = " \t\v\f"
+	folded := p.joined || line != "" && strings.ContainsRune(blanks, rune(line[0]))
+	p.named = strings.HasPrefix(strings.TrimLeft(line, blanks), "content-disposition") || p.named && folded
 	if !p.named {
 		return false
+	}
+	if cut {
+		return true // the name may stand behind, and no browser writes such a line
 	}
 	line = strings.NewReplacer(".", "_", " ", "_", "\\", "").Replace(line)
 	for _, rule := range p.watches {

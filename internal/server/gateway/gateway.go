@@ -205,6 +205,11 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if g.secure {
 		w.Header().Set("Strict-Transport-Security", "max-age=31536000")
 	}
+	if r.Body != nil && r.Body != http.NoBody {
+		// What nobody reads is drained after the answer: who is refused could otherwise send
+		// the body they announced never, and hold the connection. patient moves this on.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(g.o.Stall))
+	}
 	remote := g.o.Proxies.Client(r)
 	switch {
 	case !strings.EqualFold(r.Host, g.origin.Host):
@@ -248,8 +253,12 @@ func (g *Gateway) foreign(r *http.Request) bool {
 	return g.own.Check(r) != nil
 }
 
-// soundRequest refuses what two readers could read differently.
+// soundRequest refuses what two readers could read differently, and TRACE, which has a server
+// say back what it was sent: the token among it (RFC 9110 section 9.3.8).
 func soundRequest(r *http.Request) bool {
+	if strings.EqualFold(r.Method, http.MethodTrace) || strings.EqualFold(r.Method, "TRACK") {
+		return false
+	}
 	path := r.URL.EscapedPath()
 	if !strings.HasPrefix(path, "/") || len(r.URL.Path) > 8<<10 || strings.ContainsAny(r.URL.Path, "\\\x00\r\n") {
 		return false
@@ -277,8 +286,9 @@ func (g *Gateway) fault(w http.ResponseWriter, r *http.Request, status int, what
 func (g *Gateway) forward(w http.ResponseWriter, r *http.Request) {
 	value := g.cookie(r, sessionCookie)
 	e, err := g.sessions.find(r.Context(), value)
+	var t *ticket
 	if err == nil && e != nil {
-		err = g.sessions.provide(r.Context(), e)
+		t, err = g.sessions.provide(r.Context(), e)
 	}
 	switch {
 	case errors.Is(err, identity.ErrNotFound), err == nil && e == nil:
@@ -292,7 +302,7 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request) {
 	if answered := g.blocked(w, r); answered {
 		return
 	}
-	g.hand(w, r, e)
+	g.hand(w, r, handed{e, t})
 }
 
 func (g *Gateway) later(w http.ResponseWriter, r *http.Request) {

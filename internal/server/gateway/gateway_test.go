@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"encoding/base64"
 	"net/http"
 	"net/http/httptest"
@@ -285,5 +286,36 @@ func TestEndedAnswers(t *testing.T) {
 	}
 	if b.arrivals() != 0 {
 		t.Error("the web mail was asked without a session")
+	}
+}
+
+// A watch calls back whenever somebody waits for it.
+type watch struct {
+	context.Context
+	asked func()
+}
+
+func (w watch) Done() <-chan struct{} {
+	w.asked()
+	return w.Context.Done()
+}
+
+// A mailbox gets another name while a request is on its way: the request goes on with the
+// token it was given, and the next one has the new name.
+func TestRenamedMeanwhile(t *testing.T) {
+	b := newBench(t, nil)
+	b.sit("ann")
+	s := b.surfer()
+	s.open("/")
+	e, err := b.gate.sessions.find(t.Context(), s.jar["letterlock-mail"])
+	if err != nil || e == nil {
+		t.Fatal(err)
+	}
+	r := s.request(http.MethodGet, "/", "", "Cookie", "letterlock-mail="+s.jar["letterlock-mail"])
+	r.RemoteAddr, r.RequestURI = "127.0.0.1:9", "/"
+	w := httptest.NewRecorder()
+	b.gate.ServeHTTP(w, r.WithContext(watch{r.Context(), func() { e.ticket.Store(nil) }}))
+	if user, _ := ticketOf(t, s.echoed(w.Result())); user != "ann@try.test" {
+		t.Errorf("the request under way: %q", user)
 	}
 }

@@ -14,12 +14,15 @@ import (
 )
 
 // handed is what the proxy needs to know of one request.
-type handed struct{ e *entry }
+type handed struct {
+	e *entry
+	t *ticket
+}
 
 type handedKey struct{}
 
 // hand gives the request to the web mail.
-func (g *Gateway) hand(w http.ResponseWriter, r *http.Request, e *entry) {
+func (g *Gateway) hand(w http.ResponseWriter, r *http.Request, h handed) {
 	if !upgrades(r) {
 		r.Header.Del("Upgrade") // h2c, TLS: the web mail is spoken to in one way only
 	}
@@ -27,10 +30,10 @@ func (g *Gateway) hand(w http.ResponseWriter, r *http.Request, e *entry) {
 	if r.Body != nil && r.Body != http.NoBody {
 		r.Body = &patient{ReadCloser: http.MaxBytesReader(w, r.Body, g.o.MaxBody), control: control, stall: g.o.Stall, now: g.o.Now}
 	}
-	ctx := context.WithValue(r.Context(), handedKey{}, handed{e})
+	ctx := context.WithValue(r.Context(), handedKey{}, h)
 	if upgrades(r) {
 		var done func()
-		ctx, done = g.whileSignedIn(ctx, e)
+		ctx, done = g.whileSignedIn(ctx, h.e)
 		defer done()
 	}
 	g.proxy.ServeHTTP(w, r.WithContext(ctx))
@@ -49,7 +52,8 @@ func (g *Gateway) whileSignedIn(ctx context.Context, e *entry) (context.Context,
 				return
 			case <-tick.C:
 			}
-			if still, err := g.sessions.ask(ctx, e); err == nil && still == nil {
+			// An error is that nobody could be asked and what was known is too old.
+			if still, err := g.sessions.ask(ctx, e); err != nil || still == nil {
 				cancel()
 				return
 			}
@@ -70,7 +74,8 @@ type patient struct {
 func (p *patient) Read(b []byte) (int, error) {
 	_ = p.control.SetReadDeadline(time.Now().Add(p.stall)) // not every writer has a connection
 	n, err := p.ReadCloser.Read(b)
-	if err != nil {
+	if errors.Is(err, io.EOF) {
+		// Only then: the rest of a body that is refused is still drained.
 		_ = p.control.SetReadDeadline(time.Time{})
 	}
 	return n, err
@@ -113,7 +118,7 @@ func (g *Gateway) transport() *http.Transport {
 // rewrite makes the request that the web mail sees. ReverseProxy has taken out hop-by-hop
 // headers before, also those that Connection names, so that nobody can have ours taken out.
 func (g *Gateway) rewrite(p *httputil.ProxyRequest) {
-	e := p.In.Context().Value(handedKey{}).(handed).e
+	h := p.In.Context().Value(handedKey{}).(handed)
 	out := p.Out
 	strip(out.Header)
 	out.URL.Scheme, out.URL.Host = g.o.Upstream.Scheme, g.o.Upstream.Host
@@ -126,13 +131,13 @@ func (g *Gateway) rewrite(p *httputil.ProxyRequest) {
 	out.Header.Set("X-Forwarded-For", remote)
 	out.Header.Set("X-Forwarded-Proto", g.origin.Scheme)
 	out.Header.Set("X-Forwarded-Host", g.origin.Host)
-	if cookies := g.cookiesFor(p.In, e.bind); cookies != "" {
+	if cookies := g.cookiesFor(p.In, h.e.bind); cookies != "" {
 		out.Header.Set("Cookie", cookies)
 	}
 	if out.Header.Get("User-Agent") == "" {
 		out.Header.Set("User-Agent", "")
 	}
-	out.Header.Set("Authorization", e.ticket.Load().basic.Reveal())
+	out.Header.Set("Authorization", h.t.basic.Reveal())
 }
 
 // errNoEntry: the web mail did not take the token, which is its mail server's word.

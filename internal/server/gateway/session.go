@@ -165,31 +165,32 @@ func (s *sessions) drop(id identity.Digest) {
 }
 
 // provide sees to it that the entry has a ticket that lasts for the request. Of many that
-// come at once one makes the new ticket; the old one stays good for those under way.
-func (s *sessions) provide(ctx context.Context, e *entry) error {
+// come at once one makes the new ticket; the old one stays good for those under way. The
+// entry may lose it at any moment after (see ask): who needs it holds what is returned.
+func (s *sessions) provide(ctx context.Context, e *entry) (*ticket, error) {
 	if t := e.ticket.Load(); t != nil && s.fresh(t) {
-		return nil
+		return t, nil
 	}
 	e.asking.Lock()
 	defer e.asking.Unlock()
 	old := e.ticket.Load()
 	if old != nil && s.fresh(old) {
-		return nil
+		return old, nil
 	}
 	next, err := s.mint(ctx, e)
 	if err != nil {
 		if errors.Is(err, identity.ErrNotFound) {
 			s.drop(e.id)
-			return err
+			return nil, err
 		}
 		if old != nil && s.o.Now().Add(requestTime).Before(old.expires) {
 			s.o.Log.Warn("web mail token not renewed, the old one goes on", "gateway", s.o.Name, "error", err)
-			return nil
+			return old, nil
 		}
-		return err
+		return nil, err
 	}
 	e.ticket.Store(next)
-	return nil
+	return next, nil
 }
 
 // requestTime is how long a request may reasonably take until it has signed in to IMAP.

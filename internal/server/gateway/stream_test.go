@@ -13,8 +13,19 @@ import (
 	"time"
 )
 
-// A WebSocket passes both ways, and ends with the session.
+// A WebSocket passes both ways, and ends with the session; while nobody can be asked about
+// that, with the token.
 func TestWebSocket(t *testing.T) {
+	webSocketEnds(t, "a revocation", func(b *bench) { b.store.revokeAll(); b.later(time.Second) })
+	webSocketEnds(t, "a token that ran out while the database was away", func(b *bench) {
+		defer b.store.lock()()
+		b.store.away = true
+		b.later(b.gate.o.TokenLife)
+	})
+}
+
+func webSocketEnds(t *testing.T, what string, end func(*bench)) {
+	t.Helper()
 	b := newBench(t, func(o *Options) { o.Recheck = 10 * time.Millisecond })
 	b.answer = func(w http.ResponseWriter, r *http.Request) {
 		if user, _, ok := r.BasicAuth(); !ok || user != "ann@try.test" {
@@ -44,7 +55,7 @@ func TestWebSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	fmt.Fprintf(conn, "GET /ws HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nOrigin: %s\r\nCookie: letterlock-mail=%s\r\n\r\n",
@@ -58,12 +69,11 @@ func TestWebSocket(t *testing.T) {
 	if line, err := lines.ReadString('\n'); err != nil || line != "echo hello\n" {
 		t.Errorf("%q, %v", line, err)
 	}
-	b.store.revokeAll()
-	b.later(time.Second)
+	end(b)
 	if line, err := lines.ReadString('\n'); !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && err == nil {
-		t.Errorf("after the revocation: %q, %v", line, err)
+		t.Errorf("after %s: %q, %v", what, line, err)
 	} else if ne, ok := err.(net.Error); ok && ne.Timeout() {
-		t.Error("the connection outlives the session")
+		t.Errorf("the connection outlives %s", what)
 	}
 }
 
@@ -114,4 +124,41 @@ func TestUpload(t *testing.T) {
 func withCookie(r *http.Request, s *surfer) *http.Request {
 	r.Header.Set("Cookie", "letterlock-mail="+s.jar["letterlock-mail"])
 	return r
+}
+
+// Who announces a body and sends none holds no connection, whoever they are and whatever
+// they were answered: a connection costs the sender nothing.
+func TestSilentBody(t *testing.T) {
+	b := newBench(t, func(o *Options) { o.Stall = 100 * time.Millisecond })
+	b.sit("ann")
+	s := b.surfer()
+	s.open("/")
+	own := "Cookie: letterlock-mail=" + s.jar["letterlock-mail"] + "\r\n"
+	const form = "Content-Type: application/x-www-form-urlencoded\r\n"
+	for what, c := range map[string]struct{ path, head, body string }{
+		"nobody":                  {"/", "", ""},
+		"nobody, half a body":     {"/", form, "a="},
+		"another site":            {"/", "Sec-Fetch-Site: cross-site\r\n", ""},
+		"a page of ours":          {"/__letterlock/out", "", ""},
+		"blocked by its address":  {"/installer/", own, ""},
+		"blocked by its form":     {"/", own + form, "_task=login&"},
+		"an upload that stops":    {"/", own, "x"},
+		"an address not for us":   {"/..;/", "", ""},
+		"signed in and silent":    {"/", own, ""},
+		"the sign-in of a script": {"/", "X-Requested-With: XMLHttpRequest\r\n", ""},
+	} {
+		conn, err := net.Dial("tcp", b.front.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\n%sContent-Length: 1000\r\n\r\n%s", c.path, b.front.Listener.Addr(), c.head, c.body)
+		_, err = io.Copy(io.Discard, conn)
+		conn.Close()
+		if ne, ok := err.(net.Error); ok && ne.Timeout() {
+			t.Errorf("%s: the connection is held", what)
+		}
+	}
 }

@@ -61,9 +61,13 @@ type Options struct {
 type Issuer struct {
 	o Options
 
-	mu    sync.Mutex
-	keys  jose.JSONWebKeySet
-	asked time.Time
+	mu      sync.Mutex
+	keys    jose.JSONWebKeySet
+	asked   time.Time // when they came
+	tried   time.Time // when they were last asked for in vain
+	trouble error     // and what was the matter
+
+	asking sync.Mutex // one asks at a time; held without mu
 }
 
 const (
@@ -73,7 +77,11 @@ const (
 	// because of a token with a key that is not known.
 	keysLife  = time.Hour
 	keysPause = time.Minute
-	skew      = 30 * time.Second
+	// askTime bounds one question, troublePause is how long an issuer that gave no answer is
+	// left alone: anybody can send tokens that name a key which is not known.
+	askTime      = 4 * time.Second
+	troublePause = 10 * time.Second
+	skew         = 30 * time.Second
 )
 
 // New checks the options. It asks nobody yet: an issuer that is away must not keep the
@@ -156,6 +164,9 @@ type told struct {
 	Before   float64 `json:"nbf"`
 	Nonce    string  `json:"nonce"`
 	AtHash   string  `json:"at_hash"`
+	// Kind is what some issuers call a token inside of it, whatever its header says.
+	Kind   any             `json:"typ"`
+	Events json.RawMessage `json:"events"` // what a token tells of that is no access token (RFC 8417)
 }
 
 // words are a text or a list of texts.
@@ -185,6 +196,10 @@ func (i *Issuer) accept(t told) (credential.OutsideToken, error) {
 	case t.Nonce != "" || t.AtHash != "":
 		// An ID token is for the client it was made for, and no key to anything.
 		return credential.OutsideToken{}, refuse("is an ID token")
+	case otherKind(t.Kind), len(t.Events) > 0:
+		// An ID token of Keycloak need have neither of those; and the name of a client may
+		// stand on the list of audiences.
+		return credential.OutsideToken{}, refuse("of another kind")
 	case !slices.ContainsFunc(t.Audience, func(audience string) bool { return slices.Contains(i.o.Audiences, audience) }):
 		return credential.OutsideToken{}, refuse("of another audience")
 	case client == "" || t.Party != "" && t.Party != client || !slices.Contains(i.o.Clients, client):
@@ -197,6 +212,12 @@ func (i *Issuer) accept(t told) (credential.OutsideToken, error) {
 		return credential.OutsideToken{}, refuse("not valid yet")
 	}
 	return credential.OutsideToken{Issuer: i.o.URL, Subject: t.Subject, Client: client, Scopes: i.o.Scopes, Issued: at(t.Issued), Expires: at(t.Expires)}, nil
+}
+
+// otherKind knows the names by which Keycloak and its kin tell apart what is no access token.
+func otherKind(said any) bool {
+	kind, _ := said.(string)
+	return slices.Contains([]string{"id", "id_token", "refresh", "refresh_token", "offline", "logout"}, strings.ToLower(kind))
 }
 
 // at is a NumericDate; what is missing is long ago.
@@ -246,21 +267,16 @@ func algorithmNames() []string {
 }
 
 // publicKeys are the issuer's. They are asked for again when a token names one that is not
-// among them, which is how issuers change keys; but not for each such token.
+// among them, which is how issuers change keys; but not for each such token, and who comes
+// with a known key waits for nobody else's question.
 func (i *Issuer) publicKeys(ctx context.Context, id string) (*oidc.StaticKeySet, error) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	age := i.o.Now().Sub(i.asked)
-	missing := id != "" && len(i.keys.Key(id)) == 0
-	if i.asked.IsZero() || age > keysLife || missing && age > keysPause {
-		fresh, err := i.fetchKeys(ctx)
-		if err != nil && (missing || len(i.keys.Keys) == 0) {
+	if ask, missing := i.stale(id); ask {
+		if err := i.renew(ctx, id, missing); err != nil {
 			return nil, err
 		}
-		if err == nil {
-			i.keys, i.asked = fresh, i.o.Now()
-		}
 	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	var set oidc.StaticKeySet
 	for _, key := range i.keys.Keys {
 		if key.Use != "enc" && key.IsPublic() && (id == "" || key.KeyID == "" || key.KeyID == id) {
@@ -268,6 +284,57 @@ func (i *Issuer) publicKeys(ctx context.Context, id string) (*oidc.StaticKeySet,
 		}
 	}
 	return &set, nil
+}
+
+// stale reports whether the keys should be asked for, and whether nothing can be judged
+// without an answer.
+func (i *Issuer) stale(id string) (ask, missing bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	missing = len(i.keys.Keys) == 0 || id != "" && len(i.keys.Key(id)) == 0
+	age := i.o.Now().Sub(i.asked)
+	return i.asked.IsZero() || age > keysLife || missing && age > keysPause, missing
+}
+
+// renew asks for the keys. Its error is nil where the known ones will do.
+func (i *Issuer) renew(ctx context.Context, id string, missing bool) error {
+	if missing {
+		i.asking.Lock()
+	} else if !i.asking.TryLock() {
+		return nil
+	}
+	defer i.asking.Unlock()
+	ask, missing := i.stale(id)
+	if !ask {
+		return nil // somebody else has asked meanwhile
+	}
+	i.mu.Lock()
+	err := i.trouble
+	rest := !i.tried.IsZero() && i.o.Now().Sub(i.tried) < troublePause
+	i.mu.Unlock()
+	if !rest {
+		err = i.askForKeys(ctx)
+	}
+	if missing {
+		return err
+	}
+	return nil
+}
+
+// askForKeys asks to the end though whoever wanted to know has gone: they could otherwise
+// keep others from the answer.
+func (i *Issuer) askForKeys(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
+	defer cancel()
+	fresh, err := i.fetchKeys(ctx)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if err != nil {
+		i.tried, i.trouble = i.o.Now(), err
+		return err
+	}
+	i.keys, i.asked, i.tried, i.trouble = fresh, i.o.Now(), time.Time{}, nil
+	return nil
 }
 
 func (i *Issuer) fetchKeys(ctx context.Context) (jose.JSONWebKeySet, error) {

@@ -32,6 +32,8 @@ type world struct {
 	mu     sync.Mutex
 	keys   []jose.JSONWebKey
 	asked  int
+	down   bool
+	hold   func() // called before the keys are sent
 	answer string // of introspection
 	status int
 	caller string
@@ -48,8 +50,18 @@ func newWorld(t *testing.T) *world {
 	})
 	mux.HandleFunc("GET /jwks", func(rw http.ResponseWriter, _ *http.Request) {
 		w.mu.Lock()
-		defer w.mu.Unlock()
 		w.asked++
+		hold := w.hold
+		w.mu.Unlock()
+		if hold != nil {
+			hold()
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.down {
+			rw.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
 		writeJSON(rw, http.StatusOK, jose.JSONWebKeySet{Keys: w.keys})
 	})
 	mux.HandleFunc("POST /introspect", func(rw http.ResponseWriter, r *http.Request) {
@@ -171,6 +183,11 @@ func TestAudienceConfusion(t *testing.T) {
 		"without the scope":           {good("scope", "openid mailing"), false},
 		"an ID token by nonce":        {good("nonce", "n"), false},
 		"an ID token by at_hash":      {good("at_hash", "h"), false},
+		"an ID token by its name":     {good("typ", "ID"), false},
+		"a refresh token by its name": {good("typ", "Refresh"), false},
+		"a bearer token by its name":  {good("typ", "Bearer"), true},
+		"a name that says nothing":    {good("typ", 1), true},
+		"a logout token":              {good("events", map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}}), false},
 		"no subject":                  {good("sub", nil), false},
 		"expired":                     {good("exp", now().Unix()), false},
 		"never expires":               {good("exp", nil), false},
@@ -244,6 +261,74 @@ func TestKeysOfTheIssuer(t *testing.T) {
 	}
 	if err := (func() error { _, err := (List{w.issuer()}).Verify(t.Context(), secret.New(old)); return err })(); err == nil || errors.Is(err, identity.ErrNotFound) {
 		t.Errorf("an issuer that was never there: %v", err)
+	}
+}
+
+// Tokens that name a key which nobody knows cost an issuer that is in trouble one question,
+// not one each; and they hold nobody up who has a good one.
+func TestNonsenseKeys(t *testing.T) {
+	w := newWorld(t)
+	clock := now()
+	list := List{w.issuer(func(o *Options) { o.Now = func() time.Time { return clock } })}
+	check := func(ctx context.Context, token string) error {
+		_, err := list.Verify(ctx, secret.New(token))
+		return err
+	}
+	signed := func(key *ecdsa.PrivateKey, id string) string {
+		return sign(t, jose.ES256, key, "JWT", id, w.claims("exp", now().Add(24*time.Hour).Unix()))
+	}
+	good, nonsense := signed(w.key, "k1"), signed(w.key, "k9")
+	set := func(change func()) { w.mu.Lock(); change(); w.mu.Unlock() }
+	if err := check(t.Context(), good); err != nil {
+		t.Fatal(err)
+	}
+	clock = clock.Add(keysPause + time.Second)
+	set(func() { w.down, w.asked = true, 0 })
+	for range 20 {
+		if err := check(t.Context(), nonsense); err == nil || errors.Is(err, identity.ErrNotFound) {
+			t.Fatalf("while the issuer is in trouble: %v", err)
+		}
+	}
+	if w.asked != 1 {
+		t.Errorf("twenty tokens asked an issuer in trouble %d times", w.asked)
+	}
+	clock = clock.Add(2 * keysLife)
+	set(func() { w.asked = 0 })
+	for range 5 {
+		if err := check(t.Context(), good); err != nil {
+			t.Errorf("a known key: %v", err)
+		}
+	}
+	if w.asked != 1 {
+		t.Errorf("five good tokens asked it %d times", w.asked)
+	}
+	// It answers again, but slowly, and somebody who has gone asked.
+	clock = clock.Add(troublePause + time.Second)
+	fresh := newKey(t)
+	asked, answer := make(chan bool), make(chan bool)
+	set(func() {
+		w.down, w.hold = false, func() { asked <- true; <-answer }
+		w.keys = append(w.keys, jose.JSONWebKey{Key: fresh.Public(), KeyID: "k2"})
+	})
+	gone, leave := context.WithCancel(t.Context())
+	first, second := make(chan error, 1), make(chan error, 1)
+	go func() { first <- check(gone, signed(fresh, "k2")) }()
+	<-asked
+	leave()
+	go func() { second <- check(t.Context(), good) }()
+	select {
+	case err := <-second:
+		if err != nil {
+			t.Errorf("a known key while another is asked for: %v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("a known key waits for the question about another")
+	}
+	set(func() { w.hold = nil })
+	close(answer)
+	<-first
+	if err := check(t.Context(), signed(fresh, "k2")); err != nil {
+		t.Errorf("the new key, after whoever asked for it had gone: %v", err)
 	}
 }
 
