@@ -436,6 +436,14 @@ func TestFactorPolicies(t *testing.T) {
 		w.github().want(200, "/signin/factor")
 		w.get("/signin/enrol").want(200, "/signin/factor") // no second one beside the first
 	})
+	// Who never set one up would make app passwords without, from that network.
+	t.Run("required, in a trusted network", func(t *testing.T) {
+		h := newHall(t, "[factors]\nsecond_factor = \"required\"\ntrusted_networks = [\"127.0.0.0/8\", \"::1\"]\n")
+		device := authenticator.New(h.public)
+		h.visitor().github().make(device, "/signin/enrol", "Ring").want(200, "/")
+		v := h.visitor()
+		v.github().want(200, "/").get("/passwords/new").want(200, "/signin/again")
+	})
 	t.Run("required, a passkey", func(t *testing.T) {
 		h := newHall(t, "[factors]\nsecond_factor = \"required\"\n")
 		device := authenticator.New(h.public)

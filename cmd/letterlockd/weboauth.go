@@ -34,6 +34,10 @@ func (l *plan) authServer(p *program, sessions *web.Sessions, master secret.Mast
 	if err != nil {
 		return nil, err
 	}
+	factors, err := l.factors(p, master)
+	if err != nil {
+		return nil, err
+	}
 	scale, err := l.programScale()
 	if err != nil {
 		return nil, cli.Wrap(cli.Config, err, "correct [throttle] in "+l.conf.Path)
@@ -42,7 +46,7 @@ func (l *plan) authServer(p *program, sessions *web.Sessions, master secret.Mast
 	server, err := authserver.New(authserver.Options{
 		Issuer: l.conf.Web.PublicURL, Codes: l.db, Devices: l.db, Tokens: l.db, Grants: l.db, People: l.db,
 		ClientStore: l.db, Keys: l.db, Trail: l.db, Counter: l.db, Once: l.db, Throttle: scale,
-		SignIn: pageSignIn{sessions}, Again: signInAgain, SignOut: sessions.End, Remote: sessions.Client,
+		SignIn: pageSignIn{l, sessions, factors}, Again: signInAgain, Prove: proveAgain, SignOut: sessions.End, Remote: sessions.Client,
 		Key: key, Registration: o.Registration, Open: o.Open, NoDevice: o.NoDevice,
 		AccessLifetime: o.Access, RefreshLifetime: o.Refresh, Now: l.now, Random: p.random, Log: l.log,
 	})
@@ -57,6 +61,12 @@ func (l *plan) authServer(p *program, sessions *web.Sessions, master secret.Mast
 func signInAgain(w http.ResponseWriter, r *http.Request, back string) {
 	query := url.Values{"choose": {"1"}, "back": {back}}
 	http.Redirect(w, r, web.SignInPath+"?"+query.Encode(), http.StatusSeeOther)
+}
+
+// proveAgain asks somebody who is signed in for a second factor. Who has none is sent on to
+// the provider there.
+func proveAgain(w http.ResponseWriter, r *http.Request, back string) {
+	http.Redirect(w, r, web.SignInPath+"/again?"+url.Values{"back": {back}}.Encode(), http.StatusSeeOther)
 }
 
 // clientNames tells the portal what programs are called. Pages ask without a context of

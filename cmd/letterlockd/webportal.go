@@ -3,7 +3,6 @@ package main
 import (
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
@@ -25,8 +24,7 @@ func (l *plan) portal(p *program, mux *http.ServeMux, sessions *web.Sessions, fa
 				sessions.Begin(w, r, back)
 				return
 			}
-			// Who has no second factor is sent on to the provider there.
-			http.Redirect(w, r, web.SignInPath+"/again?"+url.Values{"back": {back}}.Encode(), http.StatusSeeOther)
+			proveAgain(w, r, back)
 		},
 		Client: l.clientNamed, Factors: factors, SignOut: "/signout", Domains: l.conf.Domains, Servers: servers,
 		Fresh: l.conf.Portal.Fresh, AdminBySignIn: l.conf.Portal.AdminAtProvider,

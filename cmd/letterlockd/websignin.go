@@ -18,6 +18,7 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/secret"
 	"github.com/letterlock-mail/letterlock/internal/server/authserver"
 	"github.com/letterlock-mail/letterlock/internal/server/factor"
+	"github.com/letterlock-mail/letterlock/internal/server/identity"
 	"github.com/letterlock-mail/letterlock/internal/server/signin"
 	"github.com/letterlock-mail/letterlock/internal/server/throttle"
 	"github.com/letterlock-mail/letterlock/internal/server/web"
@@ -162,7 +163,11 @@ func (s pageScale) Miss(ctx context.Context, remote netip.Addr) {
 }
 
 // A pageSignIn tells the authorization server who sits at a browser.
-type pageSignIn struct{ sessions *web.Sessions }
+type pageSignIn struct {
+	l        *plan
+	sessions *web.Sessions
+	factors  *factor.Keeper
+}
 
 // SignedIn implements authserver.SignIn.
 func (s pageSignIn) SignedIn(r *http.Request) (authserver.Session, bool) {
@@ -170,7 +175,21 @@ func (s pageSignIn) SignedIn(r *http.Request) (authserver.Session, bool) {
 	if !ok {
 		return authserver.Session{}, false
 	}
-	return authserver.Session{ID: fmt.Sprintf("%x", session.ID), Person: person.ID, At: session.Proved}, true
+	return authserver.Session{ID: fmt.Sprintf("%x", session.ID), Person: person.ID, At: session.Proved, Unproved: !s.proved(r, session)}, true
+}
+
+// proved is what the portal asks before it makes an app password, which a consent is worth:
+// a fresh proof, by a second factor of who has one. A trusted network plays no part.
+func (s pageSignIn) proved(r *http.Request, session identity.Session) bool {
+	age := s.l.now().Sub(session.Proved)
+	if age < 0 || age >= s.l.conf.Portal.Fresh || session.Factor != "" {
+		return age >= 0 && age < s.l.conf.Portal.Fresh
+	}
+	has, err := s.factors.Of(r.Context(), session.Person)
+	if err != nil {
+		s.l.log.Error("second factors not found", "error", err)
+	}
+	return err == nil && !has.Second()
 }
 
 // Begin implements authserver.SignIn.

@@ -18,7 +18,7 @@ func factorFields() []field[Factors] {
 	type f = Factors
 	return []field[f]{
 		{"second_factor", "whom a sign-in at a provider asks for a second factor: optional (who has one), required (everybody; who has none sets one up first) or admin (nobody); whatever it says, admin pages want one unless admin_at_provider, and who has one is asked for it before app passwords are made; default: optional", `"optional"`, text(func(v *f) *string { return &v.Second }, oneOf("optional", "required", "admin"))},
-		{"trusted_networks", "networks that are not asked for it at the sign-in, the office for one; never skips it for admin pages or for making app passwords; default: none", `["192.0.2.0/24"]`, networks(func(v *f) *[]netip.Prefix { return &v.TrustedNetworks })},
+		{"trusted_networks", "networks that are not asked for it at the sign-in, the office for one; never skips it for admin pages, for making app passwords or for allowing programs, nor setting one up where it is required; default: none", `["192.0.2.0/24"]`, networks(func(v *f) *[]netip.Prefix { return &v.TrustedNetworks })},
 	}
 }
 

@@ -7,7 +7,8 @@ type Portal struct {
 	Name string // of the service, for people and mail programs
 	// Servers of mail programs, HOST:PORT; empty: not told.
 	IMAP, POP3, Submission, Sieve string
-	// Fresh is how long a sign-in is good for making app passwords and for admin pages.
+	// Fresh is how long a sign-in is good for making app passwords, for allowing programs and for
+	// admin pages.
 	Fresh time.Duration
 	// AdminAtProvider: the provider's sign-in is enough for admin pages.
 	AdminAtProvider bool
@@ -21,7 +22,7 @@ func portalFields() []field[Portal] {
 		{"pop3", "where they fetch it", `"pop.example.org:995"`, text(func(v *p) *string { return &v.POP3 }, hostPort)},
 		{"submission", "where they send it", `"smtp.example.org:465"`, text(func(v *p) *string { return &v.Submission }, hostPort)},
 		{"sieve", "where they change filters (ManageSieve)", `"imap.example.org:4190"`, text(func(v *p) *string { return &v.Sieve }, hostPort)},
-		{"fresh", "how long a sign-in is good for making app passwords and for admin pages; default: \"15m\"", `"15m"`, duration(func(v *p) *time.Duration { return &v.Fresh }, time.Minute, 24*time.Hour)},
+		{"fresh", "how long a sign-in is good for making app passwords, for allowing programs and for admin pages; default: \"15m\"", `"15m"`, duration(func(v *p) *time.Duration { return &v.Fresh }, time.Minute, 24*time.Hour)},
 		{"admin_at_provider", "a fresh sign-in at the provider is enough for admin pages, because it asks for a second factor itself; default: false, which wants a second factor here", `false`, boolean(func(v *p) *bool { return &v.AdminAtProvider })},
 	}
 }

@@ -186,11 +186,24 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 		s.answerFault(w, r, &redirectError{request: request, code: "consent_required", description: "a person has to decide"})
 		return
 	}
+	if session.Unproved {
+		s.prove(w, r, s.path+"/authorize?"+query)
+		return
+	}
 	consentPage().Show(w, http.StatusOK, consentView{
 		Action: s.path + "/consent", Client: request.Client, Address: person.Address, Lines: scopeLines(request.Scopes),
 		OfferSendOnly: canSend(request.Scopes), Target: targetOf(request.RedirectURI),
 		Request: query, Token: s.formKey.Token(session.ID, "consent", query),
 	}, request.RedirectURI)
+}
+
+// prove sends the browser to prove what a decision takes, and then back.
+func (s *Server) prove(w http.ResponseWriter, r *http.Request, back string) {
+	if s.Prove == nil {
+		web.Fault(w, http.StatusForbidden, "This wants a fresh proof that it is you.", "Sign out, sign in again, and start again from the program.")
+		return
+	}
+	s.Prove(w, r, back)
 }
 
 // expected reports whether the person is the one whose ID token the program holds (OpenID

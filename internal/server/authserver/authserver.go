@@ -82,6 +82,9 @@ type Options struct {
 	Remote func(*http.Request) netip.Addr
 	// Again has somebody who is signed in prove it once more, as SignIn.Begin does.
 	Again func(w http.ResponseWriter, r *http.Request, back string)
+	// Prove has somebody prove what their session lacks while it is Unproved; nil: they are
+	// refused.
+	Prove func(w http.ResponseWriter, r *http.Request, back string)
 	// SignOut ends the browser's session; nil: no end of session is offered.
 	SignOut func(w http.ResponseWriter, r *http.Request) error
 

@@ -37,6 +37,10 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 		s.answerFault(w, r, &redirectError{request: request, code: "access_denied", description: "the person said no", decided: true})
 		return
 	}
+	if session.Unproved { // the page was open for longer than a proof is fresh
+		s.prove(w, r, s.path+"/authorize?"+in["request"])
+		return
+	}
 	if in["limit"] == ScopeSendOnly && canSend(request.Scopes) {
 		request.Scopes = onlySend(request.Scopes)
 	}

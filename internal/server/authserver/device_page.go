@@ -18,18 +18,26 @@ func (s *Server) devicePage(w http.ResponseWriter, r *http.Request) {
 	}
 	userCode, _ := normalUserCode(typed["user_code"])
 	if !ok {
-		back := s.path + "/device"
-		if userCode != "" {
-			back += "?user_code=" + userCode
-		}
-		s.SignIn.Begin(w, r, back)
+		s.SignIn.Begin(w, r, s.devicePath(userCode))
 		return
 	}
 	if _, err := s.activePerson(r, session); err != nil {
 		s.answerFault(w, r, err)
 		return
 	}
+	if session.Unproved {
+		s.prove(w, r, s.devicePath(userCode))
+		return
+	}
 	s.askUserCode(w, http.StatusOK, userCode, "")
+}
+
+// devicePath is the page with a normal code filled in, or none.
+func (s *Server) devicePath(userCode string) string {
+	if userCode == "" {
+		return s.path + "/device"
+	}
+	return s.path + "/device?user_code=" + userCode
 }
 
 func (s *Server) askUserCode(w http.ResponseWriter, status int, userCode, trouble string) {
@@ -117,11 +125,15 @@ func (s *Server) deviceDecided(w http.ResponseWriter, r *http.Request) {
 		s.answerFault(w, r, err)
 		return
 	}
-	_, request, ok := s.findDevice(w, r, session, in["user_code"])
+	userCode, request, ok := s.findDevice(w, r, session, in["user_code"])
 	if !ok {
 		return
 	}
 	allow := in["decision"] == "allow"
+	if allow && session.Unproved {
+		s.prove(w, r, s.devicePath(userCode))
+		return
+	}
 	if err := s.decideDevice(r, session, request, allow, in["limit"] == ScopeSendOnly); err != nil {
 		s.answerFault(w, r, err)
 		return

@@ -108,6 +108,9 @@ type Session struct {
 	ID     string // changes at every sign-in
 	Person identity.PersonID
 	At     time.Time // when the person proved who they are
+	// Unproved: to allow a program something takes a newer proof than this browser has
+	// given, or a second factor that it has not. A consent is as good as an app password.
+	Unproved bool
 }
 
 // SignIn tells who sits at a browser.

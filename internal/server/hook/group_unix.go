@@ -20,3 +20,11 @@ func ownGroup(cmd *exec.Cmd) {
 		return err
 	}
 }
+
+// endGroup kills what is left of a program that was told to end: WaitDelay kills the
+// program alone, and what it has started may not have listened.
+func endGroup(cmd *exec.Cmd) {
+	if cmd.Process != nil {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	}
+}

@@ -8,9 +8,12 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -40,6 +43,19 @@ func asHook(mode string, args []string) int {
 				return 1
 			}
 			defer conn.Close()
+		}
+		<-time.After(time.Hour)
+	case "deaf": // what a hook has started, and does not end when it is told to
+		signal.Ignore(syscall.SIGTERM)
+		conn, err := net.Dial("unix", args[0])
+		if err != nil {
+			return 1
+		}
+		_, _ = conn.Read(make([]byte, 1)) // until the test is over
+		return 0
+	case "starts":
+		if exec.Command(os.Args[0], "as-hook", "deaf", args[1]).Start() != nil {
+			return 1
 		}
 		<-time.After(time.Hour)
 	case "fail-unless":
@@ -344,6 +360,32 @@ func TestHangs(t *testing.T) {
 	y.look(y.runner("one", time.Minute, "note", y.out))
 	if got := y.kinds(); got != "person.added" {
 		t.Errorf("heard %s", got)
+	}
+}
+
+// What a program has started ends with it, also when it does not listen.
+func TestHangsWithChildren(t *testing.T) {
+	y := newYard(t)
+	started, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	y.must(err)
+	defer started.Close()
+	r := y.runner("one", time.Hour, "starts", y.out, started.Addr().String())
+	y.look(r)
+	y.add("ann")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- r.Look(ctx) }()
+	conn, err := started.Accept()
+	y.must(err)
+	defer conn.Close()
+	cancel()
+	if err := <-ended; err == nil {
+		t.Error("an ended look had no error")
+	}
+	y.must(conn.SetReadDeadline(time.Now().Add(30 * time.Second)))
+	if _, err := conn.Read(make([]byte, 1)); os.IsTimeout(err) {
+		t.Error("what the hook has started runs on")
 	}
 }
 

@@ -34,6 +34,9 @@ func (r *Runner) run(ctx context.Context, e identity.Event, input []byte) error 
 	cmd.WaitDelay = grace // and then what holds its output open is let go
 	ownGroup(cmd)
 	err := cmd.Run()
+	if bound.Err() != nil {
+		endGroup(cmd)
+	}
 	out.end()
 	if errors.Is(bound.Err(), context.DeadlineExceeded) && ctx.Err() == nil {
 		return fmt.Errorf("not done after %v", r.o.Timeout)

@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"bytes"
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
@@ -114,12 +115,23 @@ func (r *ByRefresh) one(ctx context.Context, b identity.Binding) (Answer, error)
 	case errors.Is(asked, ErrNotMember):
 		return Answer{Gone, "the issuer names them without the claim that lets people in"}, nil
 	case errors.Is(asked, ErrSpent):
-		if err := r.o.Grants.DeleteSealed(keep, b.Issuer, b.Subject, kept.Kept); err != nil || !r.o.SpentIsGone {
-			return Answer{}, err
+		if r.o.SpentIsGone {
+			return r.spent(keep, b, kept)
 		}
-		return Answer{Gone, "the issuer has ended the account's grant"}, nil
+		return Answer{}, r.o.Grants.DeleteSealed(keep, b.Issuer, b.Subject, kept.Kept)
 	}
 	return Answer{}, asked
+}
+
+// spent keeps the refused token: it is all that says that the account is gone, and must say
+// so again when this look comes to nothing, or waits for an administrator. Who has signed
+// in meanwhile has another.
+func (r *ByRefresh) spent(ctx context.Context, b identity.Binding, refused identity.SealedGrant) (Answer, error) {
+	now, err := r.o.Grants.Sealed(ctx, b.Issuer, b.Subject)
+	if errors.Is(err, identity.ErrNotFound) || err == nil && !bytes.Equal(now.Sealed, refused.Sealed) {
+		return Answer{}, nil
+	}
+	return Answer{Gone, "the issuer has ended the account's grant"}, err
 }
 
 // Keep seals a refresh token and keeps it.

@@ -29,6 +29,8 @@ func (c *Checker) settle(ctx context.Context, p Provider, accounts []identity.Bi
 	var leaving []standing
 	for _, s := range people {
 		switch s.state {
+		case Unknown:
+			err = c.disapprove(ctx, s, known)
 		case Member:
 			err = c.stays(ctx, p, s, answers, known, at)
 		case Gone:
@@ -36,6 +38,8 @@ func (c *Checker) settle(ctx context.Context, p Provider, accounts []identity.Bi
 			var new bool
 			if new, err = c.isNew(ctx, s, known, at); new {
 				leaving = append(leaving, s)
+			} else if err == nil {
+				err = c.disapprove(ctx, s, known)
 			}
 		}
 		if err != nil {
@@ -158,6 +162,23 @@ func (c *Checker) leave(ctx context.Context, p Provider, leaving []standing, peo
 
 func approved(s standing, known map[string]identity.Leaver) bool {
 	return slices.ContainsFunc(s.accounts, func(b identity.Binding) bool { return known[b.Subject].State == identity.LeaverApproved })
+}
+
+// disapprove: an administrator's word is for the look that follows it. It would be said
+// anew at each look, and have the provider asked without a pause, about somebody of whom
+// the provider says nothing just now, or whom another vouches for.
+func (c *Checker) disapprove(ctx context.Context, s standing, known map[string]identity.Leaver) error {
+	for _, b := range s.accounts {
+		l := known[b.Subject]
+		if l.State != identity.LeaverApproved {
+			continue
+		}
+		l.State = identity.LeaverWaiting
+		if err := c.o.Store.PutLeaver(ctx, l); err != nil && !isGone(err) {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *Checker) suspend(ctx context.Context, p Provider, s standing, at time.Time) error {

@@ -1,7 +1,9 @@
 package scim
 
 import (
+	"cmp"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -127,8 +129,11 @@ func (o operation) apply(to *resource) error {
 	if json.Unmarshal(o.value, &values) != nil {
 		return bad(invalidValue, "without a path the value must hold attributes by name")
 	}
-	for attribute, value := range values {
-		p, err := parsePath(attribute) // "name.givenName" is a name to Entra ID
+	// In order of their names: a part ("name.givenName" is a name to Entra ID) comes after its
+	// whole, each time.
+	for _, attribute := range slices.SortedFunc(maps.Keys(values), byName) {
+		value := values[attribute]
+		p, err := parsePath(attribute)
 		if err != nil {
 			return err
 		}
@@ -137,6 +142,11 @@ func (o operation) apply(to *resource) error {
 		}
 	}
 	return nil
+}
+
+// byName: attributes have no case, but the order must not depend on chance either.
+func byName(a, b string) int {
+	return cmp.Or(strings.Compare(strings.ToLower(a), strings.ToLower(b)), strings.Compare(a, b))
 }
 
 // at does it at its path.

@@ -220,6 +220,16 @@ func TestPatchShapes(t *testing.T) {
 	}
 }
 
+// What one operation says twice is not a matter of chance.
+func TestPatchWithoutPathHasAnOrder(t *testing.T) {
+	d := newDesk(t)
+	place := "/Users/" + d.make("ann@example.org", "")
+	for range 20 {
+		d.ask("PATCH", place, patch(`{"op":"replace","value":{"name.givenName":"Anna","name":{"givenName":"Ann","familyName":"A."},"active":true,"ACTIVE":false}}`)).
+			want(200, `"givenName":"Anna"`, `"familyName":"A."`, `"active":true`)
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	d := newDesk(t)
 	id := d.make("ann@example.org", "")

@@ -19,6 +19,8 @@ import (
 const (
 	firstCookie = "letterlock-first"
 	firstKind   = "signin.first"
+	// firstTurnKind is of the one who is made an administrator in this moment.
+	firstTurnKind = "signin.first.turn"
 )
 
 // FirstLink makes a one-time link by which the first administrator makes themselves. It is
@@ -106,6 +108,11 @@ func (d *Desk) makeFirst(w http.ResponseWriter, r *http.Request, code string) er
 	if err != nil {
 		return err
 	}
+	done, err := d.onlyFirst(r.Context())
+	if err != nil {
+		return err
+	}
+	defer done()
 	if _, err := d.o.Store.TakeOnce(r.Context(), identity.DigestOf(code), firstKind, d.o.Now()); err != nil {
 		if errors.Is(err, identity.ErrNotFound) {
 			return mistaken("a first link that was used in this moment")
@@ -138,6 +145,33 @@ func (d *Desk) makeFirst(w http.ResponseWriter, r *http.Request, code string) er
 	http.SetCookie(w, d.o.Sessions.Cookie(invitationCookie, invitation, time.Hour))
 	http.Redirect(w, r, web.SignInPath+"/invitation", http.StatusSeeOther)
 	return nil
+}
+
+// onlyFirst lets one at a time make a first administrator, over all instances: each start of
+// each of them prints a link of its own. done is called when there is one, or could not be.
+func (d *Desk) onlyFirst(ctx context.Context) (done func(), err error) {
+	turn := identity.DigestOf("the first administrator")
+	err = d.o.Store.PutOnce(ctx, turn, firstTurnKind, nil, d.o.Now().Add(time.Minute))
+	if errors.Is(err, identity.ErrExists) {
+		return nil, mistaken("another first administrator is being made in this moment")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make first administrator: %w", err)
+	}
+	done = func() {
+		if _, err := d.o.Store.TakeOnce(context.WithoutCancel(ctx), turn, firstTurnKind, d.o.Now()); err != nil {
+			d.o.Log.Warn("the next first link waits for a minute", "error", err)
+		}
+	}
+	admins, err := d.o.Store.Admins(ctx)
+	if err == nil && len(admins) > 0 {
+		err = mistaken("a first link while there is an administrator")
+	}
+	if err != nil {
+		done()
+		return nil, err
+	}
+	return done, nil
 }
 
 // clip keeps what is longer than any address or name out of the page.
