@@ -223,7 +223,7 @@ func (l *plan) postfix(ctx context.Context, p *program) error {
 	l.add("senders' memory", known.Run)
 	book := senders.NewBook(known, "+", l.now)
 	asked := mailauth.SASLOptions{Door: l.door, Discovery: discovery(l.conf), PlainLoopback: l.conf.Postfix.Plaintext, Log: l.log, Now: l.now, Random: p.random}
-	l.beside(&asked, book)
+	l.beside(&asked, book, known)
 	sasl := mailauth.NewSASL(asked)
 	maps := senders.NewSocketmap(senders.SocketmapOptions{Book: book, Log: l.log, DeferSuspended: l.conf.Postfix.Suspended == "later"})
 	filter := senders.NewMilter(senders.MilterOptions{Book: book, Counter: l.db, Log: l.log, Now: l.now})
