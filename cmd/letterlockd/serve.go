@@ -256,8 +256,9 @@ func (l *plan) dovecot(ctx context.Context) error {
 	}
 	mux := http.NewServeMux()
 	servers := []identity.ResourceServer{{ID: dovecotID, Secret: identity.DigestOf(secret.Reveal())}}
+	door := &trail{door: mailauth.GuardAmongOthers(l.inner, l.scales), refused: l.refused, log: l.log, among: true}
 	mailauth.NewHTTP(mailauth.HTTPOptions{
-		Door: l.watched(mailauth.GuardAmongOthers(l.inner, l.scales)), Audience: "mail", Issuer: l.conf.Web.PublicURL, Log: l.log, Servers: servers,
+		Door: l.meter.Door(door), Audience: "mail", Issuer: l.conf.Web.PublicURL, Log: l.log, Servers: servers,
 	}).Register(mux, "/dovecot")
 	// For those whom Kerberos or LDAP let in: the networks they come from are known then.
 	mux.Handle("POST /dovecot/policy", mailauth.NewPolicy(mailauth.PolicyOptions{
