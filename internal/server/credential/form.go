@@ -41,10 +41,14 @@ func holdsToken(text string) bool {
 	return false
 }
 
-// prefixed reports whether a text ends in ll and one or two letters.
+// prefixed reports whether a text ends in a word of ll and one or two letters. In the
+// middle of a long token of somebody else's such letters come by chance.
 func prefixed(text string) bool {
 	for _, n := range []int{3, 4} {
-		if len(text) >= n && strings.EqualFold(text[len(text)-n:][:2], "ll") {
+		if len(text) < n || !strings.EqualFold(text[len(text)-n:][:2], "ll") {
+			continue
+		}
+		if len(text) == n || tail(text[len(text)-n-1:len(text)-n]) == 0 {
 			return true
 		}
 	}

@@ -21,7 +21,7 @@ func TestFormsOfOursAndOthers(t *testing.T) {
 		{"llc_" + random, true}, {"user:llrg_" + random, true}, {"Llat_right", true}, {"llrt_x", true},
 		{"", false}, {"hunter2", false}, {"llat_", false}, {"a well_known phrase", false}, {"pull_request", false}, {"my llama_is_here", false},
 		{"6ba7b810-9dad-11d1-80b4-00c04fd430c8", false}, {"6BA7B810-9DAD-11D1-80B4-00C04FD430C8", false}, {"d41d8cd98f00b204e9800998ecf8427e", false},
-		{"correct horse battery staple", false},
+		{"correct horse battery staple", false}, {"eyJhbGciOiJxllat_" + random, false}, {"eyJhbGciOiJ_llc_" + random, false},
 	} {
 		if got := HasForm(secret.New(c.text)); got != c.want {
 			t.Errorf("HasForm of %q is %t", c.text, got)
