@@ -28,7 +28,8 @@ type UpstreamOptions struct {
 	// Address of a Dovecot authentication socket, a path or host:port.
 	Address string
 	// Ours reports whether a secret has the form of one of ours. Such a one is never handed
-	// on, right or wrong: what the other side logs and asks is not ours to know.
+	// on, right or wrong: what the other side logs and asks is not ours to know. nil:
+	// credential.HasForm.
 	Ours func(secret.String) bool
 	// Name makes the name that the mail server is told of the name that upstream gave, or
 	// refuses it. nil: lower case.
@@ -59,6 +60,15 @@ type Upstream struct {
 func NewUpstream(o UpstreamOptions) *Upstream {
 	if o.Answer == 0 {
 		o.Answer = defaultAnswer
+	}
+	if o.Ours == nil {
+		o.Ours = credential.HasForm
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	if o.Name == nil {
 		o.Name = func(_ context.Context, user string) (string, error) { return strings.ToLower(user), nil }

@@ -11,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/letterlock-mail/letterlock/internal/secret"
 	"github.com/letterlock-mail/letterlock/internal/server/credential"
+	"github.com/letterlock-mail/letterlock/internal/server/identity"
 )
 
 // An other server that takes connections and says nothing holds up one greeting of ours for
@@ -146,5 +148,23 @@ func TestUpstreamCounts(t *testing.T) {
 		if len(counts.told) != c.told || counts.released != c.released {
 			t.Errorf("%s, proven %t: told %v, %d released", c.mechanism, c.proven, counts.told, counts.released)
 		}
+	}
+}
+
+// What is left out of the options neither ends the process nor hands anything of ours on.
+func TestUpstreamDefaults(t *testing.T) {
+	o := startOthers(t)
+	up := NewUpstream(UpstreamOptions{Address: o.place})
+	if got := up.mechanisms(t.Context(), nil); len(got) == 0 {
+		t.Error("nothing is offered")
+	}
+	d := up.Beside(&door{})
+	ours := credential.Presented{User: "ann@example.org", Secret: secret.New("k7m2q9-4hw8t-9n3xc-0v5gb-e1r7d-zk2y6p")}
+	if _, err := d.Password(t.Context(), ours); err == nil || len(o.lines()) > 0 {
+		t.Errorf("%v, heard %q", err, o.lines())
+	}
+	theirs := credential.Presented{User: "carol", Protocol: identity.SMTP, Secret: secret.New("right")}
+	if v, err := d.Password(t.Context(), theirs); err != nil || v.Login != "carol@example.org" {
+		t.Errorf("%q, %v", v.Login, err)
 	}
 }
