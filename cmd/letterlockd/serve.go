@@ -223,7 +223,7 @@ func (l *plan) postfix(ctx context.Context, p *program) error {
 	l.add("senders' memory", known.Run)
 	book := senders.NewBook(known, "+", l.now)
 	asked := mailauth.SASLOptions{Door: l.door, Discovery: discovery(l.conf), PlainLoopback: l.conf.Postfix.Plaintext, Log: l.log, Now: l.now, Random: p.random}
-	l.beside(&asked, book)
+	l.beside(&asked, book, known)
 	sasl := mailauth.NewSASL(asked)
 	maps := senders.NewSocketmap(senders.SocketmapOptions{Book: book, Log: l.log, DeferSuspended: l.conf.Postfix.Suspended == "later"})
 	filter := senders.NewMilter(senders.MilterOptions{Book: book, Counter: l.db, Log: l.log, Now: l.now})
@@ -256,8 +256,9 @@ func (l *plan) dovecot(ctx context.Context) error {
 	}
 	mux := http.NewServeMux()
 	servers := []identity.ResourceServer{{ID: dovecotID, Secret: identity.DigestOf(secret.Reveal())}}
+	door := &trail{door: mailauth.GuardAmongOthers(l.inner, l.scales), refused: l.refused, log: l.log, among: true}
 	mailauth.NewHTTP(mailauth.HTTPOptions{
-		Door: l.watched(mailauth.GuardAmongOthers(l.inner, l.scales)), Audience: "mail", Issuer: l.conf.Web.PublicURL, Log: l.log, Servers: servers,
+		Door: l.meter.Door(door), Audience: "mail", Issuer: l.conf.Web.PublicURL, Log: l.log, Servers: servers,
 	}).Register(mux, "/dovecot")
 	// For those whom Kerberos or LDAP let in: the networks they come from are known then.
 	mux.Handle("POST /dovecot/policy", mailauth.NewPolicy(mailauth.PolicyOptions{

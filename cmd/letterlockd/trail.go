@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 
+	"github.com/letterlock-mail/letterlock/internal/sasl"
 	"github.com/letterlock-mail/letterlock/internal/server/credential"
 	"github.com/letterlock-mail/letterlock/internal/server/mailauth"
 	"github.com/letterlock-mail/letterlock/internal/server/tally"
@@ -16,6 +17,10 @@ type trail struct {
 	door    mailauth.Door
 	refused func(tally.Refusal)
 	log     *slog.Logger
+	// among: the mail server asks others when we say no. That a password of theirs is not
+	// one of ours is no refusal: they may well let it in, and the person would read each
+	// hour that somebody was refused in their name.
+	among bool
 }
 
 // Password implements mailauth.Door.
@@ -38,6 +43,7 @@ func (t *trail) note(p credential.Presented, v credential.Verdict, err error) {
 	refused, no := errors.AsType[*credential.Refused](err)
 	refusal := tally.Refusal{User: p.User, From: p.Remote, Protocol: p.Protocol}
 	switch {
+	case no && t.among && refused.Reason == credential.ReasonForm && !sasl.IsToken(p.Mechanism):
 	case no:
 		refusal.Person, refusal.Reason = refused.Person, string(refused.Reason)
 		t.refused(refusal)

@@ -28,7 +28,7 @@ func (l *plan) portal(p *program, mux *http.ServeMux, sessions *web.Sessions, fa
 		},
 		Client: l.clientNamed, Factors: factors, SignOut: "/signout", Domains: l.conf.Domains, Servers: servers,
 		Fresh: l.conf.Portal.Fresh, AdminBySignIn: l.conf.Portal.AdminAtProvider,
-		Now: l.now, Random: p.random, Log: l.log,
+		Lists: l.denied, Now: l.now, Random: p.random, Log: l.log,
 	}
 	if len(l.conf.Doveadm) > 0 {
 		o.Push, o.Nodes = l.pusher, l.nodes
@@ -48,6 +48,16 @@ func (l *plan) nodes() []portal.Node {
 		nodes = append(nodes, portal.Node{Name: s.Name, Waiting: len(s.Waiting), Since: s.Since, Tried: s.Tried, Error: s.Error})
 	}
 	return nodes
+}
+
+// denied are the lists of [throttle] as the health page shows them: those of mail, which
+// the other doors read at the same time.
+func (l *plan) denied() []portal.List {
+	var lists []portal.List
+	for _, s := range l.scales.Lists() {
+		lists = append(lists, portal.List(s))
+	}
+	return lists
 }
 
 // mailServers are what people and mail programs are told.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -106,7 +107,7 @@ func (c *conn) do(command command) {
 		c.cont(command)
 	case "CANCEL":
 		c.mu.Lock()
-		delete(c.pending, command.id) // a step that runs finds itself gone
+		c.drop(c.pending[command.id])
 		c.mu.Unlock()
 	case "CPID", "VERSION":
 	default:
@@ -123,8 +124,20 @@ func (c *conn) refuseLine(command command, why string) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.pending, command.id)
+	c.drop(c.pending[command.id])
 	c.fail(&request{id: command.id}, "")
+}
+
+// drop forgets a request, nil included, and what it holds open at upstream; a step that
+// runs finds itself gone, and does that itself. Called under the lock.
+func (c *conn) drop(r *request) {
+	if r == nil {
+		return
+	}
+	delete(c.pending, r.id)
+	if foreign, ok := r.exchange.(*relay); ok && !r.busy {
+		foreign.close()
+	}
 }
 
 // auth begins a request.
@@ -152,12 +165,12 @@ func (c *conn) auth(command command) {
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_, twice := c.pending[command.id]
-	if err == nil && twice {
+	before := c.pending[command.id]
+	if err == nil && before != nil {
 		err = fmt.Errorf("%w: id is in use", errBad)
 	}
 	if err != nil {
-		delete(c.pending, command.id) // one FAIL ends both: which one is meant nobody can tell
+		c.drop(before) // one FAIL ends both: which one is meant nobody can tell
 		c.server.o.Log.Warn("mail server's request refused", "connection", c.number, "remote", q.remote, "error", err)
 		c.fail(r, "")
 		return
@@ -165,6 +178,9 @@ func (c *conn) auth(command command) {
 	if !c.room() {
 		c.giveUp("too many requests at once on one connection")
 		return
+	}
+	if _, foreign := exchange.(*relay); foreign {
+		c.roomUpstream()
 	}
 	c.pending[command.id] = r
 	c.running.Go(func() { c.step(r, q.initial) })
@@ -175,11 +191,11 @@ func (c *conn) auth(command command) {
 func (c *conn) room() bool {
 	now := c.server.o.Now()
 	var oldest *request
-	for id, r := range c.pending {
+	for _, r := range c.pending {
 		switch {
 		case r.busy:
 		case now.Sub(r.since) > patience:
-			delete(c.pending, id)
+			c.drop(r)
 		case oldest == nil || r.since.Before(oldest.since):
 			oldest = r
 		}
@@ -190,8 +206,30 @@ func (c *conn) room() bool {
 	if oldest == nil {
 		return false
 	}
-	delete(c.pending, oldest.id)
+	c.drop(oldest)
 	return true
+}
+
+// roomUpstream makes place for one more sign-in at upstream, whose own connections are few,
+// and those of its IMAP logins too. Postfix has one at a time and never says that it has
+// given one up: who leaves them in the middle, unknown to anybody yet, would keep all that
+// there are. Called under the lock.
+func (c *conn) roomUpstream() {
+	most := maxRelays
+	if c.minor == 0 {
+		most = 1
+	}
+	var waiting []*request
+	for _, r := range c.pending {
+		if _, foreign := r.exchange.(*relay); foreign && !r.busy {
+			waiting = append(waiting, r)
+		}
+	}
+	slices.SortFunc(waiting, func(a, b *request) int { return a.since.Compare(b.since) })
+	for len(waiting) >= most {
+		c.drop(waiting[0])
+		waiting = waiting[1:]
+	}
 }
 
 // cont takes the client's next message.
@@ -212,10 +250,10 @@ func (c *conn) cont(command command) {
 		// Too late, or never asked.
 		c.fail(&request{id: command.id}, "Authentication timed out")
 	case r.busy, err != nil, len(command.fields) > 1:
-		delete(c.pending, r.id)
+		c.drop(r)
 		c.fail(&request{id: r.id}, "")
 	case c.server.o.Now().Sub(r.since) > patience:
-		delete(c.pending, r.id)
+		c.drop(r)
 		c.fail(r, "Authentication timed out")
 	default:
 		r.busy = true

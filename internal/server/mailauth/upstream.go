@@ -28,7 +28,8 @@ type UpstreamOptions struct {
 	// Address of a Dovecot authentication socket, a path or host:port.
 	Address string
 	// Ours reports whether a secret has the form of one of ours. Such a one is never handed
-	// on, right or wrong: what the other side logs and asks is not ours to know.
+	// on, right or wrong: what the other side logs and asks is not ours to know. nil:
+	// credential.HasForm.
 	Ours func(secret.String) bool
 	// Name makes the name that the mail server is told of the name that upstream gave, or
 	// refuses it. nil: lower case.
@@ -45,11 +46,14 @@ type UpstreamOptions struct {
 //
 // Each sign-in has a connection of its own, so that one that hangs holds up no other.
 type Upstream struct {
-	o UpstreamOptions
+	o     UpstreamOptions
+	greet time.Duration // for its greeting
 
-	mu    sync.Mutex
-	known []string // lines of MECH, as last heard
-	heard time.Time
+	mu     sync.Mutex
+	known  []string // lines of MECH, as last heard
+	heard  time.Time
+	failed time.Time     // when it was asked last and did not answer; zero: it answered
+	asking chan struct{} // closed once the question under way is over; nil: none is
 }
 
 // NewUpstream returns a client of o.Address.
@@ -57,10 +61,19 @@ func NewUpstream(o UpstreamOptions) *Upstream {
 	if o.Answer == 0 {
 		o.Answer = defaultAnswer
 	}
+	if o.Ours == nil {
+		o.Ours = credential.HasForm
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	if o.Name == nil {
 		o.Name = func(_ context.Context, user string) (string, error) { return strings.ToLower(user), nil }
 	}
-	return &Upstream{o: o}
+	return &Upstream{o: o, greet: greetPatience}
 }
 
 // errUpstream means that the other side could not judge: callers answer "later".
@@ -74,6 +87,10 @@ const (
 	// greetPatience is what a new connection of Postfix waits for it: Postfix itself waits
 	// ten seconds for a greeting.
 	greetPatience = 3 * time.Second
+	// failedFor is how long one that did not answer is not asked again for its list.
+	failedFor = time.Second
+	// maxRelays are the sign-ins that one connection may leave in the middle at upstream.
+	maxRelays = 16
 )
 
 // Beside returns a Door that hands passwords which are not ours on. Tokens stay here.
@@ -107,28 +124,63 @@ func (u *Upstream) password(ctx context.Context, p credential.Presented) (creden
 
 // mechanisms are those of upstream that we have not, with the flags that it gives them.
 func (u *Upstream) mechanisms(ctx context.Context, own []string) []string {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.heard.IsZero() || u.o.Now().Sub(u.heard) > freshFor {
-		ctx, cancel := context.WithTimeout(ctx, greetPatience)
-		defer cancel()
-		link, err := u.dial(ctx)
-		if err != nil {
-			// The last known go on: Postfix would not offer them again for the rest of an
-			// smtpd's life.
-			u.o.Log.Warn("no list of mechanisms", "upstream", u.o.Address, "error", err)
-		} else {
-			u.known, u.heard = link.mechanisms, u.o.Now()
-			link.Close()
-		}
-	}
 	var others []string
-	for _, line := range u.known {
+	for _, line := range u.list(ctx) {
 		if name, _, _ := strings.Cut(line, "\t"); !slices.Contains(own, name) {
 			others = append(others, line)
 		}
 	}
 	return others
+}
+
+// list is what upstream offers, as far as it is known. Where that is old one caller asks; the
+// others wait for it only while nothing is known. Each of them waiting for its own answer,
+// one behind the other, an upstream that hangs would hold up every smtpd until Postfix ends
+// it, and our own logins with it.
+func (u *Upstream) list(ctx context.Context) []string {
+	u.mu.Lock()
+	now := u.o.Now()
+	old := u.heard.IsZero() || now.Sub(u.heard) > freshFor
+	asking, known := u.asking, u.known
+	mine := old && asking == nil && (u.failed.IsZero() || now.Sub(u.failed) > failedFor)
+	if mine {
+		asking = make(chan struct{})
+		u.asking = asking
+	}
+	u.mu.Unlock()
+	switch {
+	case mine:
+		u.ask(ctx, asking)
+	case asking == nil || len(known) > 0:
+		return known
+	}
+	select {
+	case <-asking:
+	case <-ctx.Done():
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.known
+}
+
+// ask asks for the list, for everybody: that the caller goes away does not end it.
+func (u *Upstream) ask(ctx context.Context, asking chan struct{}) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), u.greet)
+	defer cancel()
+	link, err := u.dial(ctx)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	defer close(asking)
+	u.asking = nil
+	if err != nil {
+		// The last known go on: Postfix would not offer them again for the rest of an
+		// smtpd's life.
+		u.failed = u.o.Now()
+		u.o.Log.Warn("no list of mechanisms", "upstream", u.o.Address, "error", err)
+		return
+	}
+	u.known, u.heard, u.failed = link.mechanisms, u.o.Now(), time.Time{}
+	link.Close()
 }
 
 // upstreams reports whether the mechanism is one that upstream has and we have not.
@@ -263,17 +315,23 @@ func (r *relay) Next(message []byte) (challenge []byte, done bool, err error) {
 		}
 	}
 	challenge, done, err = r.exchange(ctx, message)
-	_, no := errors.AsType[*credential.Refused](err)
+	refused, no := errors.AsType[*credential.Refused](err)
 	switch {
 	case !done:
 	case err == nil:
 		r.throttle.Tell(ctx, attempt, true)
-	case no:
+	case no && !refused.Proven && !byTicket(r.question.mechanism):
 		r.throttle.Tell(ctx, attempt, false)
 	default:
 		r.throttle.Release(attempt)
 	}
 	return challenge, done, err
+}
+
+// byTicket reports whether a mechanism has no password in it that could be guessed: a
+// ticket that is refused has run out.
+func byTicket(mechanism string) bool {
+	return strings.HasPrefix(mechanism, "GSS") || strings.HasPrefix(mechanism, "GS2-")
 }
 
 func (r *relay) exchange(ctx context.Context, message []byte) (challenge []byte, done bool, err error) {

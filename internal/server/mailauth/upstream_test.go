@@ -130,14 +130,14 @@ func TestUpstreamGreeting(t *testing.T) {
 	}
 }
 
-// Several steps, two sign-ins at once on one connection of Postfix, and one that fails.
+// Several steps, two sign-ins at once on one connection, and one that fails.
 func TestUpstreamSteps(t *testing.T) {
 	o, counts := startOthers(t), &scale{}
 	dial, end := start(t, o.beside(counts))
-	m := dial(0)
+	m := dial(2)
 	m.send(begin(1, "GSSAPI", "token"))
 	m.expect("CONT\t1\t" + b64("challenge"))
-	m.send(begin(2, "GSSAPI"))
+	m.send(begin(2, "CRAM-MD5"))
 	m.expect("CONT\t2\t" + b64("challenge"))
 	m.send("CONT\t1\t" + b64("more"))
 	m.expect("CONT\t1\t")

@@ -195,3 +195,15 @@ func TestSearchAndPages(t *testing.T) {
 		t.Errorf("a place that is none: %d", w.Code)
 	}
 }
+
+// A list that could not be read refuses nobody, and an administrator sees that.
+func TestHealthShowsLists(t *testing.T) {
+	b := newBench(t, nil)
+	body := b.get(root, "/admin/health").Body.String()
+	for _, want := range []string{"/etc/letterlock/drop.txt <span class=\"tag\">in force", " 2 entries. Lines left out: 3.",
+		"/etc/letterlock/gone.txt <span class=\"tag\">not read", "It refuses nobody.", "no &lt;such&gt; file"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page lacks %q:\n%s", want, body)
+		}
+	}
+}

@@ -339,6 +339,9 @@ func newBench(t *testing.T, change func(*Options)) *bench {
 		Nodes: func() []Node {
 			return []Node{{Name: "mx1", Waiting: len(b.push.told), Since: now, Error: "connection refused"}}
 		},
+		Lists: func() []List {
+			return []List{{Name: "/etc/letterlock/drop.txt", Entries: 2, Faults: 3, Read: now}, {Name: "/etc/letterlock/gone.txt", Error: "no <such> file"}}
+		},
 		Client: func(id identity.ClientID) (identity.Client, bool) {
 			return identity.Client{Name: "Client " + string(id)}, true
 		},

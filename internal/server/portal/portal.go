@@ -120,6 +120,15 @@ type Node struct {
 	Error   string
 }
 
+// A List is a list of networks that are refused, as the health page shows it.
+type List struct {
+	Name    string
+	Entries int
+	Faults  int       // lines that were left out
+	Read    time.Time // zero: never, and nothing of it holds
+	Error   string    // of the last try
+}
+
 // A Link is a page of another room in the menu: passkeys, for one.
 type Link struct{ Text, Path string }
 
@@ -131,6 +140,7 @@ type Options struct {
 	Push    Push          // may be nil: no mail server is told
 	Changed func()        // may be nil: called after rights were taken away, for caches of this process
 	Nodes   func() []Node // may be nil
+	Lists   func() []List // may be nil
 	// Client names a program; false when it is not known any more. May be nil.
 	Client func(id identity.ClientID) (identity.Client, bool)
 

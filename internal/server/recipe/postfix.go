@@ -92,7 +92,7 @@ func (p Postfix) Undo() string {
 		}
 	}
 	if p.SQL != nil {
-		p.SQL.undo(&b)
+		p.SQL.undo(&b, p.Before)
 	}
 	switch {
 	case !p.milter():

@@ -258,8 +258,9 @@ func (s PostfixSQL) write(b *strings.Builder) {
 	}
 }
 
-// undo takes the files away and brings main.cf back.
-func (s PostfixSQL) undo(b *strings.Builder) {
+// undo takes the files away and brings main.cf back. A file that is in use today, because the
+// script has run before, stays: a table that main.cf names and nobody finds stops all mail.
+func (s PostfixSQL) undo(b *strings.Builder, before map[string]string) {
 	changes, _ := s.changes()
 	for _, c := range changes {
 		if slices.Contains(s.Own, c.name) {
@@ -269,8 +270,20 @@ func (s PostfixSQL) undo(b *strings.Builder) {
 		}
 	}
 	for _, l := range s.files() {
-		fmt.Fprintf(b, "rm -f %s\n", quote(filepath.Join(s.Dir, l.name)))
+		if !names(s.Main, l.ref(s)) && !names(before, l.ref(s)) {
+			fmt.Fprintf(b, "rm -f %s\n", quote(filepath.Join(s.Dir, l.name)))
+		}
 	}
+}
+
+// names reports whether one of some settings names a table.
+func names(settings map[string]string, ref string) bool {
+	for _, value := range settings {
+		if strings.Contains(value, ref) {
+			return true
+		}
+	}
+	return false
 }
 
 // settings are those of one service.

@@ -219,6 +219,27 @@ func TestPostfixSQL(t *testing.T) {
 	}
 }
 
+// The way back after a second run leads to the first: no table is taken away that main.cf or
+// master.cf still names then.
+func TestPostfixSQLUndoTwice(t *testing.T) {
+	p := bySQL()
+	once, _ := p.SQL.changes()
+	for _, c := range once {
+		p.SQL.Main[c.name] = c.value
+		p.SQL.Own = append(p.SQL.Own, c.name)
+	}
+	for _, s := range p.settings("submission/inet") {
+		p.Before["submission/inet/"+s.name] = s.value
+	}
+	back := p.Undo()
+	if strings.Contains(back, "rm -f") {
+		t.Errorf("a file in use is taken away:\n%s", back)
+	}
+	if !strings.Contains(back, "letterlock-aliases.cf") {
+		t.Errorf("what stands there today does not come back:\n%s", back)
+	}
+}
+
 // A second run changes nothing.
 func TestPostfixSQLTwice(t *testing.T) {
 	p := bySQL()

@@ -254,6 +254,18 @@ func TestFilesAreReadAgain(t *testing.T) {
 		if try(t, throttle, "203.0.113.1", "ann@example.org", -1).Refuse {
 			t.Error("the file is not read again")
 		}
+		read := throttle.Lists()[0].Read
+		if lists := throttle.Lists(); len(lists) != 2 || lists[0].Name != "deny" || lists[0].Entries != 1 || read.IsZero() || lists[0].Error != "" ||
+			lists[1].Name != "missing" || !lists[1].Read.IsZero() || lists[1].Error == "" {
+			t.Errorf("the lists stand so: %+v", lists)
+		}
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Minute)
+		if l := throttle.Lists()[0]; l.Error == "" || !l.Read.Equal(read) || l.Entries != 1 {
+			t.Errorf("a list that is gone stands so: %+v", l)
+		}
 	})
 }
 

@@ -141,10 +141,12 @@ func (t *Throttle) load(ctx context.Context, s Source) {
 	list, err := s.Load(ctx, t.o.HTTP)
 	if err != nil {
 		if ctx.Err() == nil {
+			t.noted(s.Name, nil, err)
 			t.o.Log.Warn("list stays as it was", "list", s.Name, "error", err)
 		}
 		return
 	}
+	t.noted(s.Name, list, nil)
 	for _, f := range list.Faults {
 		t.o.Log.Warn("line of a list left out", "list", s.Name, "line", f.Line, "what", f.What)
 	}

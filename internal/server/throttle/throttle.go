@@ -132,6 +132,8 @@ type Throttle struct {
 	lists atomic.Pointer[[]*List]
 	bans  atomic.Pointer[bans]
 
+	states states // of the lists' sources
+
 	mu       sync.Mutex
 	counters counters
 	mistakes *table[digest, uint32] // minute of each wrong secret, see repeated
