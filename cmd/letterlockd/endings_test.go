@@ -70,16 +70,17 @@ func TestEndingsAreFeltAtOnce(t *testing.T) {
 			t.Fatalf("%s %s", res.Status, body)
 		}
 	}
-	for name, end := range map[string]func(*oauth2.Token){
-		"access token":  func(token *oauth2.Token) { revoke(token.AccessToken) },
-		"refresh token": func(token *oauth2.Token) { revoke(token.RefreshToken) },
-		"registration": func(*oauth2.Token) {
+	for _, c := range []struct {
+		name string
+		end  func(*oauth2.Token)
+	}{
+		{"access token", func(token *oauth2.Token) { revoke(token.AccessToken) }},
+		{"refresh token", func(token *oauth2.Token) { revoke(token.RefreshToken) }},
+		{"registration", func(*oauth2.Token) {
 			if res, body := ann.do(http.MethodDelete, uri, nil, "Authorization", "Bearer "+registration); res.StatusCode != http.StatusNoContent {
 				t.Fatalf("%s %s", res.Status, body)
 			}
-			id, registration, uri = d.register("Mutt")
-			conf.ClientID = id
-		},
+		}},
 	} {
 		verifier := oauth2.GenerateVerifier()
 		token, err := conf.Exchange(t.Context(), ann.allow(conf.AuthCodeURL("st", oauth2.S256ChallengeOption(verifier))).Get("code"), oauth2.VerifierOption(verifier))
@@ -87,10 +88,10 @@ func TestEndingsAreFeltAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !active(token.AccessToken) {
-			t.Fatalf("%s: not good before", name)
+			t.Fatalf("%s: not good before", c.name)
 		}
-		if end(token); active(token.AccessToken) {
-			t.Errorf("%s: good after it was ended", name)
+		if c.end(token); active(token.AccessToken) {
+			t.Errorf("%s: good after it was ended", c.name)
 		}
 	}
 }
