@@ -117,9 +117,6 @@ func (w *world) measure() error {
 				return err
 			}
 		}
-		if !w.beside() {
-			continue
-		}
 		if err := w.row(phase.name, "Dovecot, SQL", w.dovecot, phase.peer, phase.want); err != nil {
 			return err
 		}

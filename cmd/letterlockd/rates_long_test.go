@@ -25,6 +25,7 @@ func TestOAuthRates(t *testing.T) {
 	d.configure("example.org", "[oauth]\nregistration = true\n")
 	d.must("person", "add", "ann@example.org")
 	secret := d.must("client", "add", "rs", "--name", "Resource server", "--introspect")
+	defer d.remember(time.Second)()
 	d.serve()
 	ann := d.sit("ann@example.org")
 	id, _, _ := d.register("Rates")

@@ -40,6 +40,7 @@ type desk struct {
 	listener net.Listener
 	github   *fakegithub.Server
 	conf     string
+	door     *credential.Door // runs only where a test has it run
 }
 
 func newDesk(t *testing.T, scheme string) *desk {
@@ -107,7 +108,10 @@ func (d *desk) handler() http.Handler {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	l := &plan{conf: conf, db: db, log: slog.New(slog.DiscardHandler), now: time.Now, inner: credential.New(credential.Options{Store: db, Tokens: db})}
+	if d.door == nil {
+		d.door = credential.New(credential.Options{Store: db, Tokens: db})
+	}
+	l := &plan{conf: conf, db: db, log: slog.New(slog.DiscardHandler), now: time.Now, inner: d.door}
 	handler, err := l.pages(d.p)
 	if err != nil {
 		d.t.Fatal(err)

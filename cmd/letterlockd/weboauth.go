@@ -12,6 +12,8 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/config"
 	"github.com/letterlock-mail/letterlock/internal/secret"
 	"github.com/letterlock-mail/letterlock/internal/server/authserver"
+	"github.com/letterlock-mail/letterlock/internal/server/credential"
+	"github.com/letterlock-mail/letterlock/internal/server/database"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 	"github.com/letterlock-mail/letterlock/internal/server/throttle"
 	"github.com/letterlock-mail/letterlock/internal/server/web"
@@ -42,10 +44,10 @@ func (l *plan) authServer(p *program, sessions *web.Sessions, master secret.Mast
 	if err != nil {
 		return nil, cli.Wrap(cli.Config, err, "correct [throttle] in "+l.conf.Path)
 	}
-	o := l.conf.OAuth
+	o, ended := l.conf.OAuth, endings{l.db, l.inner}
 	server, err := authserver.New(authserver.Options{
-		Issuer: l.conf.Web.PublicURL, Codes: l.db, Devices: l.db, Tokens: l.db, Grants: l.db, People: l.db,
-		ClientStore: l.db, Keys: l.db, Trail: l.db, Counter: l.db, Once: l.db, Throttle: scale,
+		Issuer: l.conf.Web.PublicURL, Codes: l.db, Devices: l.db, Tokens: l.db, Grants: ended, People: l.db,
+		Bearers: l.inner, ClientStore: ended, Keys: l.db, Trail: l.db, Counter: l.db, Once: l.db, Throttle: scale,
 		SignIn: pageSignIn{l, sessions, factors}, Again: signInAgain, Prove: proveAgain, SignOut: sessions.End, Remote: sessions.Client,
 		Key: key, Registration: o.Registration, Open: o.Open, NoDevice: o.NoDevice,
 		AccessLifetime: o.Access, RefreshLifetime: o.Refresh, Now: l.now, Random: p.random, Log: l.log,
@@ -54,6 +56,36 @@ func (l *plan) authServer(p *program, sessions *web.Sessions, master secret.Mast
 		return nil, cli.Wrap(cli.Config, err, "correct public_url of [web] in "+l.conf.Path)
 	}
 	return server, nil
+}
+
+// endings is the database, and has our own door feel at once what ends there; those of
+// other instances see the generation. An error may hide that it has ended all the same.
+type endings struct {
+	*database.DB
+	door *credential.Door
+}
+
+// RevokeGrant implements authserver.GrantStore.
+func (e endings) RevokeGrant(ctx context.Context, id identity.GrantID, at time.Time, reason string) error {
+	err := e.DB.RevokeGrant(ctx, id, at, reason)
+	if err == nil {
+		e.door.EndGrant(id)
+	} else {
+		e.door.Changed()
+	}
+	return err
+}
+
+// RevokeAccess implements authserver.GrantStore.
+func (e endings) RevokeAccess(ctx context.Context, digest identity.Digest, at time.Time) error {
+	defer e.door.Changed()
+	return e.DB.RevokeAccess(ctx, digest, at)
+}
+
+// EndRegistration implements authserver.ClientStore.
+func (e endings) EndRegistration(ctx context.Context, id identity.ClientID, at time.Time) error {
+	defer e.door.Changed()
+	return e.DB.EndRegistration(ctx, id, at)
 }
 
 // signInAgain has somebody prove it once more. The way straight through is for those who

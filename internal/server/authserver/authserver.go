@@ -73,6 +73,7 @@ type Options struct {
 
 	// What follows may be left out.
 
+	Bearers     Bearers     // asked about tokens instead of Tokens and People
 	ClientStore ClientStore // programs that an administrator entered, besides Clients
 	Trail       Trail       // is told of consents and of what ended them
 	Throttle    Throttle    // slows floods and guesses

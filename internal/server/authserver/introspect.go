@@ -76,10 +76,16 @@ type bearer struct {
 
 // bearer finds a token in force; reason is why there is none.
 func (s *Server) bearer(r *http.Request, tokenDigest identity.Digest) (found bearer, reason string, err error) {
-	found.token, found.grant, err = s.Tokens.AccessToken(r.Context(), tokenDigest)
+	if s.Bearers != nil {
+		found.token, found.grant, found.person, err = s.Bearers.Bearer(r.Context(), tokenDigest)
+	} else {
+		found.token, found.grant, err = s.Tokens.AccessToken(r.Context(), tokenDigest)
+	}
 	switch {
 	case errors.Is(err, identity.ErrNotFound):
 		return found, "unknown", nil
+	case errors.Is(err, identity.ErrRevoked):
+		return found, "revoked", nil
 	case err != nil:
 		return found, "", err
 	case !found.token.Revoked.IsZero() || !found.grant.Revoked.IsZero():
@@ -87,7 +93,9 @@ func (s *Server) bearer(r *http.Request, tokenDigest identity.Digest) (found bea
 	case !s.Now().Before(found.token.Expires):
 		return found, "expired", nil
 	}
-	found.person, err = s.People.Person(r.Context(), found.grant.Person)
+	if s.Bearers == nil {
+		found.person, err = s.People.Person(r.Context(), found.grant.Person)
+	}
 	if errors.Is(err, identity.ErrNotFound) || err == nil && !found.person.Disabled.IsZero() {
 		return found, "person disabled", nil
 	}

@@ -103,6 +103,13 @@ type People interface {
 	Person(ctx context.Context, id identity.PersonID) (identity.Person, error)
 }
 
+// Bearers remember the tokens that were asked about, until a right was taken away from
+// anybody at any instance, which they hear of within a second.
+type Bearers interface {
+	// Bearer finds a token, its grant and its person, good or not.
+	Bearer(ctx context.Context, digest identity.Digest) (identity.AccessToken, identity.Grant, identity.Person, error)
+}
+
 // A Session is a signed-in browser.
 type Session struct {
 	ID     string // changes at every sign-in

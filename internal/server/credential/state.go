@@ -31,10 +31,11 @@ func (s *state) age(now time.Time) (age time.Duration, known bool) {
 	return max(now.Sub(s.read), 0), true
 }
 
-// current reports whether something may be used without asking.
+// current reports whether something may be used without asking. The generation tells only
+// what was taken away, and not that a disabled person was let in again.
 func (d *Door) current(s *state, o *owned, now time.Time) bool {
 	age, known := s.age(now)
-	return known && o.round == s.round && age <= 2*d.o.Poll
+	return known && o.round == s.round && age <= 2*d.o.Poll && o.person.Disabled.IsZero()
 }
 
 // lastKnown reports whether something may be used while the database does not answer.

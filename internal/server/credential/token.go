@@ -82,6 +82,26 @@ func isToken(text string) bool {
 	return true
 }
 
+// Bearer is what the authorization server asks about a token: the token, what it was
+// allowed by, and whose it is, as this door would judge it. Whether that is good here and
+// now the caller checks, each time. identity.ErrNotFound: nobody has it;
+// identity.ErrRevoked: it has ended, whatever the database says.
+func (d *Door) Bearer(ctx context.Context, digest identity.Digest) (identity.AccessToken, identity.Grant, identity.Person, error) {
+	e, err := d.lookUpToken(ctx, digest)
+	if refused, no := errors.AsType[*Refused](err); no {
+		if err = identity.ErrNotFound; refused.Reason == ReasonRevoked {
+			err = identity.ErrRevoked
+		}
+	}
+	if err == nil && d.hasEnded(e) {
+		err = identity.ErrRevoked
+	}
+	if err != nil {
+		return identity.AccessToken{}, identity.Grant{}, identity.Person{}, fmt.Errorf("find token: %w", err)
+	}
+	return e.token, e.grant, e.person, nil
+}
+
 func (d *Door) lookUpToken(ctx context.Context, digest identity.Digest) (*heldToken, error) {
 	now, s := d.o.Now(), d.state.Load()
 	e, ok := d.tokens.get(digest)
@@ -144,8 +164,7 @@ func (d *Door) tokenRight(e *heldToken, protocol identity.Protocol) Reason {
 	switch {
 	case !e.person.Disabled.IsZero():
 		return ReasonDisabled
-	case !e.token.Revoked.IsZero(), !e.grant.Revoked.IsZero(),
-		d.ended.has(endedKey{"grant", string(e.grant.ID)}), d.ended.has(endedKey{"token", string(e.token.Digest[:])}):
+	case d.hasEnded(e):
 		return ReasonRevoked
 	case !d.o.Now().Before(e.token.Expires):
 		return ReasonExpired
@@ -153,6 +172,13 @@ func (d *Door) tokenRight(e *heldToken, protocol identity.Protocol) Reason {
 		return ReasonProtocol
 	}
 	return ""
+}
+
+// hasEnded reports that a token was revoked, alone or with its grant, by what was read of
+// it or by what was ever seen here.
+func (d *Door) hasEnded(e *heldToken) bool {
+	return !e.token.Revoked.IsZero() || !e.grant.Revoked.IsZero() ||
+		d.ended.has(endedKey{"grant", string(e.grant.ID)}) || d.ended.has(endedKey{"token", string(e.token.Digest[:])})
 }
 
 // scopeOf is the scope that a protocol needs; no token has the empty one.
