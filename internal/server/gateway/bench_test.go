@@ -74,3 +74,20 @@ func BenchmarkForward(b *testing.B) {
 		}
 	}
 }
+
+// TestEverydayHeaders: the short way of passes lets through nothing that the long one stops.
+func TestEverydayHeaders(t *testing.T) {
+	for _, name := range []string{
+		"Accept", "Accept-Encoding", "Accept-Language", "Cache-Control", "Content-Length", "Content-Type", "Origin", "Pragma", "Priority", "Referer",
+		"Sec-Fetch-Dest", "Sec-Fetch-Mode", "Sec-Fetch-Site", "Sec-Fetch-User", "Upgrade-Insecure-Requests", "User-Agent", "X-Requested-With", "X-Roundcube-Request",
+	} {
+		if !passes(name) || claimed(name) {
+			t.Errorf("%s: passes %v, claimed %v", name, passes(name), claimed(name))
+		}
+	}
+	for _, word := range claims() {
+		if passes(http.CanonicalHeaderKey(word)) {
+			t.Errorf("%s passes", word)
+		}
+	}
+}
