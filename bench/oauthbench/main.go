@@ -5,7 +5,7 @@
 //
 // Everything is in one run and in turns: ratios count, not seconds; the machine's load
 // stands in the output. Before the clock starts it is checked that a good token is taken
-// and a forged one is not, and afterwards that a revoked one is refused at once.
+// and a forged one is not, and afterwards how long a revoked one lives on.
 package main
 
 import (

@@ -380,25 +380,33 @@ func (w *world) logins(name string, pid int, network, address string, tokens []s
 	}
 }
 
-// revocation ends the program's consent at the one daemon, and asks all about its tokens:
-// nothing that was cached may outlive it.
+// revocation ends the program's consent at one of the daemons, and asks all about its
+// tokens: what they cached they believe for as long as it takes to look at the database
+// again, which they do each second.
 func (w *world) revocation(ctx context.Context) error {
 	revoke := &poster{load.Line{Network: "tcp", Address: local(w.daemons[1].pages)}, "/revoke", func() url.Values {
 		return url.Values{"client_id": {string(phone)}, "token": {w.renew[0]}}
 	}, func([]byte) error { return nil }}
-	begun := time.Now()
 	if err := errors.Join(revoke.Do(ctx), revoke.Close()); err != nil {
 		return fmt.Errorf("revoke: %w", err)
 	}
+	begun := time.Now()
 	once := load.Bounds{Conns: 1, Span: time.Minute, Most: 1}
 	for _, c := range w.contests() {
 		if c.forged == nil || c.pid == 0 {
 			continue
 		}
-		if _, err := load.Run(ctx, once, c.worker); !errors.Is(err, errRefused) {
-			return fmt.Errorf("%s: a revoked token: %v, want a refusal", c.name, err)
+		for {
+			_, err := load.Run(ctx, once, c.worker)
+			if errors.Is(err, errRefused) {
+				fmt.Printf("revoked %4d ms ago, refused: %s\n", time.Since(begun).Milliseconds(), c.name)
+				break
+			}
+			if err != nil || time.Since(begun) > 10*time.Second {
+				return fmt.Errorf("%s: a token revoked %v ago: %v, want a refusal", c.name, time.Since(begun), err)
+			}
 		}
 	}
-	fmt.Printf("revoked at the one daemon: refused everywhere within %v; the signed tokens go on until they expire\n", time.Since(begun).Round(time.Millisecond))
+	fmt.Println("a signed token, checked by Dovecot alone, goes on until it expires")
 	return nil
 }
