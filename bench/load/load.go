@@ -85,7 +85,7 @@ func work(ctx context.Context, b Bounds, n int, end time.Time, count *atomic.Int
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	for time.Now().Before(end) && count.Add(1) <= int64(b.Most) {
+	for ctx.Err() == nil && time.Now().Before(end) && count.Add(1) <= int64(b.Most) {
 		begun := time.Now()
 		if err := w.Do(ctx); err != nil {
 			return each, err

@@ -14,8 +14,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/letterlock-mail/letterlock/bench/load"
@@ -47,7 +49,10 @@ func main() {
 }
 
 func run(o order) (err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
+	// Who is interrupted still stops the servers that it started.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Minute)
 	defer cancel()
 	w, err := newWorld(ctx, o)
 	if w != nil {
