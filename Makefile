@@ -65,6 +65,8 @@ bench: build
 	bench/token
 	bench/send
 	bench/server
+	bench/gateway
+	bench/oauth
 
 live: build
 	@test -n '$(ACCOUNT)' || { echo 'make live ACCOUNT=you@example.org: the account to sign in with'; exit 64; }

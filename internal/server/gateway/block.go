@@ -255,7 +255,8 @@ func plainName(name string) string {
 	if cut := strings.IndexAny(name, "[\x00"); cut > 0 {
 		name = name[:cut]
 	}
-	return strings.NewReplacer(" ", "_", ".", "_").Replace(strings.TrimLeft(name, " "))
+	// Two passes instead of a Replacer: it is asked for each pair, and hardly one has either.
+	return strings.ReplaceAll(strings.ReplaceAll(strings.TrimLeft(name, " "), " ", "_"), ".", "_")
 }
 
 func plainValue(value string) bool {

@@ -49,7 +49,7 @@ func (g *Gateway) setCookie(w http.ResponseWriter, name, value string, life time
 func isOwn(name string) bool {
 	name = strings.ToLower(name)
 	name = strings.TrimPrefix(strings.TrimPrefix(name, "__host-"), "__secure-")
-	name = strings.NewReplacer("_", "-", ".", "-").Replace(name)
+	name = strings.ReplaceAll(strings.ReplaceAll(name, "_", "-"), ".", "-")
 	return name == "letterlock" || strings.HasPrefix(name, ownCookies)
 }
 

@@ -21,9 +21,22 @@ func strip(head http.Header) {
 // passes reports whether the web mail may see a request header. Cookie does not pass as it
 // is: cookiesFor writes it anew.
 func passes(name string) bool {
-	if name == "" || len(name) > 100 {
+	switch name {
+	// What every request has. None of them stands in claims: see TestEverydayHeaders.
+	case "Accept", "Accept-Encoding", "Accept-Language", "Cache-Control", "Content-Length", "Content-Type", "Origin", "Pragma", "Priority", "Referer",
+		"Sec-Fetch-Dest", "Sec-Fetch-Mode", "Sec-Fetch-Site", "Sec-Fetch-User", "Upgrade-Insecure-Requests", "User-Agent", "X-Requested-With", "X-Roundcube-Request":
+		return true
+	case "":
 		return false
 	}
+	if len(name) > 100 {
+		return false
+	}
+	return !claimed(name)
+}
+
+// claimed reports whether a name is not plain, or one of claims.
+func claimed(name string) bool {
 	lower := make([]byte, len(name))
 	for i := range len(name) {
 		c := name[i]
@@ -32,20 +45,20 @@ func passes(name string) bool {
 			c += 'a' - 'A'
 		case c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '-':
 		default:
-			return false
+			return true
 		}
 		lower[i] = c
 	}
 	plain, known := string(lower), claimTable()
 	if known.whole[plain] || strings.HasPrefix(plain, "x-forwarded") {
-		return false
+		return true
 	}
 	for _, word := range known.begin {
 		if strings.HasPrefix(plain, word) {
-			return false
+			return true
 		}
 	}
-	return true
+	return false
 }
 
 type claimWords struct {

@@ -161,9 +161,9 @@ func (g *Gateway) received(resp *http.Response) error {
 	if head.Get("X-Frame-Options") == "" && !strings.Contains(head.Get("Content-Security-Policy"), "frame-ancestors") {
 		head.Set("X-Frame-Options", "SAMEORIGIN")
 	}
-	for name, value := range map[string]string{"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin", "Cache-Control": "private"} {
-		if head.Get(name) == "" {
-			head.Set(name, value)
+	for _, one := range [...][2]string{{"X-Content-Type-Options", "nosniff"}, {"Referrer-Policy", "same-origin"}, {"Cache-Control", "private"}} {
+		if head.Get(one[0]) == "" {
+			head.Set(one[0], one[1])
 		}
 	}
 	return nil
