@@ -142,6 +142,8 @@ func (d *daemon) run(ctx context.Context, args ...string) (string, error) {
 	var complaints strings.Builder
 	cmd := exec.CommandContext(ctx, d.path, append([]string{"--config", d.in("letterlockd.toml")}, args...)...)
 	cmd.Stderr = &complaints
+	// Where Debian keeps Dovecot is on no ordinary user's PATH; the lab looks there too.
+	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+string(os.PathListSeparator)+"/usr/sbin")
 	out, err := cmd.Output()
 	if err != nil {
 		return "", fmt.Errorf("letterlockd %s: %w", args[0], explain(err, complaints.String()))
