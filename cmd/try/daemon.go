@@ -28,6 +28,8 @@ type daemon struct {
 	doveadmKey   secret.String // by which it gives orders
 
 	web, dovecot, doveadm int // ports
+	gate, roundcube       int // ports of the gateway and of the web mail behind it
+	webmail               bool // it has a gateway
 	socket                string
 	process               *lab.Process
 }
@@ -38,11 +40,11 @@ func newDaemon(path, folder string) (*daemon, error) {
 	if err := os.Mkdir(folder, 0o755); err != nil {
 		return nil, fmt.Errorf("make folder of letterlockd: %w", err)
 	}
-	ports, err := lab.FreePorts(3)
+	ports, err := lab.FreePorts(5)
 	if err != nil {
 		return nil, err
 	}
-	d.web, d.dovecot, d.doveadm = ports[0], ports[1], ports[2]
+	d.web, d.dovecot, d.doveadm, d.gate, d.roundcube = ports[0], ports[1], ports[2], ports[3], ports[4]
 	d.url = fmt.Sprintf("http://127.0.0.1:%d", d.web)
 	if d.github, err = startGitHub(d.url + "/signin/github/callback"); err != nil {
 		return nil, err
@@ -84,7 +86,13 @@ key_file = {{call .In "" "doveadm.key"}}
 sasl = "{{.Socket}}/sasl"
 senders = "{{.Socket}}/senders"
 milter = "{{.Socket}}/milter"
-`
+{{if .Webmail}}[gateway.webmail]
+title = "` + webmailTitle + `"
+public_url = "{{.Gateway}}"
+listen = "127.0.0.1:{{.Gate}}"
+upstream = "http://127.0.0.1:{{.Roundcube}}"
+kind = "roundcube"
+{{end}}`
 
 // configure writes the configuration, and the secrets beside it.
 func (d *daemon) configure() error {
@@ -95,10 +103,12 @@ func (d *daemon) configure() error {
 	var text strings.Builder
 	err = conf.Execute(&text, struct {
 		In                                  func(prefix, name string) string
-		URL, GitHub, Socket                 string
+		URL, GitHub, Socket, Gateway        string
 		Web, Dovecot, Doveadm, Organization int
+		Webmail                             bool
+		Gate, Roundcube                     int
 	}{func(prefix, name string) string { return fmt.Sprintf("%q", prefix+filepath.ToSlash(d.in(name))) },
-		d.url, d.github.url, filepath.ToSlash(d.socket), d.web, d.dovecot, d.doveadm, memberOf})
+		d.url, d.github.url, filepath.ToSlash(d.socket), d.gateway(), d.web, d.dovecot, d.doveadm, memberOf, d.webmail, d.gate, d.roundcube})
 	return errors.Join(err, d.write("letterlockd.toml", text.String(), 0o644), d.write("github.secret", d.github.secret+"\n", 0o600),
 		d.write("dovecot.secret", d.secret.Reveal()+"\n", 0o600), d.write("doveadm.key", d.doveadmKey.Reveal()+"\n", 0o600))
 }
@@ -132,6 +142,8 @@ func (d *daemon) run(ctx context.Context, args ...string) (string, error) {
 	var complaints strings.Builder
 	cmd := exec.CommandContext(ctx, d.path, append([]string{"--config", d.in("letterlockd.toml")}, args...)...)
 	cmd.Stderr = &complaints
+	// Where Debian keeps Dovecot is on no ordinary user's PATH; the lab looks there too.
+	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+string(os.PathListSeparator)+"/usr/sbin")
 	out, err := cmd.Output()
 	if err != nil {
 		return "", fmt.Errorf("letterlockd %s: %w", args[0], explain(err, complaints.String()))
@@ -145,6 +157,9 @@ func (d *daemon) stop() {
 	}
 	d.github.stop()
 }
+
+// gateway is what people type to read mail.
+func (d *daemon) gateway() string { return fmt.Sprintf("http://127.0.0.1:%d", d.gate) }
 
 // endpoint is one that Dovecot asks.
 func (d *daemon) endpoint(name string) string {

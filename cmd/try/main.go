@@ -6,9 +6,11 @@
 //	letterlock --------- tokens ------->   |  ^         temporary folder
 //	     |                        sessions |  | who is it, who may send
 //	     +--> IMAP, SMTP <---------- end --+--+         Dovecot and Postfix when installed, else built in
+//	your browser --> 127.0.0.1:8081 --> its gateway --> Roundcube, when that is installed too
 //
 // The person signs in once and revokes once; the second right, which only sends (line
-// 4), and the app password (line 5) are asked for and clicked by the program.
+// 4), and the app password (line 5) are asked for and clicked by the program, which also
+// opens the web mail (line 6, with Roundcube only).
 //
 // `make try` waits for a person to click; -once clicks by itself and fails when any
 // line fails. No line is printed that was not tested just before. It is never
@@ -37,7 +39,7 @@ func main() {
 	program := flag.String("letterlock", "bin/letterlock", "the letterlock `program` to run")
 	server := flag.String("letterlockd", "bin/letterlockd", "the letterlockd `program` to run")
 	servers := flag.String("servers", "auto", "mail servers: auto, builtin, or dovecot")
-	port := flag.Int("port", 8080, "`port` of the first page; another one is taken when it is busy")
+	port := flag.Int("port", 8080, "`port` of the first page, and one less than that of web mail; others are taken when they are busy")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -139,10 +139,11 @@ func (i *idle) wait(ctx context.Context, person bool) (time.Time, error) {
 	}
 }
 
-// revoke takes away the right of the program whose card says what it may do.
+// revoke takes away the right of the program whose card says what it may do. That of the
+// web mail says the same, and is not meant.
 func (s *surfer) revoke(ctx context.Context, may string) error {
 	for _, card := range strings.Split(s.page, `<li class="card`) {
-		if form, ok := formTo(card, "/grants/revoke"); ok && strings.Contains(card, may) {
+		if form, ok := formTo(card, "/grants/revoke"); ok && strings.Contains(card, may) && !strings.Contains(card, "the program "+webmailTitle+`"`) {
 			return s.send(ctx, "/grants/revoke", form)
 		}
 	}

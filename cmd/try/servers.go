@@ -33,6 +33,7 @@ type mailServers interface {
 	name() string    // what answered
 	// inbox are the messages that have come for an address so far.
 	inbox(address string) ([][]byte, error)
+	webmail() *webmail // nil without
 	stop()
 }
 
@@ -61,6 +62,7 @@ type pair struct {
 	imap, smtp provider.MailServer
 	title      string
 	letters    func(address string) ([][]byte, error)
+	web        *webmail // nil: there is none
 	stops      []func()
 }
 
@@ -77,6 +79,8 @@ func (p *pair) flags() []string {
 func (p *pair) name() string { return p.title }
 
 func (p *pair) inbox(address string) ([][]byte, error) { return p.letters(address) }
+
+func (p *pair) webmail() *webmail { return p.web }
 
 func (p *pair) stop() {
 	for i := len(p.stops) - 1; i >= 0; i-- {
@@ -107,7 +111,7 @@ func implicit(port int) provider.MailServer {
 }
 
 func runBuiltin(ca *lab.CA, d *daemon) (*trymail.Servers, error) {
-	conf, err := ca.Server("localhost", "127.0.0.1")
+	conf, err := ca.Server("localhost", "127.0.0.1", "mail.try.test") // Roundcube knows the last
 	if err != nil {
 		return nil, fmt.Errorf("make certificate: %w", err)
 	}
@@ -138,11 +142,15 @@ func startReal(ctx context.Context, ca *lab.CA, d *daemon) (mailServers, error) 
 	if err != nil {
 		return nil, err
 	}
+	d.webmail = lab.RoundcubeInstalled()
 	p := &pair{imap: implicit(dovecot.IMAPS), title: "Dovecot " + majorMinor(dovecot.Version), letters: dovecot.Inbox, stops: []func(){dovecot.Stop}}
 	if os.Geteuid() == 0 && lab.Installed("postfix") {
 		err = p.addPostfix(ctx, ca, d, dovecot)
 	} else {
 		err = p.addBuiltin(ctx, ca, d)
+	}
+	if err == nil && d.webmail {
+		err = p.addRoundcube(ctx, ca, d, dovecot)
 	}
 	if err != nil {
 		p.stop()
@@ -193,7 +201,7 @@ func socketFolder(postfix string) (string, error) {
 }
 
 func (p *pair) addBuiltin(ctx context.Context, ca *lab.CA, d *daemon) error {
-	if err := d.start(ctx); err != nil {
+	if err := errors.Join(d.configure(), d.start(ctx)); err != nil {
 		return err
 	}
 	builtin, err := runBuiltin(ca, d)

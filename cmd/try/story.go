@@ -91,6 +91,7 @@ func (s *story) start(ctx context.Context) (err error) {
 	if s.daemon, err = newDaemon(s.Letterlockd, filepath.Join(s.dir, "letterlockd")); err != nil {
 		return err
 	}
+	s.daemon.gateBehind(s.Port)
 	s.servers, err = startServers(ctx, s.Servers, s.ca, s.daemon)
 	return err
 }
@@ -110,7 +111,7 @@ func (s *story) stop() {
 
 // tell prints the lines, each when it is proven.
 func (s *story) tell(ctx context.Context) error {
-	for _, line := range []func(context.Context) error{s.signIn, s.token, s.mail, s.cronMail, s.appPassword, s.revoke, s.noPasswords} {
+	for _, line := range []func(context.Context) error{s.signIn, s.token, s.mail, s.cronMail, s.appPassword, s.webMail, s.revoke, s.noPasswords} {
 		if err := line(ctx); err != nil {
 			return err
 		}

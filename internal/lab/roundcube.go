@@ -13,9 +13,12 @@ import (
 
 // RoundcubeOptions describe a web mail.
 type RoundcubeOptions struct {
-	// Dovecot and Postfix are where it reads and sends. Required.
+	// Dovecot is where it reads. Required.
 	Dovecot *Dovecot
+	// Postfix is where it sends. SMTP is the port of another submission server with
+	// implicit TLS, for who is not root and has no Postfix. One of them is required.
 	Postfix *Postfix
+	SMTP    int
 	// CA signed their certificates. Required.
 	CA *CA
 	// Config is PHP, appended to config.inc.php: how people sign in.
@@ -44,13 +47,36 @@ type Roundcube struct {
 
 const roundcubeRoot = "/var/lib/roundcube/public_html"
 
+// RoundcubeInstalled says whether all is on this machine, and readable, that a Roundcube
+// behind a gateway needs: with nginx, SQLite and the plugin http_authentication.
+func RoundcubeInstalled() bool {
+	sqlite, _ := filepath.Glob("/usr/lib/php/*/pdo_sqlite.so")
+	if len(sqlite) == 0 || !Installed("php-fpm8.2") || !Installed("nginx") {
+		return false
+	}
+	for _, name := range []string{
+		roundcubeRoot + "/index.php", "/etc/roundcube/defaults.inc.php", "/etc/roundcube/mimetypes.php", "/etc/nginx/fastcgi_params",
+		"/usr/share/roundcube/plugins/http_authentication/http_authentication.php",
+	} {
+		file, err := os.Open(name)
+		if err != nil {
+			return false
+		}
+		file.Close()
+	}
+	return true
+}
+
 // StartRoundcube starts it; about 0.5 s.
 func StartRoundcube(ctx context.Context, o RoundcubeOptions) (*Roundcube, error) {
 	if _, err := os.Stat(roundcubeRoot + "/index.php"); err != nil {
 		return nil, &Missing{Program: "Roundcube", Package: "roundcube-core roundcube-sqlite3 roundcube-plugins php-fpm"}
 	}
-	if o.Dovecot == nil || o.Postfix == nil || o.CA == nil {
-		return nil, errors.New("start roundcube: it needs a Dovecot, a Postfix and their CA")
+	if o.Dovecot == nil || o.Postfix == nil && o.SMTP == 0 || o.CA == nil {
+		return nil, errors.New("start roundcube: it needs a Dovecot, a Postfix or another submission server, and their CA")
+	}
+	if o.SMTP == 0 {
+		o.SMTP = o.Postfix.Subs
 	}
 	rc, err := startRetry(func() (*Roundcube, error) { return startRoundcube(ctx, o) })
 	if err != nil {
@@ -202,13 +228,18 @@ func (rc *Roundcube) writeConfig() error {
 	fill := strings.NewReplacer(
 		"@dir@", rc.Dir, "@port@", strconv.Itoa(rc.Port), "@fpm@", rc.FPM(), "@root@", roundcubeRoot, "@fpmuser@", mode, "@nginxuser@", nginxUser,
 		"@user@", name, "@group@", group,
-		"@imap@", strconv.Itoa(o.Dovecot.IMAPS), "@smtp@", strconv.Itoa(o.Postfix.Subs), "@ca@", o.CA.File,
+		"@imap@", strconv.Itoa(o.Dovecot.IMAPS), "@smtp@", strconv.Itoa(o.SMTP), "@ca@", rc.file("config/ca.pem"),
 	)
 	web, text := "nginx.conf", nginxConf+site+"}\n"
 	if o.Apache {
 		web, text = "apache.conf", apacheConf+site
 	}
+	ca, err := os.ReadFile(o.CA.File) // a copy: PHP may not enter the folder it lies in
+	if err != nil {
+		return fmt.Errorf("read certificate of the CA: %w", err)
+	}
 	return errors.Join(
+		os.WriteFile(rc.file("config/ca.pem"), ca, 0o644),
 		os.Symlink("/etc/roundcube/defaults.inc.php", rc.file("config/defaults.inc.php")),
 		os.Symlink("/etc/roundcube/mimetypes.php", rc.file("config/mimetypes.php")),
 		os.WriteFile(rc.file("config/config.inc.php"), []byte(fill.Replace(roundcubeConf)+o.Config), 0o644),

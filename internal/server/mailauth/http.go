@@ -46,7 +46,7 @@ type HTTPOptions struct {
 //	send_auth_headers    yes: X-Dovecot-Auth-Service            yes: X-Dovecot-Auth-Protocol
 //	active_attribute     active, and active_value true          no default: must be set
 //	username_attribute   username                               username; compared exactly: format %Lu
-//	scope                one of those that a right for the protocol has
+//	scope                none: we look at the protocol            any one of a list
 //	pass_attrs           user=%{oauth2:mailbox}                 fields { user = %{oauth2:mailbox} }
 //
 // In 2.3 before 2.3.21 an empty password ends the auth process before we are asked: a

@@ -54,8 +54,9 @@ func (d Dovecot) Files() []File {
 	files := []File{
 		{Name: "conf.d/05-letterlock.conf", Text: strings.ReplaceAll(dovecotPassdbs, "@dir@", d.Dir)},
 		{Name: "conf.d/95-letterlock.conf", Text: dovecotMechanisms + d.listeners() + d.orders()},
-		// letterlockd itself looks at the protocol; one of these scopes is enough here.
-		{Name: "letterlock-token.conf.ext", Text: d.endpoint("introspection_url", "introspect", "introspection_mode = post\nscope = imap pop3 smtp sieve\n"), Private: true},
+		// No scope: letterlockd itself looks at the protocol, and 2.3.19 takes a list of
+		// scopes for one that a token must have whole, so that narrow tokens got nowhere.
+		{Name: "letterlock-token.conf.ext", Text: d.endpoint("introspection_url", "introspect", "introspection_mode = post\n"), Private: true},
 		{Name: "letterlock-password.conf.ext", Text: d.endpoint("grant_url", "password", "use_grant_password = yes\n# Who signs in by an alias gets the mailbox of the person.\npass_attrs = user=%{oauth2:mailbox}\n"), Private: true},
 	}
 	if d.ViewFile != "" {
