@@ -27,8 +27,8 @@ type daemon struct {
 	secret       secret.String // by which Dovecot asks
 	doveadmKey   secret.String // by which it gives orders
 
-	web, dovecot, doveadm int // ports
-	gate, roundcube       int // ports of the gateway and of the web mail behind it
+	web, dovecot, doveadm int  // ports
+	gate, roundcube       int  // ports of the gateway and of the web mail behind it
 	webmail               bool // it has a gateway
 	socket                string
 	process               *lab.Process
