@@ -271,27 +271,37 @@ func (l *plan) dovecot(ctx context.Context) error {
 // dovecotID is the client id that Dovecot shows.
 const dovecotID = "dovecot"
 
-// serveHTTP serves a loopback endpoint.
+// serveHTTP serves short requests.
 func serveHTTP(handler http.Handler) func(context.Context, net.Listener) error {
 	return func(ctx context.Context, listener net.Listener) error {
 		server := &http.Server{
 			Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
-			MaxHeaderBytes: 32 << 10, BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+			MaxHeaderBytes: 32 << 10,
 		}
-		ended := make(chan error, 1)
-		go func() { ended <- server.Serve(listener) }()
-		select {
-		case err := <-ended:
-			return err
-		case <-ctx.Done():
-		}
-		bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
-		defer cancel()
-		if err := server.Shutdown(bound); err != nil {
-			return errors.Join(err, server.Close())
-		}
-		return nil
+		return serveUntil(ctx, listener, server)
 	}
+}
+
+// serveUntil serves until ctx ends; requests under way may be answered for a while, and
+// are cut off then.
+func serveUntil(ctx context.Context, listener net.Listener, server *http.Server) error {
+	base, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	server.BaseContext = func(net.Listener) context.Context { return base }
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(listener) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	if err := server.Shutdown(bound); err != nil {
+		cut() // WebSockets, which Shutdown does not know
+		return errors.Join(err, server.Close())
+	}
+	return nil
 }
 
 // listen adds a service on the sockets that were handed over under its name, or else on

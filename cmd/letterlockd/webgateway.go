@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"maps"
 	"net"
 	"net/http"
@@ -32,15 +31,11 @@ func (l *plan) gateways(p *program, mux *http.ServeMux, sessions *web.Sessions) 
 	if err != nil {
 		return cli.Wrap(cli.Config, err, "correct [throttle] in "+l.conf.Path)
 	}
-	gate := gatewayGate{visits: scale, lists: throttle.New(throttle.Options{Store: onlyBans{l.db}, Log: l.log, Now: l.now, Rules: listsOnly(), Sources: l.denyLists()})}
-	if len(l.conf.Throttle.Allow) > 0 {
-		list, err := allowList(l.conf)
-		if err != nil {
-			return cli.Wrap(cli.Config, err, "correct [throttle] in "+l.conf.Path)
-		}
-		gate.lists.SetList(list)
+	lists, err := l.scale("gateway lists", throttle.Options{Store: onlyBans{l.db}, Rules: listsOnly()})
+	if err != nil {
+		return cli.Wrap(cli.Config, err, "correct [throttle] in "+l.conf.Path)
 	}
-	l.add("gateway lists", gate.lists.Run)
+	gate := gatewayGate{visits: scale, lists: lists}
 	for _, name := range slices.Sorted(maps.Keys(l.conf.Gateways)) {
 		one, err := l.gateway(p, name, l.conf.Gateways[name], sessions, gate)
 		if err != nil {
@@ -128,26 +123,9 @@ func (l *plan) listenGateways(ctx context.Context) error {
 // gateway itself sees to it that a body moves.
 func serveLong(handler http.Handler) func(context.Context, net.Listener) error {
 	return func(ctx context.Context, listener net.Listener) error {
-		base, cut := context.WithCancel(context.WithoutCancel(ctx))
-		defer cut()
-		server := &http.Server{
+		return serveUntil(ctx, listener, &http.Server{
 			Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-			BaseContext: func(net.Listener) context.Context { return base },
-		}
-		ended := make(chan error, 1)
-		go func() { ended <- server.Serve(listener) }()
-		select {
-		case err := <-ended:
-			return err
-		case <-ctx.Done():
-		}
-		bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
-		defer cancel()
-		if err := server.Shutdown(bound); err != nil {
-			cut() // WebSockets, which Shutdown does not know
-			return errors.Join(err, server.Close())
-		}
-		return nil
+		})
 	}
 }
 
@@ -181,14 +159,6 @@ func (g gatewayGate) Ask(ctx context.Context, remote netip.Addr) bool {
 // listsOnly is no limit: a throttle that counts nothing and keeps the lists.
 func listsOnly() []throttle.Rule {
 	return []throttle.Rule{{Name: "none", Kind: throttle.Repeats, Span: time.Hour, Slow: 1 << 30, Stop: 1 << 30}}
-}
-
-func (l *plan) denyLists() []throttle.Source {
-	var sources []throttle.Source
-	for _, path := range l.conf.Throttle.Deny {
-		sources = append(sources, throttle.Source{Name: path, File: path})
-	}
-	return sources
 }
 
 // onlyBans lets a throttle read the administrators' bans, and share no counts.

@@ -122,35 +122,13 @@ type programScale map[string]*throttle.Throttle
 func (l *plan) programScale() (programScale, error) {
 	scale := programScale{}
 	for what, many := range map[string]int{authserver.ThrottleToken: 300, authserver.ThrottleDevice: 120, authserver.ThrottleRegister: 60} {
-		t, err := l.networkScale(what, many)
+		t, err := l.scale("throttle of "+what+" requests", throttle.Options{Rules: byNetwork(what, many)})
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", what, err)
 		}
 		scale[what] = t
 	}
 	return scale, nil
-}
-
-// networkScale is a throttle by network alone, with the lists of [throttle].
-func (l *plan) networkScale(name string, many int) (*throttle.Throttle, error) {
-	o := throttle.Options{Log: l.log, Now: l.now, Rules: []throttle.Rule{
-		{Name: name + ", address", Kind: throttle.Network, V4: 32, V6: 64, Span: 10 * time.Minute, Slow: many, Stop: many},
-		{Name: name + ", network", Kind: throttle.Network, V4: 24, V6: 56, Span: 10 * time.Minute, Slow: 4 * many, Stop: 4 * many},
-		{Name: name + ", site", Kind: throttle.Network, V6: 48, Span: 10 * time.Minute, Slow: 10 * many, Stop: 10 * many},
-	}}
-	for _, path := range l.conf.Throttle.Deny {
-		o.Sources = append(o.Sources, throttle.Source{Name: path, File: path})
-	}
-	t := throttle.New(o)
-	if len(l.conf.Throttle.Allow) > 0 {
-		list, err := allowList(l.conf)
-		if err != nil {
-			return nil, err
-		}
-		t.SetList(list)
-	}
-	l.add("throttle of "+name+" requests", t.Run)
-	return t, nil
 }
 
 // Refuse implements authserver.Throttle.

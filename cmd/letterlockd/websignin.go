@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
 	"github.com/letterlock-mail/letterlock/internal/config"
@@ -118,30 +117,12 @@ type pageScale struct{ t *throttle.Throttle }
 
 // pageScale wires it, with the lists of [throttle].
 func (l *plan) pageScale() (pageScale, error) {
-	o := throttle.Options{Log: l.log, Now: l.now, Rules: pageRules()}
-	for _, path := range l.conf.Throttle.Deny {
-		o.Sources = append(o.Sources, throttle.Source{Name: path, File: path})
-	}
-	t := throttle.New(o)
-	if len(l.conf.Throttle.Allow) > 0 {
-		list, err := allowList(l.conf)
-		if err != nil {
-			return pageScale{}, err
-		}
-		t.SetList(list)
-	}
-	l.add("page throttle", t.Run)
-	return pageScale{t}, nil
+	t, err := l.scale("page throttle", throttle.Options{Rules: byNetwork("pages", pageVisits)})
+	return pageScale{t}, err
 }
 
-// pageRules leave room for an office on a Monday morning; each sign-in is two visits.
-func pageRules() []throttle.Rule {
-	return []throttle.Rule{
-		{Name: "pages, address", Kind: throttle.Network, V4: 32, V6: 64, Span: 10 * time.Minute, Slow: 600, Stop: 600},
-		{Name: "pages, network", Kind: throttle.Network, V4: 24, V6: 56, Span: 10 * time.Minute, Slow: 2400, Stop: 2400},
-		{Name: "pages, site", Kind: throttle.Network, V6: 48, Span: 10 * time.Minute, Slow: 6000, Stop: 6000},
-	}
-}
+// pageVisits leave room for an office on a Monday morning; each sign-in is two visits.
+const pageVisits = 600
 
 // Ask implements signin.Throttle.
 func (s pageScale) Ask(ctx context.Context, remote netip.Addr) bool {
