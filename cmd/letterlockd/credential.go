@@ -101,7 +101,7 @@ func (p *program) readLimits(l limits) (identity.Credential, error) {
 		return c, cli.Faultf(cli.Usage, `say what it is for: --label "Ann's phone"`, "a label is needed")
 	}
 	if c.Name == "" {
-		c.Name = nameFrom(l.label)
+		c.Name = identity.NameFrom(l.label)
 	}
 	if l.perHour < 0 || l.expires < 0 {
 		return c, cli.Faultf(cli.Usage, "", "--per-hour and --expires cannot be negative")
@@ -154,27 +154,6 @@ func canonicalEntry(text string) (string, error) {
 		return "@" + domain, err
 	}
 	return identity.CanonicalAddress(text)
-}
-
-// nameFrom makes the part of a login name out of a label.
-func nameFrom(label string) string {
-	var b strings.Builder
-	for _, r := range strings.ToLower(label) {
-		switch {
-		case r >= 'a' && r <= 'z' || r >= '0' && r <= '9':
-			b.WriteRune(r)
-		case r == '\'' || r == '’': // Ann's phone: anns-phone
-		case b.Len() > 0 && !strings.HasSuffix(b.String(), "-"):
-			b.WriteByte('-')
-		}
-		if b.Len() == 32 {
-			break
-		}
-	}
-	if name := strings.Trim(b.String(), "-"); name != "" {
-		return name
-	}
-	return "device"
 }
 
 // rights says in plain words what a credential may do.

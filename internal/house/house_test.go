@@ -96,6 +96,7 @@ func rooms() map[string]room {
 		"internal/server/doctor":               {layer: capability, wing: server},
 		"internal/server/hook":                 {layer: capability, wing: server},
 		"internal/server/factor":               {layer: noun, wing: server},
+		"internal/server/github":               {layer: leaf, wing: server},
 		"internal/server/gateway":              {layer: capability, wing: server},
 		"internal/server/identity":             {layer: noun, wing: server},
 		"internal/server/issuer":               {layer: capability, wing: server},

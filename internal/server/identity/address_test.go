@@ -50,3 +50,14 @@ func FuzzCanonicalAddress(f *testing.F) {
 		}
 	})
 }
+
+func TestNameFrom(t *testing.T) {
+	for label, want := range map[string]string{
+		"Ann's phone": "anns-phone", "Ann’s phone": "anns-phone", "  Büro / PC!  ": "b-ro-pc", "": "device", "日本": "device", "--": "device",
+		strings.Repeat("ab", 40): strings.Repeat("ab", 16), strings.Repeat("a", 31) + " b": strings.Repeat("a", 31),
+	} {
+		if got := NameFrom(label); got != want {
+			t.Errorf("NameFrom(%q) = %q, want %q", label, got, want)
+		}
+	}
+}

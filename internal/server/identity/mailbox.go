@@ -114,6 +114,28 @@ func LoginName(address, name string) string {
 	return address[:at] + "+" + name + address[at:]
 }
 
+// NameFrom makes the name of a credential, as it stands in its login name, out of the label
+// that a person gave it: lower-case letters, digits and single dashes, 32 bytes at most.
+func NameFrom(label string) string {
+	var b strings.Builder
+	for _, r := range strings.ToLower(label) {
+		switch {
+		case r >= 'a' && r <= 'z' || r >= '0' && r <= '9':
+			b.WriteRune(r)
+		case r == '\'' || r == '’': // Ann's phone: anns-phone
+		case b.Len() > 0 && !strings.HasSuffix(b.String(), "-"):
+			b.WriteByte('-')
+		}
+		if b.Len() == 32 {
+			break
+		}
+	}
+	if name := strings.Trim(b.String(), "-"); name != "" {
+		return name
+	}
+	return "device"
+}
+
 // A Use is one successful sign-in with a credential, recorded in batches.
 type Use struct {
 	Credential CredentialID

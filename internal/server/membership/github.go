@@ -1,7 +1,6 @@
 package membership
 
 import (
-	"bytes"
 	"context"
 	"crypto/rsa"
 	"crypto/x509"
@@ -9,16 +8,15 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/letterlock-mail/letterlock/internal/secret"
+	"github.com/letterlock-mail/letterlock/internal/server/github"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 )
 
@@ -40,22 +38,15 @@ type GitHubOptions struct {
 // GitHub asks GitHub as an app. The app proves itself by a token it signs, finds its
 // installation at the organisation by number, and gets a token for an hour that reads
 // members and nothing else.
-type GitHub struct{ o GitHubOptions }
+type GitHub struct {
+	o   GitHubOptions
+	api *github.Client
+}
 
 // NewGitHub fills in what follows from the rest.
 func NewGitHub(o GitHubOptions) *GitHub {
-	if o.URL == "" {
-		o.URL = "https://github.com"
-	}
-	o.URL = strings.TrimSuffix(o.URL, "/")
-	switch {
-	case o.API != "":
-	case o.URL == "https://github.com":
-		o.API = "https://api.github.com"
-	default:
-		o.API = o.URL + "/api/v3"
-	}
-	return &GitHub{o}
+	o.URL, o.API = github.Addresses(o.URL, o.API)
+	return &GitHub{o: o, api: &github.Client{API: o.API, HTTP: o.HTTP, Now: o.Now, Limit: maxAnswer, Pages: maxPages}}
 }
 
 // ParseKey reads the private key of an app as GitHub gives it out.
@@ -159,14 +150,14 @@ func (g *GitHub) visit(ctx context.Context) (*visit, error) {
 		return nil, err
 	}
 	var found *installation
-	err = pages(ctx, g, proof, "/app/installations", func(page []installation) bool {
+	err = told(github.List(ctx, g.api, github.Bearer(proof), "/app/installations", func(page []installation) bool {
 		for i := range page {
 			if page[i].Account.ID == int64(g.o.Organization) {
 				found = &page[i]
 			}
 		}
 		return found == nil
-	})
+	}))
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("find the app's installation: %w", err)
@@ -185,7 +176,7 @@ func (g *GitHub) visit(ctx context.Context) (*visit, error) {
 		} `json:"permissions"`
 	}
 	place := fmt.Sprintf("/app/installations/%d/access_tokens", found.ID)
-	if _, err := g.call(ctx, http.MethodPost, place, proof, []byte(`{"permissions":{"members":"read"}}`), &answer); err != nil {
+	if err := g.call(ctx, http.MethodPost, place, proof, []byte(`{"permissions":{"members":"read"}}`), &answer); err != nil {
 		return nil, fmt.Errorf("get a token for the installation: %w", err)
 	}
 	if answer.Token == "" || answer.Permissions.Members == "" {
@@ -226,12 +217,12 @@ func (v *visit) members(ctx context.Context) (map[string]string, error) {
 		place = fmt.Sprintf("/organizations/%d/team/%d/members", v.g.o.Organization, v.g.o.Team)
 	}
 	all := map[string]string{}
-	err := pages(ctx, v.g, v.token, place, func(page []user) bool {
+	err := told(github.List(ctx, v.g.api, github.Bearer(v.token), place, func(page []user) bool {
 		for _, u := range page {
 			all[strconv.FormatInt(u.ID, 10)] = u.Login
 		}
 		return true
-	})
+	}))
 	if err != nil {
 		return nil, fmt.Errorf("list members: %w", err)
 	}
@@ -244,10 +235,10 @@ func (v *visit) really(ctx context.Context, subject string) (Answer, error) {
 		return Answer{}, nil // bound by hand to what is no number of GitHub's
 	}
 	var u user
-	_, err := v.g.call(ctx, http.MethodGet, "/user/"+subject, v.token, nil, &u)
-	var denied *deniedError
+	err := v.g.call(ctx, http.MethodGet, "/user/"+subject, v.token, nil, &u)
+	var denied *github.Denied
 	switch {
-	case errors.As(err, &denied) && denied.status == http.StatusNotFound:
+	case errors.As(err, &denied) && denied.Status == http.StatusNotFound:
 		return Answer{Gone, "the account is not there any more"}, nil
 	case err != nil:
 		return Answer{}, fmt.Errorf("find account %s: %w", subject, err)
@@ -284,9 +275,9 @@ func (v *visit) membership(ctx context.Context, login string) (string, error) {
 	var m struct {
 		State string `json:"state"`
 	}
-	_, err := v.g.call(ctx, http.MethodGet, place, v.token, nil, &m)
-	var denied *deniedError
-	if errors.As(err, &denied) && denied.status == http.StatusNotFound {
+	err := v.g.call(ctx, http.MethodGet, place, v.token, nil, &m)
+	var denied *github.Denied
+	if errors.As(err, &denied) && denied.Status == http.StatusNotFound {
 		return "", nil
 	}
 	if err == nil && m.State == "" {
@@ -303,87 +294,21 @@ const (
 	maxAnswer = 2 << 20
 )
 
-// pages reads a list page by page while see wants more. They end where the answer names no
-// next one; the address that it names is not followed.
-func pages[T any](ctx context.Context, g *GitHub, token secret.String, place string, see func([]T) (more bool)) error {
-	for n := 1; n <= maxPages; n++ {
-		var page []T
-		next, err := g.call(ctx, http.MethodGet, fmt.Sprintf("%s?per_page=100&page=%d", place, n), token, nil, &page)
-		if err != nil || !see(page) || !next {
-			return err
-		}
-	}
-	return fmt.Errorf("more than %d pages", maxPages)
+// call asks the API.
+func (g *GitHub) call(ctx context.Context, method, place string, token secret.String, body []byte, into any) error {
+	_, err := g.api.Call(ctx, method, place, github.Bearer(token), body, into)
+	return told(err)
 }
 
-// A deniedError is 403, where it is no rate limit, or 404.
-type deniedError struct{ status int }
-
-func (d *deniedError) Error() string { return fmt.Sprintf("GitHub answered %d", d.status) }
-
-func (g *GitHub) call(ctx context.Context, method, place string, token secret.String, body []byte, into any) (next bool, err error) {
-	req, err := http.NewRequestWithContext(ctx, method, g.o.API+place, bytes.NewReader(body))
-	if err != nil {
-		return false, errors.New("the address of the API is none")
-	}
-	req.Header.Set("Accept", "application/vnd.github+json")
-	req.Header.Set("X-GitHub-Api-Version", "2022-11-28")
-	req.Header.Set("User-Agent", "Letterlock") // requests without one are refused
-	req.Header.Set("Authorization", "Bearer "+token.Reveal())
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	res, err := g.o.HTTP.Do(req)
-	if err != nil {
-		var wrapped *url.Error
-		if errors.As(err, &wrapped) {
-			err = wrapped.Err
-		}
-		return false, err
-	}
-	defer func() { _ = res.Body.Close() }()
-	data, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+// told says of an error what the watch has to do with it.
+func told(err error) error {
+	var limited *github.Limited
+	var failed *github.Failed
 	switch {
-	case err != nil:
-		return false, err
-	case len(data) > maxAnswer:
-		return false, fmt.Errorf("an answer of more than %d bytes", maxAnswer)
-	}
-	if err := g.status(res, data); err != nil {
-		return false, err
-	}
-	if err := json.Unmarshal(data, into); err != nil {
-		return false, errors.New("the answer is not what it should be")
-	}
-	return strings.Contains(res.Header.Get("Link"), `rel="next"`), nil
-}
-
-// status tells a no from a "later": rate limits come as 403 and as 429.
-func (g *GitHub) status(res *http.Response, body []byte) error {
-	limited := res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusForbidden &&
-		(res.Header.Get("X-RateLimit-Remaining") == "0" || res.Header.Get("Retry-After") != "" || bytes.Contains(body, []byte("rate limit")))
-	switch {
-	case res.StatusCode/100 == 2:
-		return nil
-	case limited:
-		return &Later{After: g.wait(res.Header), Err: fmt.Errorf("rate limit (%d)", res.StatusCode)}
-	case res.StatusCode == http.StatusForbidden, res.StatusCode == http.StatusNotFound:
-		return &deniedError{res.StatusCode}
-	case res.StatusCode == http.StatusUnauthorized:
+	case errors.As(err, &limited):
+		return &Later{After: limited.After, Err: err}
+	case errors.As(err, &failed) && failed.Status == http.StatusUnauthorized:
 		return errors.New("GitHub does not take the app's proof (401): look at app_id, the key, and the clock")
 	}
-	return fmt.Errorf("GitHub answered %d", res.StatusCode)
-}
-
-// wait reads how long to wait, an hour at most: limits are by the hour.
-func (g *GitHub) wait(header http.Header) time.Duration {
-	seconds, err := strconv.ParseInt(header.Get("Retry-After"), 10, 32)
-	if err != nil {
-		reset, err := strconv.ParseInt(header.Get("X-RateLimit-Reset"), 10, 64)
-		if err != nil {
-			return time.Minute
-		}
-		seconds = reset - g.o.Now().Unix()
-	}
-	return time.Duration(min(max(seconds, 1), 3600)) * time.Second
+	return err
 }

@@ -190,7 +190,7 @@ func (v *visit) makeCredential(c *identity.Credential) (secret.String, error) {
 		return secret.String{}, err
 	}
 	c.ID, c.Person, c.Selector, c.Hash = identity.CredentialID(id), v.person.ID, selector, hash
-	base := nameFrom(c.Label)
+	base := identity.NameFrom(c.Label)
 	// A name is also taken when it makes somebody's address (ann+sales@), so the store
 	// has the last word.
 	for n := 1; n <= maxPasswords+10; n++ {

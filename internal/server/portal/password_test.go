@@ -235,7 +235,7 @@ func FuzzWish(f *testing.F) {
 				t.Fatalf("%q became network %v", body, n)
 			}
 		}
-		if name := nameFrom(c.Label); name == "" || len(name) > 32 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+		if name := identity.NameFrom(c.Label); name == "" || len(name) > 32 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 			t.Fatalf("%q is called %q", body, name)
 		}
 	})

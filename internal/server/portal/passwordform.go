@@ -218,24 +218,3 @@ func quoted(word string) string {
 	}
 	return "“" + word + "”"
 }
-
-// nameFrom makes the part of a login name out of a label.
-func nameFrom(label string) string {
-	var b strings.Builder
-	for _, r := range strings.ToLower(label) {
-		switch {
-		case r >= 'a' && r <= 'z' || r >= '0' && r <= '9':
-			b.WriteRune(r)
-		case r == '\'' || r == '’': // Ann's phone: anns-phone
-		case b.Len() > 0 && !strings.HasSuffix(b.String(), "-"):
-			b.WriteByte('-')
-		}
-		if b.Len() == 32 {
-			break
-		}
-	}
-	if name := strings.Trim(b.String(), "-"); name != "" {
-		return name
-	}
-	return "device"
-}

@@ -123,10 +123,9 @@ func TestAnswersThatBelongToNobody(t *testing.T) {
 // twoEntrances are two apps at one GitHub server. The straight way stays /signin/github.
 func (h *house) twoEntrances() {
 	make := func(name string) Entrance {
-		o := NewGitHub(GitHubOptions{}).o
-		o.URL, o.API, o.ClientID, o.HTTP, o.Now = h.at, h.at+"/api/v3", "app", httpClient(), func() time.Time { return h.now }
-		o.Secret = hush()
-		return Entrance{Name: name, Provider: &GitHub{o}}
+		return Entrance{Name: name, Provider: NewGitHub(GitHubOptions{
+			URL: h.at, API: h.at + "/api/v3", ClientID: "app", Secret: hush(), HTTP: httpClient(), Now: func() time.Time { return h.now },
+		})}
 	}
 	h.github.Callback = public + "/signin"
 	h.serve(make("github"), make("other"))

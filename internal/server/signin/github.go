@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/letterlock-mail/letterlock/internal/oauth"
 	"github.com/letterlock-mail/letterlock/internal/secret"
+	"github.com/letterlock-mail/letterlock/internal/server/github"
 )
 
 // GitHubOptions are one OAuth app, or GitHub App, at github.com or a server of one's own.
@@ -37,25 +37,18 @@ type GitHubOptions struct {
 // GitHub is GitHub as a Provider. It speaks OAuth and nothing of OpenID Connect: no ID
 // token, no issuer in its answers. Who somebody is says its API, to a token that is given
 // back when all is known.
-type GitHub struct{ o GitHubOptions }
+type GitHub struct {
+	o   GitHubOptions
+	api *github.Client
+}
 
 // NewGitHub fills in what follows from the rest.
 func NewGitHub(o GitHubOptions) *GitHub {
-	if o.URL == "" {
-		o.URL = "https://github.com"
-	}
-	o.URL = strings.TrimSuffix(o.URL, "/")
-	switch {
-	case o.API != "":
-	case o.URL == "https://github.com":
-		o.API = "https://api.github.com"
-	default:
-		o.API = o.URL + "/api/v3"
-	}
+	o.URL, o.API = github.Addresses(o.URL, o.API)
 	if o.Label == "" {
 		o.Label = "GitHub"
 	}
-	return &GitHub{o}
+	return &GitHub{o: o, api: &github.Client{API: o.API, HTTP: o.HTTP, Now: o.Now, Limit: maxAnswer, Pages: maxPages}}
 }
 
 func (g *GitHub) conn() *oauth.Conn {
@@ -122,7 +115,7 @@ func (g *GitHub) who(ctx context.Context, token oauth.Token) (Account, error) {
 		Login string `json:"login"`
 		Name  string `json:"name"`
 	}
-	if _, err := g.get(ctx, token.Access, "/user", &user); err != nil {
+	if err := g.get(ctx, token.Access, "/user", &user); err != nil {
 		return Account{}, err
 	}
 	if user.ID <= 0 || user.Login == "" {
@@ -203,7 +196,7 @@ func (g *GitHub) member(ctx context.Context, token secret.String, login string) 
 
 func (g *GitHub) organization(ctx context.Context, token secret.String) (string, error) {
 	var state string
-	err := pages(ctx, g, token, "/user/memberships/orgs", func(page []membership) bool {
+	err := github.List(ctx, g.api, github.Bearer(token), "/user/memberships/orgs", func(page []membership) bool {
 		for _, m := range page {
 			if m.Organization.ID == int64(g.o.Organization) {
 				state = m.State
@@ -211,7 +204,8 @@ func (g *GitHub) organization(ctx context.Context, token secret.String) (string,
 		}
 		return state == ""
 	})
-	var denied *deniedError
+	err = g.away(err)
+	var denied *github.Denied
 	if errors.As(err, &denied) {
 		return "", nil // the organisation hides itself from applications it has not allowed
 	}
@@ -220,8 +214,8 @@ func (g *GitHub) organization(ctx context.Context, token secret.String) (string,
 
 func (g *GitHub) team(ctx context.Context, token secret.String, login string) (string, error) {
 	var m membership
-	_, err := g.get(ctx, token, fmt.Sprintf("/organizations/%d/team/%d/memberships/%s", g.o.Organization, g.o.Team, url.PathEscape(login)), &m)
-	var denied *deniedError
+	err := g.get(ctx, token, fmt.Sprintf("/organizations/%d/team/%d/memberships/%s", g.o.Organization, g.o.Team, url.PathEscape(login)), &m)
+	var denied *github.Denied
 	if errors.As(err, &denied) {
 		return "", nil
 	}
@@ -231,7 +225,7 @@ func (g *GitHub) team(ctx context.Context, token secret.String, login string) (s
 // emails are the verified addresses, the primary one first.
 func (g *GitHub) emails(ctx context.Context, token secret.String) ([]string, error) {
 	var primary, others []string
-	err := pages(ctx, g, token, "/user/emails", func(page []email) bool {
+	err := github.List(ctx, g.api, github.Bearer(token), "/user/emails", func(page []email) bool {
 		for _, e := range page {
 			switch {
 			case !e.Verified:
@@ -243,7 +237,7 @@ func (g *GitHub) emails(ctx context.Context, token secret.String) ([]string, err
 		}
 		return true
 	})
-	return append(primary, others...), err
+	return append(primary, others...), g.away(err)
 }
 
 type email struct {
@@ -253,122 +247,27 @@ type email struct {
 }
 
 const (
-	pageSize = 100
-	maxPages = 20
+	maxAnswer = 1 << 20 // a hundred memberships are about 200 KB
+	maxPages  = 20
 )
 
-// pages reads a list page by page while see wants more. Pages end where the answer names
-// no next one; the address it names is not followed.
-func pages[T any](ctx context.Context, g *GitHub, token secret.String, path string, see func([]T) (more bool)) error {
-	for n := 1; n <= maxPages; n++ {
-		var page []T
-		next, err := g.get(ctx, token, fmt.Sprintf("%s?per_page=%d&page=%d", path, pageSize, n), &page)
-		if err != nil || !see(page) || !next {
-			return err
-		}
-	}
-	return fmt.Errorf("more than %d pages of %s", maxPages, path)
+// get asks the API about the owner of token.
+func (g *GitHub) get(ctx context.Context, token secret.String, place string, into any) error {
+	_, err := g.api.Call(ctx, http.MethodGet, place, github.Bearer(token), nil, into)
+	return g.away(err)
 }
 
-// A deniedError is a definite no of the API: 403 that is no rate limit, or 404.
-type deniedError struct {
-	place  string
-	status int
-}
-
-func (d *deniedError) Error() string { return fmt.Sprintf("%s answered %d", d.place, d.status) }
-
-// get asks the API. next: there is another page.
-func (g *GitHub) get(ctx context.Context, token secret.String, place string, into any) (next bool, err error) {
-	body, header, err := g.call(ctx, http.MethodGet, place, "Bearer "+token.Reveal(), nil)
-	if err != nil {
-		return false, err
-	}
-	if err := json.Unmarshal(body, into); err != nil {
-		return false, &Away{Who: g.o.Label, Err: fmt.Errorf("%s: the answer is not what it should be", pathOf(place))}
-	}
-	return hasNext(header.Values("Link")), nil
-}
-
-func pathOf(place string) string {
-	path, _, _ := strings.Cut(place, "?")
-	return path
-}
-
-// hasNext looks for rel="next" (RFC 8288).
-func hasNext(lines []string) bool {
-	for _, line := range lines {
-		for _, part := range strings.Split(line, ",") {
-			_, parameters, _ := strings.Cut(part, ">")
-			for _, parameter := range strings.Split(parameters, ";") {
-				name, value, _ := strings.Cut(strings.TrimSpace(parameter), "=")
-				if strings.EqualFold(name, "rel") && slices.Contains(strings.Fields(strings.Trim(value, `"`)), "next") {
-					return true
-				}
-			}
-		}
-	}
-	return false
-}
-
-// maxAnswer bounds one answer: a hundred memberships are about 200 KB.
-const maxAnswer = 1 << 20
-
-func (g *GitHub) call(ctx context.Context, method, place, authorization string, body io.Reader) ([]byte, http.Header, error) {
-	req, err := http.NewRequestWithContext(ctx, method, g.o.API+place, body)
-	if err != nil {
-		return nil, nil, errors.New("the address of the API is none")
-	}
-	req.Header.Set("Accept", "application/vnd.github+json")
-	req.Header.Set("X-GitHub-Api-Version", "2022-11-28")
-	req.Header.Set("User-Agent", "Letterlock") // requests without one are refused
-	req.Header.Set("Authorization", authorization)
-	res, err := g.o.HTTP.Do(req)
-	if err != nil {
-		var wrapped *url.Error
-		if errors.As(err, &wrapped) {
-			err = wrapped.Err
-		}
-		return nil, nil, &Away{Who: g.o.Label, Err: fmt.Errorf("%s: %w", pathOf(place), err)}
-	}
-	defer func() { _ = res.Body.Close() }()
-	data, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+// away keeps a definite no apart from all that says nothing about the person.
+func (g *GitHub) away(err error) error {
+	var denied *github.Denied
+	var limited *github.Limited
 	switch {
-	case err != nil:
-		return nil, nil, &Away{Who: g.o.Label, Err: fmt.Errorf("%s: %w", pathOf(place), err)}
-	case len(data) > maxAnswer:
-		return nil, nil, &Away{Who: g.o.Label, Err: fmt.Errorf("%s: an answer of more than %d bytes", pathOf(place), maxAnswer)}
+	case err == nil, errors.As(err, &denied):
+		return err
+	case errors.As(err, &limited):
+		return &Away{Who: g.o.Label, After: limited.After, Err: err}
 	}
-	return data, res.Header, g.status(place, res, data)
-}
-
-// status tells a no from a "later". Rate limits come as 403 and as 429, and a 403 that is
-// one must never be read as "not a member".
-func (g *GitHub) status(place string, res *http.Response, body []byte) error {
-	limited := res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusForbidden &&
-		(res.Header.Get("X-RateLimit-Remaining") == "0" || res.Header.Get("Retry-After") != "" || strings.Contains(string(body), "rate limit"))
-	switch {
-	case res.StatusCode/100 == 2:
-		return nil
-	case limited:
-		return &Away{Who: g.o.Label, After: g.wait(res.Header), Err: fmt.Errorf("%s: rate limit (%d)", pathOf(place), res.StatusCode)}
-	case res.StatusCode == http.StatusForbidden, res.StatusCode == http.StatusNotFound:
-		return &deniedError{pathOf(place), res.StatusCode}
-	}
-	return &Away{Who: g.o.Label, Err: fmt.Errorf("%s answered %d", pathOf(place), res.StatusCode)}
-}
-
-// wait reads how long to wait, an hour at most: limits are by the hour.
-func (g *GitHub) wait(header http.Header) time.Duration {
-	seconds, err := strconv.ParseInt(header.Get("Retry-After"), 10, 32)
-	if err != nil {
-		reset, err := strconv.ParseInt(header.Get("X-RateLimit-Reset"), 10, 64)
-		if err != nil {
-			return time.Minute
-		}
-		seconds = reset - g.o.Now().Unix()
-	}
-	return time.Duration(min(max(seconds, 1), 3600)) * time.Second
+	return &Away{Who: g.o.Label, Err: err}
 }
 
 // giveBack ends the token. It is tried once: a token that stays has no more rights than
@@ -380,9 +279,7 @@ func (g *GitHub) giveBack(ctx context.Context, token secret.String) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	req := http.Request{Header: http.Header{}}
-	req.SetBasicAuth(g.o.ClientID, g.o.Secret.Reveal())
-	_, _, _ = g.call(ctx, http.MethodDelete, "/applications/"+url.PathEscape(g.o.ClientID)+"/token", req.Header.Get("Authorization"), strings.NewReader(string(body)))
+	_, _ = g.api.Call(ctx, http.MethodDelete, "/applications/"+url.PathEscape(g.o.ClientID)+"/token", github.Basic(g.o.ClientID, g.o.Secret), body, nil)
 }
 
 // plain makes short text of what somebody chose as their name.
