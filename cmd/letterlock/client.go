@@ -141,10 +141,6 @@ func (s *signIn) registerOurselves(ctx context.Context) error {
 	}
 	s.p.log().Info("registered a client", "provider", s.providerName, "client_id", client.ID)
 	s.client = client
-	// A grant that cannot be read now is about to be replaced.
-	if grant, err := s.manager.Grant(ctx, s.name); err == nil && grant.Client.Registration != nil {
-		s.old = grant.Client.Registration
-	}
 	return nil
 }
 
@@ -169,12 +165,25 @@ func (s *signIn) grantTypes() []string {
 	return types
 }
 
-// unregisterOld takes back the registration that this sign-in has replaced.
-func (s *signIn) unregisterOld(ctx context.Context) {
-	if s.old == nil || s.old.ClientURI == "" {
+// replaced is the registration of the grant that this sign-in is about to replace, unless
+// it stays in use. A grant that cannot be read is replaced all the same.
+func (s *signIn) replaced(ctx context.Context) *oauth.Registered {
+	grant, err := s.manager.Grant(ctx, s.name)
+	if err != nil || grant.Client.Registration == nil || grant.Client.Registration.ClientURI == "" {
+		return nil
+	}
+	if now := s.client.Registration; now != nil && now.ClientURI == grant.Client.Registration.ClientURI {
+		return nil
+	}
+	return grant.Client.Registration
+}
+
+// unregister takes back a registration that nobody uses any more.
+func (s *signIn) unregister(ctx context.Context, old *oauth.Registered) {
+	if old == nil {
 		return
 	}
-	if err := oauth.Unregister(ctx, s.http, *s.old); err != nil {
+	if err := oauth.Unregister(ctx, s.http, *old); err != nil {
 		s.p.log().Warn("the old registration stays", "provider", s.providerName, "error", err)
 	}
 }

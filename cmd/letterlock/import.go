@@ -133,6 +133,7 @@ func (s *signIn) takeOver(ctx context.Context, found takeover.Found) error {
 		Endpoints: s.endpoints, Refresh: found.Refresh, Flow: found.Flow, SignedIn: s.p.now(),
 		Resources: []account.Resource{{Name: r.Name, Purposes: r.Purposes, Scopes: scopes, Indicator: r.Indicator}},
 	}
+	old := s.replaced(ctx)
 	if err := s.manager.Save(ctx, grant); err != nil {
 		return err
 	}
@@ -151,6 +152,7 @@ func (s *signIn) takeOver(ctx context.Context, found takeover.Found) error {
 	if configErr := s.configure(ctx, string(found.Flow)); configErr != nil {
 		return fmt.Errorf("the grant is kept, but not the settings: %w", configErr)
 	}
+	s.unregister(ctx, old)
 	if err != nil {
 		return fmt.Errorf("the grant is kept and could not be tried: %w", err)
 	}

@@ -188,6 +188,7 @@ func (o loginOptions) serverSettings() ([]config.Setting, error) {
 
 // keep writes grant and configuration, and says what there is now.
 func (s *signIn) keep(ctx context.Context, grant *grantInfo) error {
+	old := s.replaced(ctx)
 	if err := s.manager.Save(ctx, grant.Grant); err != nil {
 		return err
 	}
@@ -195,7 +196,7 @@ func (s *signIn) keep(ctx context.Context, grant *grantInfo) error {
 	if err := s.configure(ctx, string(grant.Flow)); err != nil {
 		return fmt.Errorf("the grant is kept, but not the settings: %w", err)
 	}
-	s.unregisterOld(ctx)
+	s.unregister(ctx, old)
 	t := s.p.term
 	who := grant.Subject
 	if who == "" {

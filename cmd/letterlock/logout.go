@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/client/account"
 	"github.com/letterlock-mail/letterlock/internal/client/tokenstore"
 	"github.com/letterlock-mail/letterlock/internal/oauth"
+	"github.com/letterlock-mail/letterlock/internal/secret"
 )
 
 func (p *program) logoutCommand() *cobra.Command {
@@ -80,8 +82,7 @@ func (p *program) revokePage(name string) string {
 	return ""
 }
 
-// revoke takes the refresh token back, which at most providers takes its access
-// tokens along, and our registration if we made one.
+// revoke takes back what the grant holds, and our registration if we made one.
 func (p *program) revoke(ctx context.Context, manager *account.Manager, name string) (bool, error) {
 	grant, err := manager.Grant(ctx, name)
 	if err != nil {
@@ -98,24 +99,37 @@ func (p *program) revoke(ctx context.Context, manager *account.Manager, name str
 	}
 	revoked := false
 	if grant.Endpoints.Revocation != "" {
-		token, hint := grant.Refresh, "refresh_token"
-		if token.IsZero() {
-			for _, access := range grant.Access {
-				token, hint = access.Token, "access_token"
-			}
+		if revoked, err = p.revokeAll(ctx, conn, grant); err != nil {
+			return false, err
 		}
-		var answer *oauth.Error
+	}
+	return revoked, p.unregister(ctx, hc, grant.Client.Registration)
+}
+
+// revokeAll shows the provider what it is to forget: the refresh token, which takes its
+// access tokens along, or else each access token that is still kept here.
+func (p *program) revokeAll(ctx context.Context, conn *oauth.Conn, grant *account.Grant) (bool, error) {
+	tokens, hint := []secret.String{grant.Refresh}, "refresh_token"
+	if grant.Refresh.IsZero() {
+		tokens, hint = nil, "access_token"
+		for _, name := range slices.Sorted(maps.Keys(grant.Access)) {
+			tokens = append(tokens, grant.Access[name].Token)
+		}
+	}
+	all := true
+	for _, token := range tokens {
 		err := conn.Revoke(ctx, token, hint)
+		var answer *oauth.Error
 		switch {
 		case err == nil:
-			revoked = true
 		case errors.As(err, &answer) && !answer.Temporary():
+			all = false
 			p.term.Sayf("note: the provider did not revoke it: %s", cli.Line(err.Error()))
 		default:
 			return false, cli.Wrap(cli.TempFail, err, "nothing was deleted: try again later, or add --local")
 		}
 	}
-	return revoked, p.unregister(ctx, hc, grant.Client.Registration)
+	return all, nil
 }
 
 // unregister removes the client that login registered (RFC 7592). Its access token is

@@ -40,7 +40,6 @@ type signIn struct {
 	keyName      string
 	keyRemark    string
 	manager      *account.Manager
-	old          *oauth.Registered // of a registration that this sign-in replaces
 	keyFile      string            // a machine's
 	kept         bool              // the grant is on disk
 	found        *discovery.Result // what the domain publishes; nil: not looked for
