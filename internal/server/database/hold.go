@@ -99,16 +99,13 @@ func (db *DB) Release(ctx context.Context, person identity.PersonID, source stri
 	return turned, err
 }
 
-// note adds to the audit trail in the transaction that does what it tells. Several of one
-// transaction are a microsecond apart: ids order nothing, and the hook goes by the order.
+// note adds to the audit trail in the transaction that does what it tells.
 func (db *DB) note(tx *tx, kind string, person identity.PersonID, at time.Time, actor, detail string) error {
 	id, err := identity.NewID(db.o.Random, at)
 	if err != nil {
 		return err
 	}
-	at = at.Add(time.Duration(tx.noted) * time.Microsecond)
-	tx.noted++
-	return tx.addEvent(identity.Event{ID: id, At: at, Kind: kind, Person: person, Actor: actor, Detail: detail})
+	return tx.next(identity.Event{ID: id, At: at, Kind: kind, Person: person, Actor: actor, Detail: detail})
 }
 
 // Holds lists who says that a person is shut out, the first to say so first.

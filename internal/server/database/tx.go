@@ -111,6 +111,9 @@ func (db *DB) write(ctx context.Context, op string, do func(*tx) error) error {
 	if db.o.ReadOnly {
 		return &Unavailable{Op: op, Trouble: ReadOnly, Err: errors.New("opened for reading only")}
 	}
+	if t := db.joined(ctx); t != nil {
+		return explain(op, do(t))
+	}
 	shown := false
 	err := db.repeat(ctx, op, func(ctx context.Context) error {
 		return db.attempt(ctx, db.writes, db.engine.options, true, func(t *tx) error {
@@ -138,6 +141,9 @@ func (db *DB) softly(ctx context.Context, op string, do func(*tx) error) error {
 	if db.o.ReadOnly {
 		return &Unavailable{Op: op, Trouble: ReadOnly, Err: errors.New("opened for reading only")}
 	}
+	if t := db.joined(ctx); t != nil {
+		return explain(op, do(t))
+	}
 	return db.repeat(ctx, op, func(ctx context.Context) error {
 		return db.attempt(ctx, db.soft, nil, true, do)
 	})
@@ -145,6 +151,9 @@ func (db *DB) softly(ctx context.Context, op string, do func(*tx) error) error {
 
 // snapshot runs queries that see the database at one moment.
 func (db *DB) snapshot(ctx context.Context, op string, do func(*tx) error) error {
+	if t := db.joined(ctx); t != nil {
+		return explain(op, do(t))
+	}
 	return db.repeat(ctx, op, func(ctx context.Context) error {
 		return db.attempt(ctx, db.reads, db.engine.reading, false, do)
 	})
@@ -155,20 +164,13 @@ func (db *DB) one(ctx context.Context, op, text string, args []any, into ...any)
 	if !sound(args) {
 		return fmt.Errorf("%s: %w", op, identity.ErrNotFound)
 	}
+	if t := db.joined(ctx); t != nil {
+		rows, err := t.inner.QueryContext(t.ctx, text, args...)
+		return explain(op, first(rows, err, into))
+	}
 	return db.repeat(ctx, op, func(ctx context.Context) error {
 		rows, err := db.query(ctx, text, args)
-		found := false
-		err = each(rows, err, func(scan func(...any) error) error {
-			if found {
-				return nil // the first row, as QueryRow has it
-			}
-			found = true
-			return scan(into...)
-		})
-		if err == nil && !found {
-			return identity.ErrNotFound
-		}
-		return err
+		return first(rows, err, into)
 	})
 }
 
@@ -177,6 +179,10 @@ func (db *DB) one(ctx context.Context, op, text string, args []any, into ...any)
 func (db *DB) list(ctx context.Context, op, text string, args []any, start func(), row func(scan func(...any) error) error) error {
 	if !sound(args) {
 		return nil
+	}
+	if t := db.joined(ctx); t != nil {
+		start()
+		return explain(op, t.all(text, args, row))
 	}
 	return db.repeat(ctx, op, func(ctx context.Context) error {
 		start()

@@ -103,6 +103,7 @@ type Trail interface {
 	PutOnce(ctx context.Context, digest identity.Digest, kind string, data []byte, expires time.Time) error
 	TakeOnce(ctx context.Context, digest identity.Digest, kind string, now time.Time) ([]byte, error)
 	ReadOnce(ctx context.Context, digest identity.Digest, kind string, now time.Time) ([]byte, error)
+	Together(ctx context.Context, do func(ctx context.Context) error) error
 }
 
 // Now is the clock that the store under test must be given.
@@ -146,6 +147,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Store) {
 		"leavers, looks and sealed grants":         (*checker).leavers,
 		"factors are proved once":                  (*checker).factors,
 		"factors of the disabled and deleted":      (*checker).factorsEnd,
+		"what is done together is one":             (*checker).together,
 		"a mail session stands on two things":      (*checker).mailSessions,
 		"a mail session ends alone or with all":    (*checker).mailSessionsEnd,
 	} {
