@@ -49,6 +49,9 @@ func (p *program) personAddCommand() *cobra.Command {
 				return err
 			}
 			p.term.Sayf("%s was added", person.Address)
+			if !person.Disabled.IsZero() {
+				p.term.Sayf("disabled, as before they were removed (%s): letterlockd person enable %s", cli.Line(person.Reason), person.Address)
+			}
 			return nil
 		},
 	}
@@ -73,7 +76,11 @@ func (p *program) addPerson(ctx context.Context, db *database.DB, address, name 
 		if err := db.AddPerson(ctx, person); err != nil {
 			return err
 		}
-		return db.PutAddress(ctx, identity.Address{Address: address, Owners: []identity.Owner{owner}})
+		if err := db.PutAddress(ctx, identity.Address{Address: address, Owners: []identity.Owner{owner}}); err != nil {
+			return err
+		}
+		person, err = db.Person(ctx, person.ID)
+		return err
 	})
 	if errors.Is(err, identity.ErrExists) {
 		return person, cli.Wrap(cli.DataError, err, "letterlockd person show "+address)
@@ -150,7 +157,7 @@ func (p *program) enablePerson(ctx context.Context, db *database.DB, person iden
 }
 
 func (p *program) removePerson(ctx context.Context, db *database.DB, person identity.Person) error {
-	if err := db.RemoveUser(ctx, person.ID, p.now(), p.actor()); err != nil {
+	if err := db.RemovePerson(ctx, person.ID, p.now(), p.actor()); err != nil {
 		return err
 	}
 	p.term.Sayf("%s was removed; mail that is there stays where it is", person.Address)

@@ -23,7 +23,8 @@ type tx struct {
 	// A right was taken away; something that views show has changed. Counted by one
 	// statement just before the commit, because that row is the one all writers share.
 	taken, shown bool
-	noted        int // lines of the audit trail so far
+	noted        int              // lines of the audit trail so far
+	last         []identity.Event // lines that come after all others
 }
 
 // exec runs a statement and returns how many rows it met.
@@ -118,8 +119,16 @@ func (db *DB) write(ctx context.Context, op string, do func(*tx) error) error {
 	err := db.repeat(ctx, op, func(ctx context.Context) error {
 		return db.attempt(ctx, db.writes, db.engine.options, true, func(t *tx) error {
 			defer func() { shown = t.shown || t.taken }()
-			if err := do(t); err != nil || !t.shown && !t.taken {
+			if err := do(t); err != nil {
 				return err
+			}
+			for _, e := range t.last {
+				if err := t.next(e); err != nil {
+					return err
+				}
+			}
+			if !t.shown && !t.taken {
+				return nil
 			}
 			// What takes a right away also shows in the views.
 			step := 0

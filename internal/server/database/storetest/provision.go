@@ -26,6 +26,7 @@ type Provision interface {
 	AddUser(ctx context.Context, u identity.User, actor string) error
 	ChangeUser(ctx context.Context, id identity.PersonID, at time.Time, actor string, change func(*identity.User) error) (identity.User, error)
 	RemoveUser(ctx context.Context, id identity.PersonID, at time.Time, actor string) error
+	RemovePerson(ctx context.Context, id identity.PersonID, at time.Time, actor string) error
 
 	Lease(ctx context.Context, name, holder string, now, until time.Time) (bool, error)
 	HookMark(ctx context.Context, now time.Time) (time.Time, error)
@@ -216,6 +217,67 @@ func (c *checker) userChanges() {
 		c.Errorf("trail: %+v", events)
 	}
 	c.want("removed twice", s.RemoveUser(ctx, "ann", At(9), "scim"), identity.ErrNotFound)
+}
+
+// held: a directory that removes a person and makes them again does not undo what an
+// administrator said; an administrator who removes them does.
+func (c *checker) held() {
+	ctx, s := c.Context(), c.s
+	made := 0
+	again := func(address, external string) identity.Person {
+		c.Helper()
+		made++
+		p := person(fmt.Sprint("again", made))
+		p.Address, p.Created = address, At(20)
+		c.must(s.AddUser(ctx, identity.User{Person: p, External: external, Changed: At(20), Wish: identity.WishActive}, "scim"))
+		return got(s.Person(ctx, p.ID))(c)
+	}
+	remove := func(p identity.Person) { c.Helper(); c.must(s.RemoveUser(ctx, p.ID, At(10), "scim")) }
+
+	ann := again("ann@example.org", "ext-1")
+	c.must(s.DisablePerson(ctx, ann.ID, At(5), "stole"))
+	remove(ann)
+	ann = again("ann@example.org", "")
+	if !ann.Disabled.Equal(At(5)) || ann.Reason != "stole" {
+		c.Errorf("by address: %+v", ann)
+	}
+	last := got(s.Events(ctx, identity.EventFilter{Person: ann.ID}))(c)
+	if len(last) != 2 || last[0].Kind != "person.disabled" || last[0].Detail != "as before they were removed: stole" || last[1].Kind != "person.added" {
+		c.Errorf("trail: %+v", last)
+	}
+	_, err := s.ChangeUser(ctx, ann.ID, At(21), "scim", func(u *identity.User) error { u.External, u.Wish = "ext-2", identity.WishActive; return nil })
+	c.must(err)
+	remove(ann) // held again without a word
+	renamed := again("anna@example.org", "ext-2")
+	if renamed.Disabled.IsZero() {
+		c.Error("another address with the same id of the directory lets them in")
+	}
+	c.must(s.EnablePerson(ctx, renamed.ID))
+	remove(renamed)
+	if free := again("anna@example.org", "ext-2"); !free.Disabled.IsZero() {
+		c.Error("shut out after an administrator let them in")
+	}
+	if other := again("ann@example.org", ""); !other.Disabled.IsZero() {
+		c.Error("a word that was given counts twice")
+	}
+
+	bob := again("bob@example.org", "")
+	_, err = s.Suspend(ctx, identity.Hold{Person: bob.ID, Source: identity.HoldSCIM, Since: At(5)}, "scim")
+	c.must(err)
+	remove(bob)
+	if bob = again("bob@example.org", ""); !bob.Disabled.IsZero() {
+		c.Error("a directory's own word outlives its own removal")
+	}
+	c.must(s.DisablePerson(ctx, bob.ID, At(6), ""))
+	remove(bob)
+	c.must(s.AddPerson(ctx, person("bob"))) // as a first sign-in does
+	if p := got(s.Person(ctx, "bob"))(c); !p.Disabled.Equal(At(6)) {
+		c.Errorf("made otherwise: %+v", p)
+	}
+	c.must(s.RemovePerson(ctx, "bob", At(30), "shell:0"))
+	if p := again("bob@example.org", ""); !p.Disabled.IsZero() {
+		c.Error("forgotten by an administrator, and still shut out")
+	}
 }
 
 func (c *checker) leases() {

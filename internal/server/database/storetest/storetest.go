@@ -142,6 +142,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Store) {
 		"holds are words of several":               (*checker).holds,
 		"users are people as directories see them": (*checker).users,
 		"users change whole or not":                (*checker).userChanges,
+		"a hold outlives a directory's removal":    (*checker).held,
 		"a lease is one holder's":                  (*checker).leases,
 		"a hook runs once an event":                (*checker).hooks,
 		"leavers, looks and sealed grants":         (*checker).leavers,
