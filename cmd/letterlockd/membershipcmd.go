@@ -18,8 +18,8 @@ func (p *program) membershipCommand() *cobra.Command {
 		Use: "membership", Short: "who still belongs, as identity providers say",
 		Long: `Providers with a [membership.NAME] section are asked again and again whether the people
 bound to their accounts still belong. Who does not is suspended, and let in again when they
-do. When more than a tenth would go at once, and more than two, they wait until an
-administrator has looked and approves.`,
+do. When more than a tenth, and more than two, would have gone within 24 hours, those who
+have not yet wait until an administrator has looked and approves.`,
 		Example: `  letterlockd membership show
   letterlockd membership approve github`,
 	})

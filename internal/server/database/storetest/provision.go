@@ -39,6 +39,8 @@ type Provision interface {
 	PutLeaver(ctx context.Context, l identity.Leaver) error
 	DeleteLeaver(ctx context.Context, issuer, subject string) error
 	Leavers(ctx context.Context, issuer string) ([]identity.Leaver, error)
+	Depart(ctx context.Context, issuer string, person identity.PersonID, at time.Time) error
+	Departed(ctx context.Context, issuer string, since time.Time) ([]identity.PersonID, error)
 	PutMembershipLook(ctx context.Context, l identity.MembershipLook) error
 	MembershipLooks(ctx context.Context) ([]identity.MembershipLook, error)
 	PutSealed(ctx context.Context, g identity.SealedGrant) error
@@ -356,6 +358,29 @@ func (c *checker) hooks() {
 	c.same("moved", got(s.HookMark(ctx, At(0)))(c), At(30))
 	c.must(s.MoveHookMark(ctx, At(20)))
 	c.same("never back", got(s.HookMark(ctx, At(0)))(c), At(30))
+}
+
+// departures are counted by time, whatever becomes of the person.
+func (c *checker) departures() {
+	ctx, s := c.Context(), c.s
+	c.must(s.AddPerson(ctx, person("ann")))
+	for _, one := range []struct {
+		issuer string
+		person identity.PersonID
+		at     int
+	}{{"i", "ann", 5}, {"i", "ann", 3}, {"i", "bob", 6}, {"j", "ann", 7}} {
+		c.must(s.Depart(ctx, one.issuer, one.person, At(one.at)))
+	}
+	c.must(s.DeletePerson(ctx, "ann"))
+	for _, want := range []struct {
+		issuer string
+		since  int
+		people []identity.PersonID
+	}{{"i", 4, []identity.PersonID{"ann", "bob"}}, {"i", 5, []identity.PersonID{"bob"}}, {"i", 6, nil}, {"j", 6, []identity.PersonID{"ann"}}, {"k", 0, nil}} {
+		c.same(fmt.Sprint(want.issuer, want.since), got(s.Departed(ctx, want.issuer, At(want.since)))(c), want.people)
+	}
+	c.must(s.Depart(ctx, "k", "carl", At(8*24*3600)))
+	c.same("a week later", got(s.Departed(ctx, "i", At(0)))(c), []identity.PersonID(nil))
 }
 
 func (c *checker) leavers() {

@@ -146,6 +146,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Store) {
 		"a lease is one holder's":                  (*checker).leases,
 		"a hook runs once an event":                (*checker).hooks,
 		"leavers, looks and sealed grants":         (*checker).leavers,
+		"departures count by time":                 (*checker).departures,
 		"factors are proved once":                  (*checker).factors,
 		"factors of the disabled and deleted":      (*checker).factorsEnd,
 		"what is done together is one":             (*checker).together,
