@@ -144,17 +144,20 @@ func (p *program) changeAddress(ctx context.Context, address, detail string, cha
 	if err != nil {
 		return err
 	}
-	a, err := db.Address(ctx, address)
-	if err != nil && !errors.Is(err, identity.ErrNotFound) {
-		return err
-	}
-	a.Address = address
-	change(&a)
-	if err := db.PutAddress(ctx, a); err != nil {
+	err = p.change(ctx, db, "address.changed", "", address+": "+detail, func(ctx context.Context) error {
+		a, err := db.Address(ctx, address)
+		if err != nil && !errors.Is(err, identity.ErrNotFound) {
+			return err
+		}
+		a.Address = address
+		change(&a)
+		return db.PutAddress(ctx, a)
+	})
+	if err != nil {
 		return err
 	}
 	p.term.Sayf("%s: %s", address, cli.Line(detail))
-	return p.record(ctx, db, "address.changed", "", address+": "+detail)
+	return nil
 }
 
 func (p *program) addressRemoveCommand() *cobra.Command {
@@ -171,14 +174,24 @@ func (p *program) addressRemoveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if _, err := db.PersonByAddress(c.Context(), address); err == nil {
-				return cli.Faultf(cli.DataError, "letterlockd person remove "+address, "%s is the address of a person", address)
-			}
-			if err := db.DeleteAddress(c.Context(), address); err != nil {
+			err = p.change(c.Context(), db, "address.removed", "", address, func(ctx context.Context) error {
+				_, err := db.PersonByAddress(ctx, address)
+				switch {
+				case err == nil:
+					return cli.Faultf(cli.DataError, "letterlockd person remove "+address, "%s is the address of a person", address)
+				case !errors.Is(err, identity.ErrNotFound):
+					return err
+				}
+				return db.DeleteAddress(ctx, address)
+			})
+			if errors.Is(err, identity.ErrNotFound) {
 				return cli.Wrap(cli.NoUser, err, "letterlockd address list shows what there is")
 			}
+			if err != nil {
+				return err
+			}
 			p.term.Sayf("%s was removed", address)
-			return p.record(c.Context(), db, "address.removed", "", address)
+			return nil
 		},
 	}
 }

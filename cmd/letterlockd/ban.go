@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -54,15 +55,16 @@ func (p *program) putBan(ctx context.Context, ban identity.Ban) error {
 	if err != nil {
 		return err
 	}
-	if err := db.PutBan(ctx, ban); err != nil {
-		return err
-	}
 	kind := "ban.added"
 	if ban.Allow {
 		kind = "ban.allowed"
 	}
+	err = p.change(ctx, db, kind, "", ban.Network.String()+" "+ban.Reason, func(ctx context.Context) error { return db.PutBan(ctx, ban) })
+	if err != nil {
+		return err
+	}
 	p.term.Sayf("%s was entered", ban.Network)
-	return p.record(ctx, db, kind, "", ban.Network.String()+" "+ban.Reason)
+	return nil
 }
 
 func (p *program) banRemoveCommand() *cobra.Command {
@@ -79,11 +81,15 @@ func (p *program) banRemoveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := db.DeleteBan(c.Context(), network); err != nil {
+			err = p.change(c.Context(), db, "ban.removed", "", network.String(), func(ctx context.Context) error { return db.DeleteBan(ctx, network) })
+			if errors.Is(err, identity.ErrNotFound) {
 				return cli.Wrap(cli.DataError, err, "letterlockd ban list shows them")
 			}
+			if err != nil {
+				return err
+			}
 			p.term.Sayf("%s was removed", network)
-			return p.record(c.Context(), db, "ban.removed", "", network.String())
+			return nil
 		},
 	}
 }

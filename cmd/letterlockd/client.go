@@ -92,18 +92,15 @@ func (p *program) addClient(ctx context.Context, id string, f clientFlags) error
 			return err
 		}
 	}
-	err = db.AddClient(ctx, client, consent)
-	if errors.Is(err, identity.ErrExists) {
-		return cli.Wrap(cli.DataError, err, "choose another id, or letterlockd client remove "+id)
-	}
-	if err != nil {
-		return err
-	}
 	var person identity.PersonID
 	if consent != nil {
 		person = consent.Person
 	}
-	if err := p.record(ctx, db, "client.added", person, id+": "+client.Name); err != nil {
+	err = p.change(ctx, db, "client.added", person, id+": "+client.Name, func(ctx context.Context) error { return db.AddClient(ctx, client, consent) })
+	if errors.Is(err, identity.ErrExists) {
+		return cli.Wrap(cli.DataError, err, "choose another id, or letterlockd client remove "+id)
+	}
+	if err != nil {
 		return err
 	}
 	p.term.Sayf("%s (%s) is entered: %s", cli.Line(client.Name), id, mayClient(client, f.person))
@@ -260,8 +257,8 @@ func (p *program) clientDisableCommand() *cobra.Command {
 		Example: `  letterlockd client disable webmail --reason "secret was in a backup"`,
 		Args:    command.Exactly(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return p.endClient(c.Context(), args[0], "client.disabled", reason, func(db *database.DB, id identity.ClientID) error {
-				return db.DisableClient(c.Context(), id, p.now(), reason)
+			return p.endClient(c.Context(), args[0], "client.disabled", reason, func(ctx context.Context, db *database.DB, id identity.ClientID) error {
+				return db.DisableClient(ctx, id, p.now(), reason)
 			})
 		},
 	}
@@ -275,8 +272,8 @@ func (p *program) clientRemoveCommand() *cobra.Command {
 		Example: "  letterlockd client remove webmail",
 		Args:    command.Exactly(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return p.endClient(c.Context(), args[0], "client.removed", "", func(db *database.DB, id identity.ClientID) error {
-				return db.DeleteClient(c.Context(), id, p.now())
+			return p.endClient(c.Context(), args[0], "client.removed", "", func(ctx context.Context, db *database.DB, id identity.ClientID) error {
+				return db.DeleteClient(ctx, id, p.now())
 			})
 		},
 	}
@@ -284,23 +281,36 @@ func (p *program) clientRemoveCommand() *cobra.Command {
 
 // endClient ends a program, and writes down each grant that ends with it: by those the
 // mail servers learn that sessions are over.
-func (p *program) endClient(ctx context.Context, text, kind, reason string, end func(*database.DB, identity.ClientID) error) error {
+func (p *program) endClient(ctx context.Context, text, kind, reason string, end func(context.Context, *database.DB, identity.ClientID) error) error {
 	db, err := p.store(ctx)
 	if err != nil {
 		return err
 	}
 	id := identity.ClientID(text)
-	grants, err := db.ClientGrants(ctx, id)
+	var grants []identity.Grant
+	err = db.Together(ctx, func(ctx context.Context) (err error) {
+		if grants, err = db.ClientGrants(ctx, id); err != nil {
+			return err
+		}
+		if err := end(ctx, db, id); err != nil {
+			return err
+		}
+		if err := p.record(ctx, db, kind, "", strings.TrimSpace(text+" "+reason)); err != nil {
+			return err
+		}
+		for _, grant := range grants {
+			if err := p.record(ctx, db, "grant.revoked", grant.Person, text+": "+strings.TrimPrefix(kind, "client.")); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, identity.ErrNotFound) {
+		return cli.Wrap(cli.NoUser, err, "letterlockd client list")
+	}
 	if err != nil {
 		return err
 	}
-	if err := end(db, id); err != nil {
-		return cli.Wrap(cli.NoUser, err, "letterlockd client list")
-	}
-	errs := []error{p.record(ctx, db, kind, "", strings.TrimSpace(text+" "+reason))}
-	for _, grant := range grants {
-		errs = append(errs, p.record(ctx, db, "grant.revoked", grant.Person, text+": "+strings.TrimPrefix(kind, "client.")))
-	}
 	p.term.Sayf("%s is %s; %d grants ended", cli.Line(text), strings.TrimPrefix(kind, "client."), len(grants))
-	return errors.Join(errs...)
+	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -83,10 +84,11 @@ func (p *program) makeCredential(ctx context.Context, db *database.DB, person id
 		return err
 	}
 	made.ID, made.Person, made.Selector, made.Hash = identity.CredentialID(id), person.ID, selector, hash
-	if err := db.AddCredential(ctx, made); err != nil {
+	err = p.change(ctx, db, "credential.made", person.ID, made.Name, func(ctx context.Context) error { return db.AddCredential(ctx, made) })
+	if errors.Is(err, identity.ErrExists) || errors.Is(err, identity.ErrInvalid) || errors.Is(err, identity.ErrRevoked) {
 		return cli.Wrap(cli.DataError, err, "choose another name with --name; letterlockd credential list "+person.Address+" shows those there are")
 	}
-	if err := p.record(ctx, db, "credential.made", person.ID, made.Name); err != nil {
+	if err != nil {
 		return err
 	}
 	p.term.Sayf("%s for %s: %s", made.Name, person.Address, rights(made))
@@ -269,11 +271,14 @@ func (p *program) credentialRevokeCommand() *cobra.Command {
 				if err != nil {
 					return cli.Wrap(cli.NoUser, err, "letterlockd credential list "+person.Address)
 				}
-				if err := db.RevokeCredential(c.Context(), one.ID, p.now(), reason); err != nil {
+				err = p.change(c.Context(), db, "credential.revoked", person.ID, strings.TrimSpace(one.Name+" "+reason), func(ctx context.Context) error {
+					return db.RevokeCredential(ctx, one.ID, p.now(), reason)
+				})
+				if err != nil {
 					return err
 				}
 				p.term.Sayf("%s of %s was revoked", one.Name, person.Address)
-				return p.record(c.Context(), db, "credential.revoked", person.ID, strings.TrimSpace(one.Name+" "+reason))
+				return nil
 			})
 		},
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/letterlock-mail/letterlock/internal/lab/authenticator"
 	"github.com/letterlock-mail/letterlock/internal/lab/fakegithub"
+	"github.com/letterlock-mail/letterlock/internal/server/credential"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 )
 
@@ -29,7 +30,9 @@ type hall struct {
 	later time.Duration
 }
 
-func newHall(t *testing.T, sections string) *hall {
+func newHall(t *testing.T, sections string) *hall { t.Helper(); return newHallOn(t, "", sections) }
+
+func newHallOn(t *testing.T, database, sections string) *hall {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -39,7 +42,7 @@ func newHall(t *testing.T, sections string) *hall {
 	if err := d.listener.Close(); err != nil {
 		t.Fatal(err)
 	}
-	d.listener = listener
+	d.listener, d.database = listener, database
 	_, port, _ := net.SplitHostPort(listener.Addr().String())
 	d.public = "http://localhost:" + port
 	h := &hall{desk: d}
@@ -75,7 +78,8 @@ func (h *hall) handler() http.Handler {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	l := &plan{conf: conf, db: db, log: slog.New(slog.DiscardHandler), now: h.p.now}
+	h.door = credential.New(credential.Options{Store: db, Tokens: db})
+	l := &plan{conf: conf, db: db, log: slog.New(slog.DiscardHandler), now: h.p.now, inner: h.door}
 	handler, err := l.pages(h.p)
 	if err != nil {
 		h.t.Fatal(err)
@@ -196,10 +200,15 @@ func (v *visitor) github() *visitor { v.h.t.Helper(); return v.get("/signin/gith
 func (v *visitor) app() string {
 	v.h.t.Helper()
 	v.get("/security/app").want(200, "/security/app")
-	seed := strings.ReplaceAll(regexp.MustCompile(`id="key">([A-Z2-7 ]+)<`).FindStringSubmatch(v.page)[1], " ", "")
+	seed := seedOf(v.page)
 	v.send("/security/app", "code", v.h.code(seed)).want(200, "/security", "Added.")
 	v.h.later += time.Minute
 	return seed
+}
+
+// seedOf reads the seed off the page that shows it.
+func seedOf(page string) string {
+	return strings.ReplaceAll(regexp.MustCompile(`id="key">([A-Z2-7 ]+)<`).FindStringSubmatch(page)[1], " ", "")
 }
 
 func (h *hall) code(seed string) string {

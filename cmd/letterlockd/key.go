@@ -77,14 +77,17 @@ func (p *program) rotateKey(ctx context.Context, atOnce bool) error {
 	if err != nil {
 		return err
 	}
-	if err := db.AddSigningKey(ctx, made, false); err != nil {
-		return err
-	}
-	if err := dropKeys(ctx, db, old, active, now, atOnce); err != nil {
+	err = p.change(ctx, db, "key.rotated", "", made.ID, func(ctx context.Context) error {
+		if err := db.AddSigningKey(ctx, made, false); err != nil {
+			return err
+		}
+		return dropKeys(ctx, db, old, active, now, atOnce)
+	})
+	if err != nil {
 		return err
 	}
 	p.term.Sayf("the key %s signs from %s", made.ID, day(active))
-	return p.record(ctx, db, "key.rotated", "", made.ID)
+	return nil
 }
 
 // dropKeys forgets the keys that nobody needs any more, or all that are not the new one.

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/letterlock-mail/letterlock/internal/atomicfile"
 	"github.com/letterlock-mail/letterlock/internal/cli"
 	"github.com/letterlock-mail/letterlock/internal/config"
 	"github.com/letterlock-mail/letterlock/internal/daemon"
@@ -77,7 +78,7 @@ func (l *plan) gitHubAsker(name string) (membership.Asker, error) {
 	if info.Mode().Perm()&0o007 != 0 {
 		return nil, fmt.Errorf("read key of GitHub App: mode %04o of %s lets everybody in", info.Mode().Perm(), how.AppKeyFile)
 	}
-	text, err := os.ReadFile(how.AppKeyFile)
+	text, err := atomicfile.ReadRegular(how.AppKeyFile, maxPEM)
 	if err != nil {
 		return nil, fmt.Errorf("read key of GitHub App: %w", err)
 	}

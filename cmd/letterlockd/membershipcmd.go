@@ -18,8 +18,8 @@ func (p *program) membershipCommand() *cobra.Command {
 		Use: "membership", Short: "who still belongs, as identity providers say",
 		Long: `Providers with a [membership.NAME] section are asked again and again whether the people
 bound to their accounts still belong. Who does not is suspended, and let in again when they
-do. When more than a tenth would go at once, and more than two, they wait until an
-administrator has looked and approves.`,
+do. When more than a tenth, and more than two, would have gone within 24 hours, those who
+have not yet wait until an administrator has looked and approves.`,
 		Example: `  letterlockd membership show
   letterlockd membership approve github`,
 	})
@@ -147,23 +147,30 @@ func (p *program) approveMembership(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	waiting, err := db.Leavers(ctx, issuerOf(conf.SignIn[name]))
+	n := 0
+	err = db.Together(ctx, func(ctx context.Context) error {
+		n = 0
+		waiting, err := db.Leavers(ctx, issuerOf(conf.SignIn[name]))
+		if err != nil {
+			return err
+		}
+		for _, l := range waiting {
+			if l.State != identity.LeaverWaiting {
+				continue
+			}
+			l.State = identity.LeaverApproved
+			if err := db.PutLeaver(ctx, l); err != nil {
+				return err
+			}
+			n++
+			if err := p.record(ctx, db, "membership.approved", l.Person, name+": "+l.Why); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		return err
-	}
-	n := 0
-	for _, l := range waiting {
-		if l.State != identity.LeaverWaiting {
-			continue
-		}
-		l.State = identity.LeaverApproved
-		if err := db.PutLeaver(ctx, l); err != nil {
-			return err
-		}
-		n++
-		if err := p.record(ctx, db, "membership.approved", l.Person, name+": "+l.Why); err != nil {
-			return err
-		}
 	}
 	if n == 0 {
 		return cli.Faultf(cli.DataError, "letterlockd membership show", "nobody waits at %s", cli.Line(name))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
 	"github.com/letterlock-mail/letterlock/internal/command"
+	"github.com/letterlock-mail/letterlock/internal/secret"
 	"github.com/letterlock-mail/letterlock/internal/server/database"
 	"github.com/letterlock-mail/letterlock/internal/server/factor"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
@@ -142,11 +143,12 @@ counts no more; the browser itself stays signed in until letterlockd session end
 }
 
 func (p *program) removeFactors(ctx context.Context, db *database.DB, person identity.Person) error {
-	if err := db.RemoveFactors(ctx, person.ID); err != nil {
+	err := p.change(ctx, db, "factor.removed", person.ID, "all", func(ctx context.Context) error { return db.RemoveFactors(ctx, person.ID) })
+	if err != nil {
 		return err
 	}
 	p.term.Sayf("%s has no second factor any more", person.Address)
-	return p.record(ctx, db, "factor.removed", person.ID, "all")
+	return nil
 }
 
 func (p *program) removeFactor(ctx context.Context, db *database.DB, person identity.Person, name string) error {
@@ -154,18 +156,18 @@ func (p *program) removeFactor(ctx context.Context, db *database.DB, person iden
 	if err != nil {
 		return err
 	}
-	what, remove := p.findFactor(ctx, db, person, f, name)
+	what, remove := p.findFactor(db, person, f, name)
 	if remove == nil {
 		return cli.Faultf(cli.NoUser, "letterlockd otp list "+person.Address+" shows those there are; an id tells two of one name apart", "there is no one second factor %q", cli.Line(name))
-	}
-	if err := remove(); err != nil {
-		return err
 	}
 	if what != "recovery codes" && len(f.Passkeys)+present(f.TOTP != nil) == 1 {
 		what += ", the last second factor"
 	}
+	if err := p.change(ctx, db, "factor.removed", person.ID, what, remove); err != nil {
+		return err
+	}
 	p.term.Sayf("%s: %s was removed", person.Address, cli.Line(what))
-	return p.record(ctx, db, "factor.removed", person.ID, what)
+	return nil
 }
 
 func present(there bool) int {
@@ -176,12 +178,12 @@ func present(there bool) int {
 }
 
 // findFactor finds the one that is meant; two passkeys of one name are none.
-func (p *program) findFactor(ctx context.Context, db *database.DB, person identity.Person, f identity.Factors, name string) (string, func() error) {
+func (p *program) findFactor(db *database.DB, person identity.Person, f identity.Factors, name string) (string, func(context.Context) error) {
 	switch {
 	case name == appID && f.TOTP != nil:
-		return "authenticator app", func() error { return db.RemoveTOTP(ctx, person.ID) }
+		return "authenticator app", func(ctx context.Context) error { return db.RemoveTOTP(ctx, person.ID) }
 	case name == recoveryID && !f.RecoveryMade.IsZero():
-		return "recovery codes", func() error { return db.PutRecovery(ctx, person.ID, nil, p.now()) }
+		return "recovery codes", func(ctx context.Context) error { return db.PutRecovery(ctx, person.ID, nil, p.now()) }
 	}
 	var found []identity.Passkey
 	for _, k := range f.Passkeys {
@@ -192,7 +194,7 @@ func (p *program) findFactor(ctx context.Context, db *database.DB, person identi
 	if len(found) != 1 {
 		return "", nil
 	}
-	return "passkey " + found[0].Name, func() error { return db.RemovePasskey(ctx, person.ID, found[0].ID) }
+	return "passkey " + found[0].Name, func(ctx context.Context) error { return db.RemovePasskey(ctx, person.ID, found[0].ID) }
 }
 
 func (p *program) otpResetCommand() *cobra.Command {
@@ -215,14 +217,15 @@ it. Give them to nobody but the person.`,
 }
 
 func (p *program) resetRecovery(ctx context.Context, db *database.DB, person identity.Person, asJSON bool) error {
-	codes, err := factor.MakeRecovery(ctx, db, p.random, person.ID, p.now())
+	var codes []secret.String
+	err := p.change(ctx, db, "recovery.made", person.ID, "by an administrator", func(ctx context.Context) (err error) {
+		codes, err = factor.MakeRecovery(ctx, db, p.random, person.ID, p.now())
+		return err
+	})
 	if errors.Is(err, identity.ErrRevoked) {
 		return cli.Faultf(cli.NoUser, "letterlockd person enable "+person.Address, "%s is disabled", person.Address)
 	}
 	if err != nil {
-		return err
-	}
-	if err := p.record(ctx, db, "recovery.made", person.ID, "by an administrator"); err != nil {
 		return err
 	}
 	p.term.Sayf("new recovery codes for %s; the old ones are worth nothing", person.Address)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"time"
 
@@ -50,6 +49,9 @@ func (p *program) personAddCommand() *cobra.Command {
 				return err
 			}
 			p.term.Sayf("%s was added", person.Address)
+			if !person.Disabled.IsZero() {
+				p.term.Sayf("disabled, as before they were removed (%s): letterlockd person enable %s", cli.Line(person.Reason), person.Address)
+			}
 			return nil
 		},
 	}
@@ -69,17 +71,21 @@ func (p *program) addPerson(ctx context.Context, db *database.DB, address, name 
 		return identity.Person{}, err
 	}
 	person := identity.Person{ID: identity.PersonID(id), Address: address, Name: name, Admin: admin, Created: p.now()}
-	if err := db.AddPerson(ctx, person); err != nil {
-		if errors.Is(err, identity.ErrExists) {
-			return person, cli.Wrap(cli.DataError, err, "letterlockd person show "+address)
-		}
-		return person, err
-	}
 	owner := identity.Owner{Person: person.ID, Roles: []identity.Role{identity.RoleLogin, identity.RoleSend}}
-	if err := db.PutAddress(ctx, identity.Address{Address: address, Owners: []identity.Owner{owner}}); err != nil {
-		return person, err
+	err = p.change(ctx, db, "person.added", person.ID, address, func(ctx context.Context) error {
+		if err := db.AddPerson(ctx, person); err != nil {
+			return err
+		}
+		if err := db.PutAddress(ctx, identity.Address{Address: address, Owners: []identity.Owner{owner}}); err != nil {
+			return err
+		}
+		person, err = db.Person(ctx, person.ID)
+		return err
+	})
+	if errors.Is(err, identity.ErrExists) {
+		return person, cli.Wrap(cli.DataError, err, "letterlockd person show "+address)
 	}
-	return person, p.record(ctx, db, "person.added", person.ID, address)
+	return person, err
 }
 
 // ownAddress is the canonical form of an address in one of our domains.
@@ -113,11 +119,14 @@ func (p *program) personDisableCommand() *cobra.Command {
 		Args:    command.Exactly(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return p.withPerson(c.Context(), args[0], func(db *database.DB, person identity.Person) error {
-				if err := db.DisablePerson(c.Context(), person.ID, p.now(), reason); err != nil {
+				err := p.change(c.Context(), db, "person.disabled", person.ID, reason, func(ctx context.Context) error {
+					return db.DisablePerson(ctx, person.ID, p.now(), reason)
+				})
+				if err != nil {
 					return err
 				}
 				p.term.Sayf("%s was disabled", person.Address)
-				return p.record(c.Context(), db, "person.disabled", person.ID, reason)
+				return nil
 			})
 		},
 	}
@@ -139,30 +148,20 @@ func (p *program) personChangeCommand(verb, short string, change func(context.Co
 }
 
 func (p *program) enablePerson(ctx context.Context, db *database.DB, person identity.Person) error {
-	if err := db.EnablePerson(ctx, person.ID); err != nil {
+	err := p.change(ctx, db, "person.enabled", person.ID, "", func(ctx context.Context) error { return db.EnablePerson(ctx, person.ID) })
+	if err != nil {
 		return err
 	}
 	p.term.Sayf("%s was enabled", person.Address)
-	return p.record(ctx, db, "person.enabled", person.ID, "")
+	return nil
 }
 
 func (p *program) removePerson(ctx context.Context, db *database.DB, person identity.Person) error {
-	// Asked before, for afterwards nobody knows: sessions at shared mailboxes end too.
-	names := []string{person.Address}
-	addresses, err := db.AddressesOf(ctx, person.ID)
-	if err != nil && !errors.Is(err, identity.ErrNotFound) {
-		return err
-	}
-	for _, a := range addresses {
-		if !slices.Contains(names, a.Address) {
-			names = append(names, a.Address)
-		}
-	}
-	if err := db.DeletePerson(ctx, person.ID); err != nil {
+	if err := db.RemovePerson(ctx, person.ID, p.now(), p.actor()); err != nil {
 		return err
 	}
 	p.term.Sayf("%s was removed; mail that is there stays where it is", person.Address)
-	return p.record(ctx, db, "person.removed", "", strings.Join(names, " "))
+	return nil
 }
 
 // withPerson finds a person by address.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 
 	"github.com/spf13/cobra"
@@ -25,7 +26,8 @@ issuer and number, which nobody can take over: for GitHub the server and the num
 				return cli.Faultf(cli.Usage, "see letterlockd person bind --help", "--issuer and --subject are both needed")
 			}
 			return p.withPerson(c.Context(), args[0], func(db *database.DB, person identity.Person) error {
-				err := db.Bind(c.Context(), identity.Binding{Issuer: issuer, Subject: subject, Person: person.ID, Bound: p.now()})
+				binding := identity.Binding{Issuer: issuer, Subject: subject, Person: person.ID, Bound: p.now()}
+				err := p.change(c.Context(), db, "signin.bound", person.ID, issuer+" "+subject+": by hand", func(ctx context.Context) error { return db.Bind(ctx, binding) })
 				if errors.Is(err, identity.ErrExists) {
 					return cli.Wrap(cli.DataError, err, "the account is somebody's already: letterlockd person unbind takes it away")
 				}
@@ -33,7 +35,7 @@ issuer and number, which nobody can take over: for GitHub the server and the num
 					return err
 				}
 				p.term.Sayf("%s of %s is %s now", cli.Line(subject), cli.Line(issuer), person.Address)
-				return p.record(c.Context(), db, "signin.bound", person.ID, issuer+" "+subject+": by hand")
+				return nil
 			})
 		},
 	}
@@ -50,18 +52,24 @@ func (p *program) personUnbindCommand() *cobra.Command {
 		Args:    command.Exactly(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return p.withPerson(c.Context(), args[0], func(db *database.DB, person identity.Person) error {
-				binding, err := db.Binding(c.Context(), issuer, subject)
-				if errors.Is(err, identity.ErrNotFound) || err == nil && binding.Person != person.ID {
-					return cli.Faultf(cli.DataError, "", "%s has no such account", person.Address)
-				}
+				err := p.change(c.Context(), db, "signin.unbound", person.ID, issuer+" "+subject, func(ctx context.Context) error {
+					binding, err := db.Binding(ctx, issuer, subject)
+					if errors.Is(err, identity.ErrNotFound) || err == nil && binding.Person != person.ID {
+						return cli.Faultf(cli.DataError, "", "%s has no such account", person.Address)
+					}
+					if err != nil {
+						return err
+					}
+					if err := db.Unbind(ctx, issuer, subject); err != nil {
+						return err
+					}
+					return db.EndSessions(ctx, person.ID)
+				})
 				if err != nil {
 					return err
 				}
-				if err := errors.Join(db.Unbind(c.Context(), issuer, subject), db.EndSessions(c.Context(), person.ID)); err != nil {
-					return err
-				}
 				p.term.Sayf("%s of %s signs nobody in any more", cli.Line(subject), cli.Line(issuer))
-				return p.record(c.Context(), db, "signin.unbound", person.ID, issuer+" "+subject)
+				return nil
 			})
 		},
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
 	"github.com/letterlock-mail/letterlock/internal/command"
+	"github.com/letterlock-mail/letterlock/internal/secret"
 	"github.com/letterlock-mail/letterlock/internal/server/database"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 	"github.com/letterlock-mail/letterlock/internal/server/signin"
@@ -55,11 +56,12 @@ there is none with that address: so begins a server that has no administrator.`,
 					return cli.Faultf(cli.NoUser, "letterlockd person enable "+person.Address, "%s is disabled", person.Address)
 				}
 				expires := p.now().Add(life)
-				link, err := signin.Invite(c.Context(), db, p.random, conf.Web.PublicURL, person.ID, expires)
-				if err != nil {
+				var link secret.String
+				err := p.change(c.Context(), db, "signin.invited", person.ID, "until "+expires.UTC().Format(time.RFC3339), func(ctx context.Context) (err error) {
+					link, err = signin.Invite(ctx, db, p.random, conf.Web.PublicURL, person.ID, expires)
 					return err
-				}
-				if err := p.record(c.Context(), db, "signin.invited", person.ID, "until "+expires.UTC().Format(time.RFC3339)); err != nil {
+				})
+				if err != nil {
 					return err
 				}
 				p.term.Sayf("send this to the owner of %s; it works once, until %s", person.Address, day(expires))
@@ -92,8 +94,5 @@ func (p *program) makeAdmin(ctx context.Context, text string) error {
 		return err
 	}
 	person.Admin = true
-	if err := db.UpdatePerson(ctx, person); err != nil {
-		return err
-	}
-	return p.record(ctx, db, "person.admin", person.ID, person.Address)
+	return p.change(ctx, db, "person.admin", person.ID, person.Address, func(ctx context.Context) error { return db.UpdatePerson(ctx, person) })
 }

@@ -154,10 +154,22 @@ func (p *program) printJSON(value any) error {
 // actor is who works at this shell, for the audit trail.
 func (p *program) actor() string { return fmt.Sprintf("shell:%d", os.Getuid()) }
 
-// record adds to the audit trail; person may be empty. What was done is recorded also when
-// somebody has pressed Ctrl-C by now: the daemon ends sessions by what stands there.
+// change does something and records it, in one transaction: the daemon ends sessions by what
+// stands in the audit trail. do asks the database with the context that it is given, and may
+// be called more than once.
+func (p *program) change(ctx context.Context, db *database.DB, kind string, person identity.PersonID, detail string, do func(context.Context) error) error {
+	return db.Together(ctx, func(ctx context.Context) error {
+		if err := do(ctx); err != nil {
+			return err
+		}
+		return p.record(ctx, db, kind, person, detail)
+	})
+}
+
+// record adds to the audit trail; person may be empty. What it tells of is done in the same
+// transaction.
 func (p *program) record(ctx context.Context, db *database.DB, kind string, person identity.PersonID, detail string) error {
-	return db.AddEvent(context.WithoutCancel(ctx), identity.Event{At: p.now(), Kind: kind, Person: person, Actor: p.actor(), Detail: detail})
+	return db.AddEvent(ctx, identity.Event{At: p.now(), Kind: kind, Person: person, Actor: p.actor(), Detail: detail})
 }
 
 func day(at time.Time) string {

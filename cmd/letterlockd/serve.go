@@ -8,12 +8,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/letterlock-mail/letterlock/internal/atomicfile"
 	"github.com/letterlock-mail/letterlock/internal/cli"
 	"github.com/letterlock-mail/letterlock/internal/command"
 	"github.com/letterlock-mail/letterlock/internal/config"
@@ -207,7 +207,7 @@ func authorities(path string) (*x509.CertPool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the system's authorities: %w", err)
 	}
-	data, err := os.ReadFile(path)
+	data, err := atomicfile.ReadRegular(path, maxPEM)
 	if err != nil {
 		return nil, fmt.Errorf("read authorities: %w", err)
 	}

@@ -132,11 +132,14 @@ func (p *program) sessionEndCommand() *cobra.Command {
 				if len(args) == 2 {
 					return p.endSession(c.Context(), db, person, args[1])
 				}
-				if err := db.EndSessions(c.Context(), person.ID); err != nil {
+				err := p.change(c.Context(), db, "session.ended", person.ID, "all browsers of "+person.Address, func(ctx context.Context) error {
+					return db.EndSessions(ctx, person.ID)
+				})
+				if err != nil {
 					return err
 				}
 				p.term.Sayf("%s is signed out everywhere", person.Address)
-				return p.record(c.Context(), db, "session.ended", person.ID, "all browsers of "+person.Address)
+				return nil
 			})
 		},
 	}
@@ -151,11 +154,11 @@ func (p *program) endSession(ctx context.Context, db *database.DB, person identi
 		if sessionID(s) != id {
 			continue
 		}
-		if err := db.EndSession(ctx, s.ID); err != nil {
+		if err := p.change(ctx, db, "session.ended", person.ID, s.Agent, func(ctx context.Context) error { return db.EndSession(ctx, s.ID) }); err != nil {
 			return err
 		}
 		p.term.Sayf("%s: %s is signed out", person.Address, cli.Line(s.Agent))
-		return p.record(ctx, db, "session.ended", person.ID, s.Agent)
+		return nil
 	}
 	return cli.Faultf(cli.NoUser, "letterlockd session list "+person.Address+" shows those there are", "there is no session %q", cli.Line(id))
 }

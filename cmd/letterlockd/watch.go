@@ -23,9 +23,10 @@ type auditor interface {
 // felt by the sessions at the mail servers; and by the database's generation, and has it
 // felt by our own caches.
 //
-// The two are asked apart. A change and its line in the trail are two transactions, so
-// that either can be seen without the other: the line is told when it is new, and once
-// more when the generation has changed since, for a session can come back in between.
+// The two are asked apart, and not every change shares a transaction with its line (the
+// authorization server's do not), so that either can be seen without the other: the line
+// is told when it is new, and once more when the generation has changed since, for a
+// session can come back in between.
 type watch struct {
 	store   auditor
 	changed func()                // our own caches

@@ -154,7 +154,7 @@ func TestWatchPages(t *testing.T) {
 	}
 }
 
-// A change and its line in the trail are two transactions, of a process that may have
+// A change and its line in the trail can be two transactions, of a process that may have
 // another clock: whichever is seen first, sessions end after both.
 func TestWatchBetweenTwoTransactions(t *testing.T) {
 	now := time.Now()

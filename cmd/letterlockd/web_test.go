@@ -41,6 +41,7 @@ type desk struct {
 	github   *fakegithub.Server
 	conf     string
 	door     *credential.Door // runs only where a test has it run
+	database string           // its URL; "": SQLite in the folder
 }
 
 func newDesk(t *testing.T, scheme string) *desk {
@@ -82,8 +83,11 @@ func (d *desk) write(name, text string) string {
 // configure writes the file and makes the program that reads it.
 func (d *desk) configure(domain, sections string) {
 	d.t.Helper()
-	d.conf = d.write("letterlockd.toml", fmt.Sprintf("domains = [%q]\n[database]\nurl = \"sqlite:%s/db\"\n[web]\npublic_url = %q\nmaster_key_file = \"%s/master.key\"\n",
-		domain, d.folder, d.public, d.folder)+sections)
+	if d.database == "" {
+		d.database = "sqlite:" + d.folder + "/db"
+	}
+	d.conf = d.write("letterlockd.toml", fmt.Sprintf("domains = [%q]\n[database]\nurl = %q\n[web]\npublic_url = %q\nmaster_key_file = \"%s/master.key\"\n",
+		domain, d.database, d.public, d.folder)+sections)
 	d.p = &program{
 		args: []string{"letterlockd"}, file: d.conf, now: time.Now, random: rand.Reader,
 		getenv: func(string) string { return "" }, term: &cli.Terminal{In: strings.NewReader(""), Out: d.out, Err: io.Discard},

@@ -8,9 +8,9 @@ import (
 	"maps"
 	"net/http"
 	"net/netip"
-	"os"
 	"slices"
 
+	"github.com/letterlock-mail/letterlock/internal/atomicfile"
 	"github.com/letterlock-mail/letterlock/internal/cli"
 	"github.com/letterlock-mail/letterlock/internal/config"
 	"github.com/letterlock-mail/letterlock/internal/oauth"
@@ -98,8 +98,11 @@ func (l *plan) provider(name string, one config.SignIn) (signin.Provider, error)
 	}), nil
 }
 
+// maxPEM bounds keys and files of authorities; the world's are half of it.
+const maxPEM = 1 << 20
+
 func roots(path string) (*x509.CertPool, error) {
-	data, err := os.ReadFile(path)
+	data, err := atomicfile.ReadRegular(path, maxPEM)
 	if err != nil {
 		return nil, fmt.Errorf("read authorities: %w", err)
 	}

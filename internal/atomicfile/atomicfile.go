@@ -175,6 +175,38 @@ func Read(path string, limit int64) ([]byte, error) {
 	return readLimited(file, path, info.Size(), limit)
 }
 
+// ErrNotRegular means that something else than a file is there: a FIFO, a device, a folder.
+var ErrNotRegular = errors.New("no regular file")
+
+// OpenRegular opens a file for reading. It follows symbolic links, and refuses what is no
+// regular file without waiting: os.Open of a FIFO that nobody writes to never returns.
+func OpenRegular(path string) (*os.File, error) {
+	file, err := openAtOnce(path)
+	if err != nil {
+		return nil, err
+	}
+	// Asked of the open file and not of the name, which may mean another file by now.
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s: %w", path, ErrNotRegular)
+	}
+	if err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+// ReadRegular reads a file of at most limit bytes, as OpenRegular opens it.
+func ReadRegular(path string, limit int64) ([]byte, error) {
+	file, err := OpenRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return readLimited(file, path, 0, limit)
+}
+
 func readLimited(file io.Reader, path string, size, limit int64) ([]byte, error) {
 	if size > limit {
 		return nil, fmt.Errorf("%s: over %d bytes: %w", path, limit, ErrTooLarge)

@@ -20,6 +20,11 @@ func openNoFollow(path string) (*os.File, error) {
 	return file, err
 }
 
+// openAtOnce opens for reading and does not wait for the other end of a FIFO.
+func openAtOnce(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+}
+
 func checkPrivate(path string, info fs.FileInfo) error {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if ok && int(stat.Uid) != os.Geteuid() {

@@ -54,6 +54,31 @@ func TestReadRefuses(t *testing.T) {
 	wantPrivacy(t, err, "no regular file", folder)
 }
 
+func TestOpenRegular(t *testing.T) {
+	folder := t.TempDir()
+	path, link, fifo := filepath.Join(folder, "x"), filepath.Join(folder, "link"), filepath.Join(folder, "fifo")
+	mustWrite(t, path, "some text")
+	if err := errors.Join(os.Symlink(path, link), syscall.Mkfifo(fifo, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, good := range []string{path, link} {
+		if data, err := ReadRegular(good, 9); err != nil || string(data) != "some text" {
+			t.Errorf("%s: %q, %v", good, data, err)
+		}
+	}
+	if _, err := ReadRegular(path, 8); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("nine bytes where eight are allowed: %v", err)
+	}
+	for _, bad := range []string{fifo, folder, "/dev/null"} { // nobody waits for a writer
+		if _, err := OpenRegular(bad); !errors.Is(err, ErrNotRegular) {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+	if _, err := OpenRegular(filepath.Join(folder, "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
 func octal(mode fs.FileMode) string {
 	digits := []byte{'0' + byte(mode>>6&7), '0' + byte(mode>>3&7), '0' + byte(mode&7)}
 	return string(digits)

@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"runtime"
 	"sort"
 	"strings"
@@ -23,6 +22,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"github.com/letterlock-mail/letterlock/internal/atomicfile"
 	"github.com/letterlock-mail/letterlock/internal/secret"
 )
 
@@ -194,11 +194,10 @@ func Load(path string) (*Config, error) {
 }
 
 func read(path string) ([]byte, fs.FileInfo, error) {
-	// Before it is opened: a pipe would be waited for.
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+	file, err := atomicfile.OpenRegular(path)
+	if errors.Is(err, atomicfile.ErrNotRegular) {
 		return nil, nil, &Error{Path: path, Faults: []Fault{{Text: "no regular file"}}}
 	}
-	file, err := os.Open(path)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -142,6 +142,9 @@ func LoadDaemon(path string) (*Daemon, error) {
 	if runtime.GOOS != "windows" && info.Mode().Perm()&0o022 != 0 {
 		return nil, &Error{Path: path, Faults: []Fault{{Text: fmt.Sprintf("mode %04o lets others change it", info.Mode().Perm())}}}
 	}
+	if faults := wrongFiles(data); len(faults) > 0 {
+		return nil, &Error{Path: path, Faults: faults}
+	}
 	return d, nil
 }
 

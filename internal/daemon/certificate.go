@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/letterlock-mail/letterlock/internal/atomicfile"
 )
 
 // A Certificate is a pair of PEM files that is read again when they change, so that a
@@ -23,8 +25,11 @@ type Certificate struct {
 	checked time.Time
 }
 
-// How often the files are looked at.
-const certificatePause = 10 * time.Second
+const (
+	// certificatePause is how often the files are looked at.
+	certificatePause = 10 * time.Second
+	maxPEM           = 1 << 20
+)
 
 // LoadCertificate reads the pair; it must be good now.
 func LoadCertificate(cert, key string, now func() time.Time, log *slog.Logger) (*Certificate, error) {
@@ -70,12 +75,24 @@ func (c *Certificate) readLocked() error {
 	if err != nil {
 		return fmt.Errorf("read certificate: %w", err)
 	}
-	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
+	pair, err := c.load()
 	if err != nil {
 		return fmt.Errorf("read certificate: %w", err)
 	}
 	c.pair, c.stamp = &pair, stamp
 	return nil
+}
+
+func (c *Certificate) load() (tls.Certificate, error) {
+	cert, err := atomicfile.ReadRegular(c.cert, maxPEM)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, err := atomicfile.ReadRegular(c.key, maxPEM)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(cert, key)
 }
 
 func (c *Certificate) stamps() (stamp [2]time.Time, err error) {

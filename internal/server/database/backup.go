@@ -83,6 +83,8 @@ func backupTables() []table {
 		"hold: person source since# reason",
 		"directory: person external attributes changed#",
 		"leaver: issuer subject person state since# why",
+		"held: address external since# reason",
+		"departure: issuer person at#",
 		"refresh_token: digest! consent issued# expires# spent# successor!",
 		"client: id name redirect_uris logout_uris grants scopes secret! without_pkce? introspects? consent created# disabled# reason",
 		"client_gone: digest! gone#",

@@ -9,7 +9,8 @@
 //	Dovecot, Postfix (driver = sqlite or pgsql) -------> the view file, or PostgreSQL's views
 //
 // One SQL text with $1…$n serves both engines. Every method is one transaction, or one
-// statement, inside a loop that tries again when the database asks for it; the isolation
+// statement, inside a loop that tries again when the database asks for it, and DB.Together
+// makes one of several, such as a change and its line in the audit trail; the isolation
 // level is serializable, so that a method means what it says however many instances run.
 // Nothing is acknowledged before it is on disk, but for counters and last uses, which a
 // power cut may set back.

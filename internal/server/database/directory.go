@@ -87,6 +87,9 @@ func (db *DB) AddUser(ctx context.Context, u identity.User, actor string) error 
 		if err := db.note(tx, "person.added", p.ID, at, actor, p.Address); err != nil {
 			return err
 		}
+		if err := db.reheld(tx, p, u.External, at); err != nil {
+			return err
+		}
 		return db.wish(tx, u, at, actor)
 	})
 }
@@ -209,15 +212,30 @@ func (t *tx) dropPlainMailbox(person identity.PersonID, address string) error {
 	return t.dropAddress(address)
 }
 
-// RemoveUser is DeletePerson with its line in the audit trail, which keeps the addresses:
-// by them sessions at the mail servers are found.
+// RemoveUser is DeletePerson by a directory, with its line in the audit trail. What an
+// administrator has said against the person is kept for the one who is made in their place.
 func (db *DB) RemoveUser(ctx context.Context, id identity.PersonID, at time.Time, actor string) error {
+	return db.removeUser(ctx, id, at, actor, true)
+}
+
+// RemovePerson is DeletePerson by an administrator, with its line in the audit trail.
+func (db *DB) RemovePerson(ctx context.Context, id identity.PersonID, at time.Time, actor string) error {
+	return db.removeUser(ctx, id, at, actor, false)
+}
+
+// removeUser keeps the addresses in the trail: by them sessions at the mail servers are found.
+func (db *DB) removeUser(ctx context.Context, id identity.PersonID, at time.Time, actor string, keep bool) error {
 	return db.write(ctx, "remove user", func(tx *tx) error {
-		var address string
-		if err := tx.one(`SELECT address FROM person WHERE id = $1`, []any{string(id)}, &address); err != nil {
+		var u identity.User
+		if err := tx.one(userRows+`WHERE p.id = $1`, []any{string(id)}, userInto(&u)...); err != nil {
 			return err
 		}
-		names := []string{address}
+		if keep {
+			if err := tx.keepHeld(u.Person, u.External); err != nil {
+				return err
+			}
+		}
+		names := []string{u.Person.Address}
 		if err := tx.all(`SELECT address FROM address_owner WHERE person = $1 ORDER BY address`, []any{string(id)}, func(scan func(...any) error) error {
 			var name string
 			err := scan(&name)

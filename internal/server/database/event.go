@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"net/netip"
+	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 )
@@ -17,7 +18,15 @@ func (db *DB) AddEvent(ctx context.Context, e identity.Event) error {
 		}
 		e.ID = id
 	}
-	return db.write(ctx, "add event", func(tx *tx) error { return tx.addEvent(e) })
+	return db.write(ctx, "add event", func(tx *tx) error { return tx.next(e) })
+}
+
+// next adds a line after those that the transaction has added: several are a microsecond
+// apart, because ids order nothing, and the hook goes by the order.
+func (t *tx) next(e identity.Event) error {
+	e.At = e.At.Add(time.Duration(t.noted) * time.Microsecond)
+	t.noted++
+	return t.addEvent(e)
 }
 
 func (t *tx) addEvent(e identity.Event) error {

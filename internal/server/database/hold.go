@@ -3,6 +3,7 @@ package database
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
@@ -72,6 +73,49 @@ func (t *tx) release(person identity.PersonID, source string) (turned bool, err 
 	return true, t.must(`UPDATE person SET disabled = 0, reason = '' WHERE id = $1`, string(person))
 }
 
+// keepHeld remembers what an administrator has said about a person who is being removed:
+// to be removed and made again by a directory is no way round it.
+func (t *tx) keepHeld(p identity.Person, external string) error {
+	if p.Disabled.IsZero() {
+		return nil
+	}
+	if err := t.exceptHeld(p.ID, micros(p.Disabled), p.Reason); err != nil {
+		return err
+	}
+	_, err := t.exec(`INSERT INTO held (address, external, since, reason)
+		SELECT $2, $3, h.since, h.reason FROM hold h WHERE h.person = $1 AND h.source = $4
+		ON CONFLICT (address) DO UPDATE SET external = excluded.external, since = excluded.since, reason = excluded.reason`,
+		string(p.ID), p.Address, external, identity.HoldHand)
+	return err
+}
+
+// reheld shuts a person who has just been made out again, if an administrator had shut
+// them out before they were removed. It is told after they are.
+func (db *DB) reheld(tx *tx, p identity.Person, external string, at time.Time) error {
+	h := identity.Hold{Person: p.ID, Source: identity.HoldHand}
+	err := tx.one(`SELECT since, reason FROM held WHERE address = $1 OR external = $2 AND external <> '' ORDER BY since LIMIT 1`,
+		[]any{p.Address, external}, stamp{&h.Since}, &h.Reason)
+	if notThere(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := tx.exec(`DELETE FROM held WHERE address = $1 OR external = $2 AND external <> ''`, p.Address, external); err != nil {
+		return err
+	}
+	if _, err := tx.hold(h); err != nil {
+		return err
+	}
+	id, err := identity.NewID(db.o.Random, at)
+	if err != nil {
+		return err
+	}
+	tx.last = append(tx.last, identity.Event{ID: id, At: at, Kind: "person.disabled", Person: p.ID, Actor: "system",
+		Detail: strings.TrimSuffix("as before they were removed: "+h.Reason, ": ")})
+	return nil
+}
+
 // Suspend shuts a person out by the word of one source and writes it into the audit trail,
 // in one transaction; false: they were out already.
 func (db *DB) Suspend(ctx context.Context, h identity.Hold, actor string) (bool, error) {
@@ -99,16 +143,13 @@ func (db *DB) Release(ctx context.Context, person identity.PersonID, source stri
 	return turned, err
 }
 
-// note adds to the audit trail in the transaction that does what it tells. Several of one
-// transaction are a microsecond apart: ids order nothing, and the hook goes by the order.
+// note adds to the audit trail in the transaction that does what it tells.
 func (db *DB) note(tx *tx, kind string, person identity.PersonID, at time.Time, actor, detail string) error {
 	id, err := identity.NewID(db.o.Random, at)
 	if err != nil {
 		return err
 	}
-	at = at.Add(time.Duration(tx.noted) * time.Microsecond)
-	tx.noted++
-	return tx.addEvent(identity.Event{ID: id, At: at, Kind: kind, Person: person, Actor: actor, Detail: detail})
+	return tx.next(identity.Event{ID: id, At: at, Kind: kind, Person: person, Actor: actor, Detail: detail})
 }
 
 // Holds lists who says that a person is shut out, the first to say so first.

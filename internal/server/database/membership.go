@@ -52,6 +52,35 @@ func (db *DB) DeleteLeaver(ctx context.Context, issuer, subject string) error {
 	})
 }
 
+// departuresKept is how long a departure is remembered.
+const departuresKept = 7 * 24 * time.Hour
+
+// Depart remembers that a person was suspended on a provider's word alone.
+func (db *DB) Depart(ctx context.Context, issuer string, person identity.PersonID, at time.Time) error {
+	return db.write(ctx, "depart", func(tx *tx) error {
+		if _, err := tx.exec(`DELETE FROM departure WHERE at < $1`, micros(at.Add(-departuresKept))); err != nil {
+			return err
+		}
+		_, err := tx.exec(`INSERT INTO departure (issuer, person, at) VALUES ($1, $2, $3)
+			ON CONFLICT (issuer, person) DO UPDATE SET at = CASE WHEN departure.at < $3 THEN $3 ELSE departure.at END`,
+			issuer, string(person), micros(at))
+		return err
+	})
+}
+
+// Departed lists who was so suspended after a time, those who are in again or gone too.
+func (db *DB) Departed(ctx context.Context, issuer string, since time.Time) ([]identity.PersonID, error) {
+	var people []identity.PersonID
+	err := db.list(ctx, "list departures", `SELECT person FROM departure WHERE issuer = $1 AND at > $2 ORDER BY person`,
+		[]any{issuer, micros(since)}, func() { people = nil }, func(scan func(...any) error) error {
+			var person identity.PersonID
+			err := scan(&person)
+			people = append(people, person)
+			return err
+		})
+	return people, err
+}
+
 // Leavers lists the accounts of an issuer, or of all with "", that are no members.
 func (db *DB) Leavers(ctx context.Context, issuer string) ([]identity.Leaver, error) {
 	var leavers []identity.Leaver

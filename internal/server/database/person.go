@@ -16,7 +16,8 @@ func personInto(p *identity.Person) []any {
 }
 
 // AddPerson keeps a new person. Their address must not be anybody's yet: not a person's,
-// not an alias or a mailbox, and not the login name of an app password.
+// not an alias or a mailbox, and not the login name of an app password. Whom an
+// administrator had shut out before a directory removed them is shut out again.
 func (db *DB) AddPerson(ctx context.Context, p identity.Person) error {
 	if err := checkPerson(p); err != nil {
 		return err
@@ -26,9 +27,11 @@ func (db *DB) AddPerson(ctx context.Context, p identity.Person) error {
 			return err
 		}
 		tx.shown = true
-		_, err := tx.exec(`INSERT INTO person (id, address, name, admin, created, disabled, reason) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-			string(p.ID), p.Address, p.Name, p.Admin, micros(p.Created), micros(p.Disabled), p.Reason)
-		return err
+		if _, err := tx.exec(`INSERT INTO person (id, address, name, admin, created, disabled, reason) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+			string(p.ID), p.Address, p.Name, p.Admin, micros(p.Created), micros(p.Disabled), p.Reason); err != nil {
+			return err
+		}
+		return db.reheld(tx, p, "", p.Created)
 	})
 }
 

@@ -84,6 +84,22 @@ func races(t *testing.T, dbs [2]*database.DB) {
 		err := db.Bind(ctx, identity.Binding{Issuer: "i", Subject: "s", Person: "ann"})
 		return err == nil, ignore(err, identity.ErrExists)
 	})
+	once(t, "a change with its line", dbs, func(db *database.DB, _ int) (first bool, err error) {
+		err = db.Together(ctx, func(ctx context.Context) error {
+			_, err := db.Binding(ctx, "i", "together")
+			if first = errors.Is(err, identity.ErrNotFound); !first {
+				return err
+			}
+			if err := db.Bind(ctx, identity.Binding{Issuer: "i", Subject: "together", Person: "ann"}); err != nil {
+				return err
+			}
+			return db.AddEvent(ctx, identity.Event{At: at(1), Kind: "together"})
+		})
+		return first, err
+	})
+	if lines, err := db.Events(ctx, identity.EventFilter{Kind: "together"}); err != nil || len(lines) != 1 {
+		t.Errorf("%d lines, %v: want one", len(lines), err)
+	}
 	// Two nouns that exclude each other though no index joins them.
 	once(t, "a login name and an address", dbs, func(db *database.DB, n int) (bool, error) {
 		if n%4 < 2 {

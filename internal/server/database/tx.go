@@ -23,7 +23,8 @@ type tx struct {
 	// A right was taken away; something that views show has changed. Counted by one
 	// statement just before the commit, because that row is the one all writers share.
 	taken, shown bool
-	noted        int // lines of the audit trail so far
+	noted        int              // lines of the audit trail so far
+	last         []identity.Event // lines that come after all others
 }
 
 // exec runs a statement and returns how many rows it met.
@@ -111,12 +112,23 @@ func (db *DB) write(ctx context.Context, op string, do func(*tx) error) error {
 	if db.o.ReadOnly {
 		return &Unavailable{Op: op, Trouble: ReadOnly, Err: errors.New("opened for reading only")}
 	}
+	if t := db.joined(ctx); t != nil {
+		return explain(op, do(t))
+	}
 	shown := false
 	err := db.repeat(ctx, op, func(ctx context.Context) error {
 		return db.attempt(ctx, db.writes, db.engine.options, true, func(t *tx) error {
 			defer func() { shown = t.shown || t.taken }()
-			if err := do(t); err != nil || !t.shown && !t.taken {
+			if err := do(t); err != nil {
 				return err
+			}
+			for _, e := range t.last {
+				if err := t.next(e); err != nil {
+					return err
+				}
+			}
+			if !t.shown && !t.taken {
+				return nil
 			}
 			// What takes a right away also shows in the views.
 			step := 0
@@ -138,6 +150,9 @@ func (db *DB) softly(ctx context.Context, op string, do func(*tx) error) error {
 	if db.o.ReadOnly {
 		return &Unavailable{Op: op, Trouble: ReadOnly, Err: errors.New("opened for reading only")}
 	}
+	if t := db.joined(ctx); t != nil {
+		return explain(op, do(t))
+	}
 	return db.repeat(ctx, op, func(ctx context.Context) error {
 		return db.attempt(ctx, db.soft, nil, true, do)
 	})
@@ -145,6 +160,9 @@ func (db *DB) softly(ctx context.Context, op string, do func(*tx) error) error {
 
 // snapshot runs queries that see the database at one moment.
 func (db *DB) snapshot(ctx context.Context, op string, do func(*tx) error) error {
+	if t := db.joined(ctx); t != nil {
+		return explain(op, do(t))
+	}
 	return db.repeat(ctx, op, func(ctx context.Context) error {
 		return db.attempt(ctx, db.reads, db.engine.reading, false, do)
 	})
@@ -155,20 +173,13 @@ func (db *DB) one(ctx context.Context, op, text string, args []any, into ...any)
 	if !sound(args) {
 		return fmt.Errorf("%s: %w", op, identity.ErrNotFound)
 	}
+	if t := db.joined(ctx); t != nil {
+		rows, err := t.inner.QueryContext(t.ctx, text, args...)
+		return explain(op, first(rows, err, into))
+	}
 	return db.repeat(ctx, op, func(ctx context.Context) error {
 		rows, err := db.query(ctx, text, args)
-		found := false
-		err = each(rows, err, func(scan func(...any) error) error {
-			if found {
-				return nil // the first row, as QueryRow has it
-			}
-			found = true
-			return scan(into...)
-		})
-		if err == nil && !found {
-			return identity.ErrNotFound
-		}
-		return err
+		return first(rows, err, into)
 	})
 }
 
@@ -177,6 +188,10 @@ func (db *DB) one(ctx context.Context, op, text string, args []any, into ...any)
 func (db *DB) list(ctx context.Context, op, text string, args []any, start func(), row func(scan func(...any) error) error) error {
 	if !sound(args) {
 		return nil
+	}
+	if t := db.joined(ctx); t != nil {
+		start()
+		return explain(op, t.all(text, args, row))
 	}
 	return db.repeat(ctx, op, func(ctx context.Context) error {
 		start()

@@ -8,10 +8,12 @@
 //
 // Nobody is suspended but by a definite "not a member", from a provider that shows in the
 // same look that it still sees the others: an Asker that cannot tell returns an error, and
-// then nothing at all happens. When more than a tenth of the people would go at once, and
-// more than two, they wait for an administrator's word (letterlockd membership approve): an
-// organisation that was renamed, an app that lost a right or a claim that is called
-// something else looks like everybody leaving.
+// then nothing at all happens. When more than a tenth of the people, and more than two, would
+// have gone within 24 hours, whichever looks, starts and instances they went by, those who
+// have not wait for an administrator's word (letterlockd membership approve), or until they
+// are members again: an organisation that was renamed, an app that lost a right, a claim
+// that is called something else, or a provider that forgets a few each hour, looks like
+// everybody leaving.
 //
 // People without an account at the provider are never touched, nor is who has one more
 // account at another provider that is asked and says member. Who was suspended and then
@@ -82,6 +84,15 @@ type Holds interface {
 	AddEvent(ctx context.Context, e identity.Event) error
 }
 
+// Departures are who was suspended without an administrator's word.
+type Departures interface {
+	Depart(ctx context.Context, issuer string, person identity.PersonID, at time.Time) error
+	Departed(ctx context.Context, issuer string, since time.Time) ([]identity.PersonID, error)
+	// Together makes one transaction of all that do asks with its context. An error of do
+	// undoes it and is returned; do may be called again.
+	Together(ctx context.Context, do func(ctx context.Context) error) error
+}
+
 // Looks remember how it went, for all instances and for people.
 type Looks interface {
 	Lease(ctx context.Context, name, holder string, now, until time.Time) (bool, error)
@@ -94,6 +105,7 @@ type Store interface {
 	Accounts
 	Leavers
 	Holds
+	Departures
 	Looks
 }
 

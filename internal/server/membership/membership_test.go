@@ -243,6 +243,52 @@ func TestApproval(t *testing.T) {
 	k.want("all are back", "")
 }
 
+// A provider that loses a few at each look empties no domain: what has gone within 24 hours
+// counts, over restarts and other instances, for those who were removed or are back too.
+func TestTooManyInADay(t *testing.T) {
+	k := newClub(t, 100)
+	gone := 0
+	lose := func() { // three more, seen by an instance that has just started
+		for range 3 {
+			k.asker.gone[fmt.Sprint(gone)] = true
+			gone++
+		}
+		k.c = k.checker(fmt.Sprint("instance ", gone), membership.Provider{Name: "github", Issuer: issuer, Asker: k.asker, Every: time.Hour})
+		k.look()
+	}
+	lose()
+	lose()
+	k.asker.gone["0"] = false // back
+	lose()
+	k.must(k.db.DeletePerson(t.Context(), "p1"))
+	want := "p2 p3 p4 p5 p6 p7 p8"
+	k.want("nine of a hundred", want)
+	lose()
+	k.want("twelve", want)
+	events, err := k.db.Events(t.Context(), identity.EventFilter{Kind: "membership.waiting"})
+	if err != nil || len(events) != 1 || !strings.Contains(events[0].Detail, "3 of 99 people") || !strings.Contains(events[0].Detail, "9 have gone within a day") {
+		t.Errorf("said %+v %v", events, err)
+	}
+	lose()
+	k.want("fifteen", want)
+	// An administrator's word lets those go, and does not use up the day's measure.
+	k.approve()
+	k.must(k.c.Look(t.Context()))
+	want = "p10 p11 p12 p13 p14 p2 p3 p4 p5 p6 p7 p8 p9"
+	k.want("approved", want)
+	k.asker.gone["15"] = true
+	k.look()
+	k.want("the tenth of 99 within a day, and too many", want)
+	// A day later there is room again, for others: who waits, waits.
+	k.now = k.now.Add(24 * time.Hour)
+	k.asker.gone["16"] = true
+	k.look()
+	k.want("a day later", "p10 p11 p12 p13 p14 p16 p2 p3 p4 p5 p6 p7 p8 p9")
+	k.approve()
+	k.must(k.c.Look(t.Context()))
+	k.want("approved too", "p10 p11 p12 p13 p14 p15 p16 p2 p3 p4 p5 p6 p7 p8 p9")
+}
+
 // An approval is for the look that follows: about whom nothing is known by then, the
 // provider is not asked again and again without a pause.
 func TestApprovalIsSpent(t *testing.T) {

@@ -134,6 +134,9 @@ func (c *Checker) isNew(ctx context.Context, s standing, known map[string]identi
 	return true, nil
 }
 
+// guarded is how long a departure counts.
+const guarded = 24 * time.Hour
+
 // tooMany is when an administrator is asked first.
 func tooMany(leaving, people int) bool { return leaving > 2 && leaving*10 > people }
 
@@ -141,66 +144,89 @@ func tooMany(leaving, people int) bool { return leaving > 2 && leaving*10 > peop
 func (c *Checker) leave(ctx context.Context, p Provider, leaving []standing, people int, known map[string]identity.Leaver, at time.Time) error {
 	var unasked []standing
 	for _, s := range leaving {
-		if !approved(s, known) {
+		if !stands(s, known, identity.LeaverApproved) {
 			unasked = append(unasked, s)
 			continue
 		}
-		if err := c.suspend(ctx, p, s, at); err != nil {
+		if err := c.suspend(ctx, p, s, at, true); err != nil {
 			return err
 		}
 	}
-	if tooMany(len(unasked), people) {
-		return c.wait(ctx, p, unasked, people, known, at)
+	if len(unasked) == 0 {
+		return nil
+	}
+	before, err := c.departed(ctx, p, unasked, at)
+	if err != nil {
+		return err
+	}
+	if tooMany(len(unasked)+before, people) {
+		return c.wait(ctx, p, unasked, before, people, known, at)
 	}
 	for _, s := range unasked {
-		if err := c.suspend(ctx, p, s, at); err != nil {
+		// Who waits, waits: else time alone would let everybody go, a tenth a day.
+		if stands(s, known, identity.LeaverWaiting) {
+			continue
+		}
+		if err := c.suspend(ctx, p, s, at, false); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func approved(s standing, known map[string]identity.Leaver) bool {
-	return slices.ContainsFunc(s.accounts, func(b identity.Binding) bool { return known[b.Subject].State == identity.LeaverApproved })
+// departed is how many others have gone lately, those who are back too.
+func (c *Checker) departed(ctx context.Context, p Provider, leaving []standing, at time.Time) (int, error) {
+	people, err := c.o.Store.Departed(ctx, p.Issuer, at.Add(-guarded))
+	others := slices.DeleteFunc(people, func(id identity.PersonID) bool {
+		return slices.ContainsFunc(leaving, func(s standing) bool { return s.person == id })
+	})
+	return len(others), err
+}
+
+func stands(s standing, known map[string]identity.Leaver, state identity.LeaverState) bool {
+	return slices.ContainsFunc(s.accounts, func(b identity.Binding) bool { return known[b.Subject].State == state })
 }
 
 // disapprove: an administrator's word is for the look that follows it. It would be said
 // anew at each look, and have the provider asked without a pause, about somebody of whom
-// the provider says nothing just now, or whom another vouches for.
+// the provider says nothing just now, or whom another vouches for. They are as others then.
 func (c *Checker) disapprove(ctx context.Context, s standing, known map[string]identity.Leaver) error {
 	for _, b := range s.accounts {
-		l := known[b.Subject]
-		if l.State != identity.LeaverApproved {
+		if known[b.Subject].State != identity.LeaverApproved {
 			continue
 		}
-		l.State = identity.LeaverWaiting
-		if err := c.o.Store.PutLeaver(ctx, l); err != nil && !isGone(err) {
+		if err := c.o.Store.DeleteLeaver(ctx, b.Issuer, b.Subject); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *Checker) suspend(ctx context.Context, p Provider, s standing, at time.Time) error {
+// suspend shuts somebody out and writes down that, why, and whether anybody was asked.
+func (c *Checker) suspend(ctx context.Context, p Provider, s standing, at time.Time, asked bool) error {
 	reason := "no member any more at " + p.Name
 	if s.why != "" {
 		reason += ": " + short(s.why)
 	}
-	// Written down first: whatever breaks off here, the next look goes on, either way.
-	if err := c.mark(ctx, s, identity.LeaverApproved, at); err != nil {
-		return err
-	}
-	turned, err := c.o.Store.Suspend(ctx, identity.Hold{Person: s.person, Source: identity.HoldMember(p.Issuer), Since: at, Reason: reason}, actor)
+	turned := false
+	err := c.o.Store.Together(ctx, func(ctx context.Context) (err error) {
+		if turned, err = c.o.Store.Suspend(ctx, identity.Hold{Person: s.person, Source: identity.HoldMember(p.Issuer), Since: at, Reason: reason}, actor); err != nil {
+			return err
+		}
+		if !asked {
+			if err := c.o.Store.Depart(ctx, p.Issuer, s.person, at); err != nil {
+				return err
+			}
+		}
+		return c.mark(ctx, s, identity.LeaverOut, at)
+	})
 	if isGone(err) {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	if turned {
+	if err == nil && turned {
 		c.o.Log.Info("person is no member any more and suspended", "provider", p.Name, "person", s.person, "reason", reason)
 	}
-	return c.mark(ctx, s, identity.LeaverOut, at)
+	return err
 }
 
 func (c *Checker) mark(ctx context.Context, s standing, state identity.LeaverState, at time.Time) error {
@@ -214,23 +240,33 @@ func (c *Checker) mark(ctx context.Context, s standing, state identity.LeaverSta
 }
 
 // wait writes down who would go, and says so once.
-func (c *Checker) wait(ctx context.Context, p Provider, leaving []standing, people int, known map[string]identity.Leaver, at time.Time) error {
+func (c *Checker) wait(ctx context.Context, p Provider, leaving []standing, before, people int, known map[string]identity.Leaver, at time.Time) error {
 	fresh := 0
 	for _, s := range leaving {
 		if _, was := known[s.accounts[0].Subject]; !was {
 			fresh++
 		}
-		if err := c.mark(ctx, s, identity.LeaverWaiting, at); err != nil {
-			return err
+	}
+	detail := fmt.Sprintf("%s: %d of %d people are no members any more; letterlockd membership show", p.Name, len(leaving), people)
+	if before > 0 {
+		detail = fmt.Sprintf("%s: %d of %d people are no members any more, and %d have gone within a day; letterlockd membership show", p.Name, len(leaving), people, before)
+	}
+	err := c.o.Store.Together(ctx, func(ctx context.Context) error {
+		for _, s := range leaving {
+			if err := c.mark(ctx, s, identity.LeaverWaiting, at); err != nil {
+				return err
+			}
 		}
+		if fresh == 0 {
+			return nil
+		}
+		return c.o.Store.AddEvent(ctx, identity.Event{At: at, Kind: "membership.waiting", Actor: actor, Detail: detail})
+	})
+	if err == nil && fresh > 0 {
+		c.o.Log.Error("too many people would be suspended at once: an administrator decides", "provider", p.Name, "leaving", len(leaving), "of", people,
+			"gone within a day", before, "approve with", "letterlockd membership approve "+p.Name)
 	}
-	if fresh == 0 {
-		return nil
-	}
-	c.o.Log.Error("too many people would be suspended at once: an administrator decides", "provider", p.Name, "leaving", len(leaving), "of", people,
-		"approve with", "letterlockd membership approve "+p.Name)
-	return c.o.Store.AddEvent(ctx, identity.Event{At: at, Kind: "membership.waiting", Actor: actor,
-		Detail: fmt.Sprintf("%s: %d of %d people are no members any more; letterlockd membership show", p.Name, len(leaving), people)})
+	return err
 }
 
 // isGone: the person or the binding was removed meanwhile.

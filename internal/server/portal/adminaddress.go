@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -222,13 +223,15 @@ func putRole(v *visit) error {
 // changeAddress changes an address, which is made when it is not there. Those who had a
 // right at it before are the ones who may have a session open on it.
 func (v *visit) changeAddress(form string, typed url.Values, address, detail string, change func(*identity.Address)) error {
-	a, err := v.o.Store.Address(v.r.Context(), address)
-	if err != nil && !errors.Is(err, identity.ErrNotFound) {
-		return err
-	}
-	a.Address = address
-	change(&a)
-	err = v.o.Store.PutAddress(v.r.Context(), a)
+	err := v.change("address.changed", "", address+": "+detail, func(ctx context.Context) error {
+		a, err := v.o.Store.Address(ctx, address)
+		if err != nil && !errors.Is(err, identity.ErrNotFound) {
+			return err
+		}
+		a.Address = address
+		change(&a)
+		return v.o.Store.PutAddress(ctx, a)
+	})
 	if errors.Is(err, identity.ErrExists) {
 		return v.showAddresses(http.StatusConflict, form, typed, faults{"address": "This is the login name of an app password."})
 	}
@@ -236,9 +239,6 @@ func (v *visit) changeAddress(form string, typed url.Values, address, detail str
 		return err
 	}
 	v.addressChanged(address)
-	if err := v.record("address.changed", "", address+": "+detail); err != nil {
-		return err
-	}
 	return v.done("/admin/addresses", "changed")
 }
 
@@ -253,19 +253,19 @@ func (v *visit) addressChanged(address string) {
 
 func removeAddress(v *visit) error {
 	address := v.form.Get("id")
-	_, err := v.o.Store.PersonByAddress(v.r.Context(), address)
-	switch {
-	case err == nil:
-		return &fault{http.StatusConflict, "This is a person's own address.", "It goes with the person."}
-	case !errors.Is(err, identity.ErrNotFound):
-		return err
-	}
-	if err := v.o.Store.DeleteAddress(v.r.Context(), address); err != nil {
+	err := v.change("address.removed", "", address, func(ctx context.Context) error {
+		_, err := v.o.Store.PersonByAddress(ctx, address)
+		switch {
+		case err == nil:
+			return &fault{http.StatusConflict, "This is a person's own address.", "It goes with the person."}
+		case !errors.Is(err, identity.ErrNotFound):
+			return err
+		}
+		return v.o.Store.DeleteAddress(ctx, address)
+	})
+	if err != nil {
 		return err
 	}
 	v.addressChanged(address)
-	if err := v.record("address.removed", "", address); err != nil {
-		return err
-	}
 	return v.done("/admin/addresses", "removed")
 }

@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -108,14 +109,12 @@ func addBan(v *visit) error {
 	if days > 0 {
 		ban.Until = v.now.Add(time.Duration(days) * 24 * time.Hour)
 	}
-	if err := v.o.Store.PutBan(v.r.Context(), ban); err != nil {
-		return err
-	}
 	kind := "ban.added"
 	if ban.Allow {
 		kind = "ban.allowed"
 	}
-	if err := v.record(kind, "", strings.TrimSpace(ban.Network.String()+" "+reason)); err != nil {
+	err = v.change(kind, "", strings.TrimSpace(ban.Network.String()+" "+reason), func(ctx context.Context) error { return v.o.Store.PutBan(ctx, ban) })
+	if err != nil {
 		return err
 	}
 	return v.done("/admin/bans", "added")
@@ -126,10 +125,8 @@ func removeBan(v *visit) error {
 	if err != nil {
 		return identity.ErrNotFound
 	}
-	if err := v.o.Store.DeleteBan(v.r.Context(), network); err != nil {
-		return err
-	}
-	if err := v.record("ban.removed", "", network.String()); err != nil {
+	err = v.change("ban.removed", "", network.String(), func(ctx context.Context) error { return v.o.Store.DeleteBan(ctx, network) })
+	if err != nil {
 		return err
 	}
 	return v.done("/admin/bans", "removed")

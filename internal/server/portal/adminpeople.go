@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -128,19 +129,18 @@ func addPerson(v *visit) error {
 		return err
 	}
 	person := identity.Person{ID: identity.PersonID(id), Address: address, Name: name, Created: v.now}
-	err = v.o.Store.AddPerson(v.r.Context(), person)
+	owner := identity.Owner{Person: person.ID, Roles: []identity.Role{identity.RoleLogin, identity.RoleSend}}
+	err = v.change("person.added", person.ID, address, func(ctx context.Context) error {
+		if err := v.o.Store.AddPerson(ctx, person); err != nil {
+			return err
+		}
+		return v.o.Store.PutAddress(ctx, identity.Address{Address: address, Owners: []identity.Owner{owner}})
+	})
 	if errors.Is(err, identity.ErrExists) {
 		f["address"] = "This address is somebody's already."
 		return v.showPeople(http.StatusConflict, v.kept(), f)
 	}
 	if err != nil {
-		return err
-	}
-	owner := identity.Owner{Person: person.ID, Roles: []identity.Role{identity.RoleLogin, identity.RoleSend}}
-	if err := v.o.Store.PutAddress(v.r.Context(), identity.Address{Address: address, Owners: []identity.Owner{owner}}); err != nil {
-		return err
-	}
-	if err := v.record("person.added", person.ID, address); err != nil {
 		return err
 	}
 	return v.done("/admin/person/"+id, "added")

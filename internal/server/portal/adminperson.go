@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"sync"
@@ -155,22 +156,17 @@ func disablePerson(v *visit) error {
 	if err != nil {
 		return err
 	}
-	if err := v.o.Store.DisablePerson(v.r.Context(), id, v.now, reason); err != nil {
+	err = v.change("person.disabled", id, reason, func(ctx context.Context) error { return v.o.Store.DisablePerson(ctx, id, v.now, reason) })
+	if err != nil {
 		return err
 	}
 	v.revoked(person)
-	if err := v.record("person.disabled", id, reason); err != nil {
-		return err
-	}
 	return v.done("/admin/person/"+string(id), "disabled")
 }
 
 func enablePerson(v *visit) error {
 	id := identity.PersonID(v.form.Get("id"))
-	if err := v.o.Store.EnablePerson(v.r.Context(), id); err != nil {
-		return err
-	}
-	if err := v.record("person.enabled", id, ""); err != nil {
+	if err := v.change("person.enabled", id, "", func(ctx context.Context) error { return v.o.Store.EnablePerson(ctx, id) }); err != nil {
 		return err
 	}
 	return v.done("/admin/person/"+string(id), "enabled")
@@ -195,10 +191,8 @@ func endSessionsOfPerson(v *visit) error {
 	if err != nil {
 		return err
 	}
-	if err := v.o.Store.EndSessions(v.r.Context(), id); err != nil {
-		return err
-	}
-	if err := v.record("session.ended", id, "all browsers of "+person.Address); err != nil {
+	err = v.change("session.ended", id, "all browsers of "+person.Address, func(ctx context.Context) error { return v.o.Store.EndSessions(ctx, id) })
+	if err != nil {
 		return err
 	}
 	return v.done("/admin/person/"+string(id), "changed")

@@ -201,14 +201,14 @@ func (v *visit) makeCredential(c *identity.Credential) (secret.String, error) {
 		if slices.Contains(taken, c.Name) {
 			continue
 		}
-		err := v.o.Store.AddCredential(ctx, *c)
+		err := v.change("credential.made", v.person.ID, c.Name, func(ctx context.Context) error { return v.o.Store.AddCredential(ctx, *c) })
 		if errors.Is(err, identity.ErrExists) {
 			continue
 		}
 		if err != nil {
 			return secret.String{}, err
 		}
-		return password, v.record("credential.made", v.person.ID, c.Name)
+		return password, nil
 	}
 	return secret.String{}, &fault{http.StatusConflict, "There are too many app passwords with this name. Choose another.", ""}
 }

@@ -70,6 +70,9 @@ type PeopleStore interface {
 type Trail interface {
 	AddEvent(ctx context.Context, e identity.Event) error
 	Events(ctx context.Context, filter identity.EventFilter) ([]identity.Event, error)
+	// Together makes one transaction of all that is asked of the store with the context
+	// that do is given. An error of do undoes it and is returned; do may be called again.
+	Together(ctx context.Context, do func(ctx context.Context) error) error
 }
 
 // A BanStore keeps the list that administrators made.

@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"context"
 	"encoding/hex"
 	"slices"
 
@@ -16,8 +17,7 @@ func revokePassword(v *visit) error {
 	return v.done("/", "revoked")
 }
 
-// endPassword revokes first and then has it felt and written down: what fails on the way
-// can be repeated, and nothing is claimed that did not happen.
+// endPassword revokes and writes it down, all or nothing, and then has it felt.
 func (v *visit) endPassword(person identity.Person, id identity.CredentialID) error {
 	all, err := v.o.Store.Credentials(v.r.Context(), person.ID)
 	if err != nil {
@@ -27,11 +27,14 @@ func (v *visit) endPassword(person identity.Person, id identity.CredentialID) er
 	if at < 0 {
 		return identity.ErrNotFound
 	}
-	if err := v.o.Store.RevokeCredential(v.r.Context(), id, v.now, "revoked in the portal by "+v.person.Address); err != nil {
+	err = v.change("credential.revoked", person.ID, all[at].Name, func(ctx context.Context) error {
+		return v.o.Store.RevokeCredential(ctx, id, v.now, "revoked in the portal by "+v.person.Address)
+	})
+	if err != nil {
 		return err
 	}
 	v.revoked(person)
-	return v.record("credential.revoked", person.ID, all[at].Name)
+	return nil
 }
 
 // revokeGrant ends what a program was allowed, with all its tokens.
@@ -43,13 +46,13 @@ func revokeGrant(v *visit) error {
 	if grant.Person != v.person.ID {
 		return identity.ErrNotFound
 	}
-	if err := v.o.Store.RevokeGrant(v.r.Context(), grant.ID, v.now, "revoked in the portal by "+v.person.Address); err != nil {
+	err = v.change("grant.revoked", v.person.ID, string(grant.Client), func(ctx context.Context) error {
+		return v.o.Store.RevokeGrant(ctx, grant.ID, v.now, "revoked in the portal by "+v.person.Address)
+	})
+	if err != nil {
 		return err
 	}
 	v.revoked(v.person)
-	if err := v.record("grant.revoked", v.person.ID, string(grant.Client)); err != nil {
-		return err
-	}
 	return v.done("/", "revoked")
 }
 
@@ -61,7 +64,7 @@ func endSession(v *visit) error {
 	}
 	for _, s := range sessions {
 		if hex.EncodeToString(s.ID[:]) == v.form.Get("id") {
-			if err := v.endBrowser(s); err != nil {
+			if err := v.endBrowsers(s); err != nil {
 				return err
 			}
 			return v.done("/", "ended")
@@ -76,20 +79,23 @@ func endOthers(v *visit) error {
 	if err != nil {
 		return err
 	}
-	for _, s := range sessions {
-		if s.ID.Equal(v.session.ID) {
-			continue
-		}
-		if err := v.endBrowser(s); err != nil {
-			return err
-		}
+	others := slices.DeleteFunc(slices.Clone(sessions), func(s identity.Session) bool { return s.ID.Equal(v.session.ID) })
+	if err := v.endBrowsers(others...); err != nil {
+		return err
 	}
 	return v.done("/", "ended-others")
 }
 
-func (v *visit) endBrowser(s identity.Session) error {
-	if err := v.o.Store.EndSession(v.r.Context(), s.ID); err != nil {
-		return err
-	}
-	return v.record("session.ended", v.person.ID, s.Agent)
+func (v *visit) endBrowsers(sessions ...identity.Session) error {
+	return v.o.Store.Together(v.r.Context(), func(ctx context.Context) error {
+		for _, s := range sessions {
+			if err := v.o.Store.EndSession(ctx, s.ID); err != nil {
+				return err
+			}
+			if err := v.record(ctx, "session.ended", v.person.ID, s.Agent); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }

@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/letterlock-mail/letterlock/internal/secret"
 	"github.com/letterlock-mail/letterlock/internal/server/factor"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 	"github.com/letterlock-mail/letterlock/internal/server/web"
@@ -159,7 +161,13 @@ func (v *visit) showNewPasskey(status int, problem string) error {
 func (v *visit) browser() string { return hex.EncodeToString(v.session.ID[:]) }
 
 func addPasskey(v *visit) error {
-	key, err := v.o.Factors.AddPasskey(v.r.Context(), "portal", v.browser(), v.person, v.form.Get("name"), v.form.Get("answer"))
+	err := v.o.Store.Together(v.r.Context(), func(ctx context.Context) error {
+		key, err := v.o.Factors.AddPasskey(ctx, "portal", v.browser(), v.person, v.form.Get("name"), v.form.Get("answer"))
+		if err != nil {
+			return err
+		}
+		return v.record(ctx, "factor.added", v.person.ID, "passkey "+key.Name)
+	})
 	switch {
 	case v.form.Get("answer") == "":
 		return v.showNewPasskey(http.StatusUnprocessableEntity, "No passkey arrived. Passkeys need script in your browser.")
@@ -171,9 +179,6 @@ func addPasskey(v *visit) error {
 	case err != nil:
 		return err
 	}
-	if err := v.record("factor.added", v.person.ID, "passkey "+key.Name); err != nil {
-		return err
-	}
 	return v.done("/security", "factor-added")
 }
 
@@ -183,7 +188,15 @@ func removePasskey(v *visit) error {
 	if err != nil {
 		return identity.ErrNotFound
 	}
-	has, err := v.o.Factors.Of(v.r.Context(), v.person.ID)
+	err = v.o.Store.Together(v.r.Context(), func(ctx context.Context) error { return v.dropPasskey(ctx, id) })
+	if err != nil {
+		return err
+	}
+	return v.done("/security", "factor-removed")
+}
+
+func (v *visit) dropPasskey(ctx context.Context, id []byte) error {
+	has, err := v.o.Factors.Of(ctx, v.person.ID)
 	if err != nil {
 		return err
 	}
@@ -191,24 +204,21 @@ func removePasskey(v *visit) error {
 	if at < 0 {
 		return identity.ErrNotFound
 	}
-	bindings, err := v.o.Store.Bindings(v.r.Context(), v.person.ID)
+	bindings, err := v.o.Store.Bindings(ctx, v.person.ID)
 	if err != nil {
 		return err
 	}
 	if len(has.Passkeys) == 1 && onlyLocal(bindings) {
 		return &fault{http.StatusConflict, "This passkey is the only one, and you sign in with it.", "Add another first; then remove this one."}
 	}
-	if err := v.o.Factors.RemovePasskey(v.r.Context(), v.person.ID, id); err != nil {
+	if err := v.o.Factors.RemovePasskey(ctx, v.person.ID, id); err != nil {
 		return err
 	}
 	last := ""
 	if len(has.Passkeys) == 1 && has.TOTP == nil {
 		last = ", the last second factor"
 	}
-	if err := v.record("factor.removed", v.person.ID, "passkey "+has.Passkeys[at].Name+last); err != nil {
-		return err
-	}
-	return v.done("/security", "factor-removed")
+	return v.record(ctx, "factor.removed", v.person.ID, "passkey "+has.Passkeys[at].Name+last)
 }
 
 var appSheet = sync.OnceValue(func() *sheet {
@@ -241,7 +251,9 @@ func (v *visit) showApp(status int, app factor.App, problem string) error {
 
 func addApp(v *visit) error {
 	ticket := v.form.Get("ticket")
-	err := v.o.Factors.AddApp(v.r.Context(), v.person.ID, ticket, v.form.Get("code"))
+	err := v.change("factor.added", v.person.ID, "authenticator app", func(ctx context.Context) error {
+		return v.o.Factors.AddApp(ctx, v.person.ID, ticket, v.form.Get("code"))
+	})
 	switch {
 	case errors.Is(err, factor.ErrStale):
 		fresh, err := v.o.Factors.NewApp(v.person)
@@ -258,25 +270,25 @@ func addApp(v *visit) error {
 	case err != nil:
 		return err
 	}
-	if err := v.record("factor.added", v.person.ID, "authenticator app"); err != nil {
-		return err
-	}
 	return v.done("/security", "factor-added")
 }
 
 func removeApp(v *visit) error {
-	has, err := v.o.Factors.Of(v.r.Context(), v.person.ID)
+	err := v.o.Store.Together(v.r.Context(), func(ctx context.Context) error {
+		has, err := v.o.Factors.Of(ctx, v.person.ID)
+		if err != nil {
+			return err
+		}
+		last := ""
+		if len(has.Passkeys) == 0 {
+			last = ", the last second factor"
+		}
+		if err := v.o.Factors.RemoveTOTP(ctx, v.person.ID); err != nil {
+			return err
+		}
+		return v.record(ctx, "factor.removed", v.person.ID, "authenticator app"+last)
+	})
 	if err != nil {
-		return err
-	}
-	if err := v.o.Factors.RemoveTOTP(v.r.Context(), v.person.ID); err != nil {
-		return err
-	}
-	last := ""
-	if len(has.Passkeys) == 0 {
-		last = ", the last second factor"
-	}
-	if err := v.record("factor.removed", v.person.ID, "authenticator app"+last); err != nil {
 		return err
 	}
 	return v.done("/security", "factor-removed")
@@ -292,11 +304,12 @@ var codesSheet = sync.OnceValue(func() *sheet {
 // newRecovery shows the codes on the answer itself: they have no address at which they
 // could be seen again.
 func newRecovery(v *visit) error {
-	codes, err := v.o.Factors.NewRecovery(v.r.Context(), v.person.ID)
-	if err != nil {
+	var codes []secret.String
+	err := v.change("recovery.made", v.person.ID, "", func(ctx context.Context) (err error) {
+		codes, err = v.o.Factors.NewRecovery(ctx, v.person.ID)
 		return err
-	}
-	if err := v.record("recovery.made", v.person.ID, ""); err != nil {
+	})
+	if err != nil {
 		return err
 	}
 	var text []string

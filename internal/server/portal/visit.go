@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -199,9 +200,20 @@ func (v *visit) done(path, what string) error {
 	return nil
 }
 
-// record adds to the audit trail.
-func (v *visit) record(kind string, person identity.PersonID, detail string) error {
-	return v.o.Store.AddEvent(v.r.Context(), identity.Event{
+// change does something and records it, in one transaction. do asks the store with the
+// context that it is given, and may be called more than once.
+func (v *visit) change(kind string, person identity.PersonID, detail string, do func(context.Context) error) error {
+	return v.o.Store.Together(v.r.Context(), func(ctx context.Context) error {
+		if err := do(ctx); err != nil {
+			return err
+		}
+		return v.record(ctx, kind, person, detail)
+	})
+}
+
+// record adds to the audit trail, in the transaction that does what it tells.
+func (v *visit) record(ctx context.Context, kind string, person identity.PersonID, detail string) error {
+	return v.o.Store.AddEvent(ctx, identity.Event{
 		At: v.now, Kind: kind, Person: person, Actor: string(v.person.ID), From: v.o.Browser.Client(v.r), Detail: detail,
 	})
 }

@@ -7,7 +7,9 @@
 // A user is a person: userName is their canonical address, in one of the domains served
 // here; active is whether they may act at all. Deactivating shuts them out everywhere at
 // once, by the ways of every other revocation. It is the directory's own word: one that says
-// "active" takes back what it said itself, never what an administrator or another source said.
+// "active" takes back what it said itself, never what an administrator or another source said,
+// and whom an administrator has shut out stays out when the directory deletes them and makes
+// them again.
 // Names, displayName and e-mails are kept and given back; e-mails make no aliases. Other
 // attributes of the core schema and of extensions are taken and forgotten, passwords
 // first of all. There are no groups, no bulk, no sorting.
@@ -50,7 +52,11 @@ type Reader interface {
 type Writer interface {
 	AddUser(ctx context.Context, u identity.User, actor string) error
 	ChangeUser(ctx context.Context, id identity.PersonID, at time.Time, actor string, change func(*identity.User) error) (identity.User, error)
+	// RemoveUser keeps what an administrator has said against the person, for AddUser.
 	RemoveUser(ctx context.Context, id identity.PersonID, at time.Time, actor string) error
+	// Together makes one transaction of all that do asks with its context. An error of do
+	// undoes it and is returned; do may be called again.
+	Together(ctx context.Context, do func(ctx context.Context) error) error
 }
 
 // Store is what is kept; database has it.
@@ -291,14 +297,17 @@ func (h *Handler) change(w http.ResponseWriter, r *http.Request, id identity.Per
 }
 
 func (h *Handler) remove(w http.ResponseWriter, r *http.Request, id identity.PersonID) error {
-	u, err := h.o.Store.User(r.Context(), id)
+	var u identity.User
+	err := h.o.Store.Together(r.Context(), func(ctx context.Context) (err error) {
+		if u, err = h.o.Store.User(ctx, id); err != nil {
+			return err
+		}
+		if err := precondition(r, u); err != nil {
+			return err
+		}
+		return h.o.Store.RemoveUser(ctx, id, h.o.Now(), actor)
+	})
 	if err != nil {
-		return err
-	}
-	if err := precondition(r, u); err != nil {
-		return err
-	}
-	if err := h.o.Store.RemoveUser(r.Context(), id, h.o.Now(), actor); err != nil {
 		return err
 	}
 	h.o.Changed()

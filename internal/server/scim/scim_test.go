@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -376,6 +377,98 @@ func TestOthersHoldsStay(t *testing.T) {
 }
 
 // Somebody made by hand is found, taken over, and shows what an administrator changed.
+// A directory that deletes somebody and makes them again does not undo what an administrator
+// said, whatever it says of being active.
+func TestMadeAgain(t *testing.T) {
+	d := newDesk(t)
+	id := d.make("ann@example.org", `,"externalId":"e1"`)
+	p := d.person("ann@example.org")
+	if err := d.db.DisablePerson(t.Context(), p.ID, time.Now(), "stole"); err != nil {
+		t.Fatal(err)
+	}
+	d.ask("DELETE", "/Users/"+id, "").want(204)
+	id, _ = d.ask("POST", "/Users", user("ann@example.org", `,"active":true`)).want(201, `"active":false`).json["id"].(string)
+	d.ask("PATCH", "/Users/"+id, patch(`{"op":"replace","path":"active","value":true}`)).want(200, `"active":false`)
+	if p = d.person("ann@example.org"); p.Disabled.IsZero() || p.Reason != "stole" {
+		t.Errorf("%+v", p)
+	}
+	if err := d.db.EnablePerson(t.Context(), p.ID); err != nil {
+		t.Fatal(err)
+	}
+	d.ask("DELETE", "/Users/"+id, "").want(204)
+	d.ask("POST", "/Users", user("ann@example.org", "")).want(201, `"active":true`)
+}
+
+// A deletion of the user as they were, and a change, at once: one of them comes first, and
+// the other is told. Never are both done.
+func TestDeletedAsItWas(t *testing.T) {
+	d := newDesk(t)
+	changed := 0
+	for round := range 40 {
+		name := fmt.Sprintf("p%d@example.org", round)
+		made := d.ask("POST", "/Users", user(name, "")).want(201)
+		id, _ := made.json["id"].(string)
+		var first, second answer
+		var both sync.WaitGroup
+		start := make(chan struct{})
+		both.Go(func() {
+			<-start
+			first = d.ask("PATCH", "/Users/"+id, patch(`{"op":"replace","path":"displayName","value":"Changed"}`), "If-Match", made.header.Get("ETag"))
+		})
+		both.Go(func() {
+			<-start
+			second = d.ask("DELETE", "/Users/"+id, "", "If-Match", made.header.Get("ETag"))
+		})
+		close(start)
+		both.Wait()
+		switch {
+		case first.status == 200 && second.status == 412:
+			changed++
+		case first.status == 404 && second.status == 204:
+		default:
+			t.Fatalf("round %d: PATCH %d, DELETE %d", round, first.status, second.status)
+		}
+		if _, err := d.db.PersonByAddress(t.Context(), name); (err == nil) != (first.status == 200) {
+			t.Errorf("round %d: %v", round, err)
+		}
+	}
+	t.Logf("the change came first in %d of 40", changed)
+}
+
+// Between the look at a user and their removal nothing comes in, however slow it is.
+func TestNothingComesBetween(t *testing.T) {
+	d := newDesk(t)
+	id := d.make("ann@example.org", "")
+	tag := d.ask("GET", "/Users/"+id, "").want(200).header.Get("ETag")
+	between := &slowDesk{DB: d.db, looked: func() {
+		// Another instance's change, which waits for its turn in vain or comes too late.
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		_, err := d.db.ChangeUser(ctx, identity.PersonID(id), time.Now(), "other", func(u *identity.User) error { u.Person.Name = "Changed"; return nil })
+		if err == nil {
+			t.Error("a change came in between")
+		}
+	}}
+	h, err := scim.New(options(between))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.h = h
+	d.ask("DELETE", "/Users/"+id, "", "If-Match", tag).want(204)
+}
+
+// A slowDesk has something happen after a user was looked at.
+type slowDesk struct {
+	*database.DB
+	looked func()
+}
+
+func (s *slowDesk) User(ctx context.Context, id identity.PersonID) (identity.User, error) {
+	u, err := s.DB.User(ctx, id)
+	s.looked()
+	return u, err
+}
+
 func TestPersonFromElsewhere(t *testing.T) {
 	d := newDesk(t)
 	p := identity.Person{ID: "p1", Address: "ann@example.org", Name: "Ann", Created: time.Now()}
@@ -415,6 +508,8 @@ type away struct{ scim.Store }
 func (away) User(context.Context, identity.PersonID) (identity.User, error) {
 	return identity.User{}, fmt.Errorf("find user: %w", identity.ErrUnavailable)
 }
+
+func (away) Together(ctx context.Context, do func(context.Context) error) error { return do(ctx) }
 
 func TestDatabaseAway(t *testing.T) {
 	h, err := scim.New(options(away{}))

@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"time"
+
+	"github.com/letterlock-mail/letterlock/internal/atomicfile"
 )
 
 // A Source is where a list comes from: a file, or an address that is asked now and then.
@@ -74,14 +75,11 @@ func (s Source) Load(ctx context.Context, client *http.Client) (*List, error) {
 
 func (s Source) load(ctx context.Context, client *http.Client) (*List, error) {
 	if s.File != "" {
-		file, err := os.Open(s.File)
+		file, err := atomicfile.OpenRegular(s.File)
 		if err != nil {
 			return nil, err
 		}
 		defer file.Close()
-		if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
-			return nil, errors.New("not a file") // a pipe would hold everybody up
-		}
 		return ParseList(s.Name, file)
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)

@@ -26,6 +26,7 @@ type Provision interface {
 	AddUser(ctx context.Context, u identity.User, actor string) error
 	ChangeUser(ctx context.Context, id identity.PersonID, at time.Time, actor string, change func(*identity.User) error) (identity.User, error)
 	RemoveUser(ctx context.Context, id identity.PersonID, at time.Time, actor string) error
+	RemovePerson(ctx context.Context, id identity.PersonID, at time.Time, actor string) error
 
 	Lease(ctx context.Context, name, holder string, now, until time.Time) (bool, error)
 	HookMark(ctx context.Context, now time.Time) (time.Time, error)
@@ -38,6 +39,8 @@ type Provision interface {
 	PutLeaver(ctx context.Context, l identity.Leaver) error
 	DeleteLeaver(ctx context.Context, issuer, subject string) error
 	Leavers(ctx context.Context, issuer string) ([]identity.Leaver, error)
+	Depart(ctx context.Context, issuer string, person identity.PersonID, at time.Time) error
+	Departed(ctx context.Context, issuer string, since time.Time) ([]identity.PersonID, error)
 	PutMembershipLook(ctx context.Context, l identity.MembershipLook) error
 	MembershipLooks(ctx context.Context) ([]identity.MembershipLook, error)
 	PutSealed(ctx context.Context, g identity.SealedGrant) error
@@ -218,6 +221,67 @@ func (c *checker) userChanges() {
 	c.want("removed twice", s.RemoveUser(ctx, "ann", At(9), "scim"), identity.ErrNotFound)
 }
 
+// held: a directory that removes a person and makes them again does not undo what an
+// administrator said; an administrator who removes them does.
+func (c *checker) held() {
+	ctx, s := c.Context(), c.s
+	made := 0
+	again := func(address, external string) identity.Person {
+		c.Helper()
+		made++
+		p := person(fmt.Sprint("again", made))
+		p.Address, p.Created = address, At(20)
+		c.must(s.AddUser(ctx, identity.User{Person: p, External: external, Changed: At(20), Wish: identity.WishActive}, "scim"))
+		return got(s.Person(ctx, p.ID))(c)
+	}
+	remove := func(p identity.Person) { c.Helper(); c.must(s.RemoveUser(ctx, p.ID, At(10), "scim")) }
+
+	ann := again("ann@example.org", "ext-1")
+	c.must(s.DisablePerson(ctx, ann.ID, At(5), "stole"))
+	remove(ann)
+	ann = again("ann@example.org", "")
+	if !ann.Disabled.Equal(At(5)) || ann.Reason != "stole" {
+		c.Errorf("by address: %+v", ann)
+	}
+	last := got(s.Events(ctx, identity.EventFilter{Person: ann.ID}))(c)
+	if len(last) != 2 || last[0].Kind != "person.disabled" || last[0].Detail != "as before they were removed: stole" || last[1].Kind != "person.added" {
+		c.Errorf("trail: %+v", last)
+	}
+	_, err := s.ChangeUser(ctx, ann.ID, At(21), "scim", func(u *identity.User) error { u.External, u.Wish = "ext-2", identity.WishActive; return nil })
+	c.must(err)
+	remove(ann) // held again without a word
+	renamed := again("anna@example.org", "ext-2")
+	if renamed.Disabled.IsZero() {
+		c.Error("another address with the same id of the directory lets them in")
+	}
+	c.must(s.EnablePerson(ctx, renamed.ID))
+	remove(renamed)
+	if free := again("anna@example.org", "ext-2"); !free.Disabled.IsZero() {
+		c.Error("shut out after an administrator let them in")
+	}
+	if other := again("ann@example.org", ""); !other.Disabled.IsZero() {
+		c.Error("a word that was given counts twice")
+	}
+
+	bob := again("bob@example.org", "")
+	_, err = s.Suspend(ctx, identity.Hold{Person: bob.ID, Source: identity.HoldSCIM, Since: At(5)}, "scim")
+	c.must(err)
+	remove(bob)
+	if bob = again("bob@example.org", ""); !bob.Disabled.IsZero() {
+		c.Error("a directory's own word outlives its own removal")
+	}
+	c.must(s.DisablePerson(ctx, bob.ID, At(6), ""))
+	remove(bob)
+	c.must(s.AddPerson(ctx, person("bob"))) // as a first sign-in does
+	if p := got(s.Person(ctx, "bob"))(c); !p.Disabled.Equal(At(6)) {
+		c.Errorf("made otherwise: %+v", p)
+	}
+	c.must(s.RemovePerson(ctx, "bob", At(30), "shell:0"))
+	if p := again("bob@example.org", ""); !p.Disabled.IsZero() {
+		c.Error("forgotten by an administrator, and still shut out")
+	}
+}
+
 func (c *checker) leases() {
 	ctx, s := c.Context(), c.s
 	take := func(holder string, now, until int) bool {
@@ -294,6 +358,29 @@ func (c *checker) hooks() {
 	c.same("moved", got(s.HookMark(ctx, At(0)))(c), At(30))
 	c.must(s.MoveHookMark(ctx, At(20)))
 	c.same("never back", got(s.HookMark(ctx, At(0)))(c), At(30))
+}
+
+// departures are counted by time, whatever becomes of the person.
+func (c *checker) departures() {
+	ctx, s := c.Context(), c.s
+	c.must(s.AddPerson(ctx, person("ann")))
+	for _, one := range []struct {
+		issuer string
+		person identity.PersonID
+		at     int
+	}{{"i", "ann", 5}, {"i", "ann", 3}, {"i", "bob", 6}, {"j", "ann", 7}} {
+		c.must(s.Depart(ctx, one.issuer, one.person, At(one.at)))
+	}
+	c.must(s.DeletePerson(ctx, "ann"))
+	for _, want := range []struct {
+		issuer string
+		since  int
+		people []identity.PersonID
+	}{{"i", 4, []identity.PersonID{"ann", "bob"}}, {"i", 5, []identity.PersonID{"bob"}}, {"i", 6, nil}, {"j", 6, []identity.PersonID{"ann"}}, {"k", 0, nil}} {
+		c.same(fmt.Sprint(want.issuer, want.since), got(s.Departed(ctx, want.issuer, At(want.since)))(c), want.people)
+	}
+	c.must(s.Depart(ctx, "k", "carl", At(8*24*3600)))
+	c.same("a week later", got(s.Departed(ctx, "i", At(0)))(c), []identity.PersonID(nil))
 }
 
 func (c *checker) leavers() {

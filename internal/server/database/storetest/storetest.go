@@ -103,6 +103,7 @@ type Trail interface {
 	PutOnce(ctx context.Context, digest identity.Digest, kind string, data []byte, expires time.Time) error
 	TakeOnce(ctx context.Context, digest identity.Digest, kind string, now time.Time) ([]byte, error)
 	ReadOnce(ctx context.Context, digest identity.Digest, kind string, now time.Time) ([]byte, error)
+	Together(ctx context.Context, do func(ctx context.Context) error) error
 }
 
 // Now is the clock that the store under test must be given.
@@ -141,11 +142,14 @@ func Run(t *testing.T, fresh func(t *testing.T) Store) {
 		"holds are words of several":               (*checker).holds,
 		"users are people as directories see them": (*checker).users,
 		"users change whole or not":                (*checker).userChanges,
+		"a hold outlives a directory's removal":    (*checker).held,
 		"a lease is one holder's":                  (*checker).leases,
 		"a hook runs once an event":                (*checker).hooks,
 		"leavers, looks and sealed grants":         (*checker).leavers,
+		"departures count by time":                 (*checker).departures,
 		"factors are proved once":                  (*checker).factors,
 		"factors of the disabled and deleted":      (*checker).factorsEnd,
+		"what is done together is one":             (*checker).together,
 		"a mail session stands on two things":      (*checker).mailSessions,
 		"a mail session ends alone or with all":    (*checker).mailSessionsEnd,
 	} {
