@@ -12,7 +12,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -51,24 +50,14 @@ func provisioned(t *testing.T) (s *site, scim, told string) {
 	s.write("letterlockd.toml", string(conf)+fmt.Sprintf("[scim]\ntoken_file = \"%[1]s/scim.token\"\nlisten = \"127.0.0.1:%[2]d\"\n[hook]\ncommand = [\"/usr/bin/tee\", \"-a\", \"%[3]s\"]\n", s.folder, ports[1], told), 0o644)
 	// A list that takes everybody, and delivery by Dovecot: what config postfix finds there.
 	s.shell(fmt.Sprintf("postconf -e virtual_mailbox_maps= 'virtual_transport=lmtp:inet:127.0.0.1:%d' lmtp_tls_security_level=none\npostfix reload", lmtp))
-	before := s.mainConf()
+	before := s.mainCF()
 	undo := s.switchPostfix("--recipients")
 	s.shell(undo)
-	if after := s.mainConf(); after != before {
+	if after := s.mainCF(); after != before {
 		t.Fatalf("the way back leads elsewhere: from\n%s\nto\n%s", before, after)
 	}
 	s.switchPostfix("--recipients")
 	return s, fmt.Sprintf("http://127.0.0.1:%d/scim/v2", ports[1]), told
-}
-
-// mainConf is what main.cf sets.
-func (s *site) mainConf() string {
-	s.t.Helper()
-	out, err := exec.Command("postconf", "-c", s.postfix.Dir, "-n").Output()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return string(out)
 }
 
 // directory asks as a directory does.
