@@ -11,11 +11,11 @@ import (
 
 func (p *program) configCommand() *cobra.Command {
 	c := command.Root(&cobra.Command{
-		Use: "config", Short: "check the configuration, and print that of the mail servers",
-		Long:    "Check and explain letterlockd.toml, and print what Postfix and Dovecot need.",
+		Use: "config", Short: "check the configuration, and print that of the mail servers and of DNS",
+		Long:    "Check and explain letterlockd.toml, and print what Postfix, Dovecot, DNS and web mail need.",
 		Example: "  letterlockd config check",
 	})
-	c.AddCommand(p.configCheckCommand(), p.configDescribeCommand(), p.configPostfixCommand(), p.configDovecotCommand())
+	c.AddCommand(p.configCheckCommand(), p.configDescribeCommand(), p.configPostfixCommand(), p.configDovecotCommand(), p.configDNSCommand())
 	c.AddCommand(p.webConfigCommands()...)
 	return c
 }

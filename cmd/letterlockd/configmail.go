@@ -16,6 +16,7 @@ import (
 
 func (p *program) configPostfixCommand() *cobra.Command {
 	var folder string
+	var recipients bool
 	var sql sqlFlags
 	c := &cobra.Command{
 		Use: "postfix", Short: "print what makes Postfix ask letterlockd",
@@ -25,19 +26,25 @@ and master.cf. The last lines of the script, in comments, bring back what there 
 
 With --sql Postfix does not ask letterlockd at all and goes on while it is stopped: sign-in
 is Dovecot's, and senders, recipients and aliases come from read-only views, in PostgreSQL
-or in view_file of [database]. What cannot be held to that way stands at the script's top.`,
+or in view_file of [database]. What cannot be held to that way stands at the script's top.
+
+With --recipients main.cf asks letterlockd about aliases and mailboxes too, behind the lists
+that it has: mail for an address that nobody has is refused with 550. A list that is empty
+takes every address today; it then takes only those that letterlockd knows.`,
 		Example: `  letterlockd config postfix > letterlock-postfix.sh && less letterlock-postfix.sh && sh letterlock-postfix.sh
+  letterlockd config postfix --recipients > letterlock-postfix.sh
   letterlockd migrate --postfix-role postfix && letterlockd config postfix --sql > letterlock-postfix.sh`,
 		Args: command.Exactly(0),
-		RunE: func(c *cobra.Command, _ []string) error { return p.printPostfix(c.Context(), folder, sql) },
+		RunE: func(c *cobra.Command, _ []string) error { return p.printPostfix(c.Context(), folder, recipients, sql) },
 	}
 	c.Flags().BoolVar(&sql.on, "sql", false, "by SQL alone, for while letterlockd is away")
+	c.Flags().BoolVar(&recipients, "recipients", false, "Postfix asks about recipients and aliases too; with --sql: fill a list that is empty")
 	sql.add(c, "postfix")
 	c.Flags().StringVar(&folder, "config-dir", "", "Postfix's configuration `folder`; default: the one that postconf knows")
 	return c
 }
 
-func (p *program) printPostfix(ctx context.Context, folder string, sql sqlFlags) error {
+func (p *program) printPostfix(ctx context.Context, folder string, recipients bool, sql sqlFlags) error {
 	conf, err := p.config()
 	if err != nil {
 		return err
@@ -54,6 +61,13 @@ func (p *program) printPostfix(ctx context.Context, folder string, sql sqlFlags)
 		if facts.SQL, err = p.postfixSQL(ctx, folder, sql); err != nil {
 			return err
 		}
+		facts.SQL.Fill = recipients
+	} else if recipients {
+		own, err := mainCF(askPostconf(ctx, folder), conf.Domains)
+		if err != nil {
+			return err
+		}
+		own.Fill, facts.Recipients = true, &own
 	}
 	if faults := facts.Faults(); len(faults) > 0 {
 		return cli.Faultf(cli.Config, "nothing was printed", "%s", strings.Join(faults, "\n"))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"maps"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -87,26 +88,32 @@ func (p *program) postfixSQL(ctx context.Context, folder string, f sqlFlags) (*r
 			return nil, err
 		}
 	}
-	main, err := ask(recipe.MainSettings()...)
-	if err != nil {
+	if s.MainCF, err = mainCF(ask, conf.Domains); err != nil {
 		return nil, err
 	}
-	own, err := ask("-n")
+	s.Auth, err = dovecotAuth(conf, ask)
+	return s, err
+}
+
+// mainCF reads what main.cf says of recipients.
+func mainCF(ask func(...string) (string, error), own []string) (recipe.MainCF, error) {
+	var m recipe.MainCF
+	main, err := ask(recipe.MainSettings()...)
 	if err != nil {
-		return nil, err
+		return m, err
+	}
+	set, err := ask("-n")
+	if err != nil {
+		return m, err
 	}
 	domains, err := ask("-x", "virtual_mailbox_domains", "relay_domains", "mydestination")
 	if err != nil {
-		return nil, err
+		return m, err
 	}
-	s.Main = settingsOf(main)
-	for name := range settingsOf(own) {
-		s.Own = append(s.Own, name)
-	}
-	slices.Sort(s.Own)
-	s.Classes = classesOf(conf.Domains, settingsOf(domains))
-	s.Auth, err = dovecotAuth(conf, ask)
-	return s, err
+	m.Main = settingsOf(main)
+	m.Own = slices.Sorted(maps.Keys(settingsOf(set)))
+	m.Classes = classesOf(own, settingsOf(domains))
+	return m, nil
 }
 
 // classesOf finds which lists of domains name the own ones.

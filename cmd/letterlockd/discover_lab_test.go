@@ -24,7 +24,8 @@ import (
 // island with DNS of its own: it finds letterlockd, Dovecot and Postfix, registers
 // itself, and its token opens the mailbox; logout takes back right and registration.
 // Once the domain has SRV records and nothing more, and the mail server itself says
-// whose tokens it takes; once it has autoconfig.
+// whose tokens it takes; once it has autoconfig; and once a real name server has what
+// config dns printed.
 func TestLoginFindsEverything(t *testing.T) {
 	if !island.Enter(t) {
 		return
@@ -53,7 +54,9 @@ func TestLoginFindsEverything(t *testing.T) {
 	})
 	t.Run("sending only, as ann chose", func(t *testing.T) {
 		h := c.person(t)
-		if said := h.byBrowser("limit", "send-only"); !strings.Contains(said, "ann@try.test, may send mail and cannot read it") {
+		said := h.byBrowser("limit", "send-only")
+		c.registered(c.made+1, c.ended)
+		if !strings.Contains(said, "ann@try.test, may send mail and cannot read it") {
 			t.Errorf("login said\n%s", said)
 		}
 		token := strings.TrimSpace(h.run("token", "ann@try.test", "--for", "smtp"))
@@ -68,22 +71,21 @@ func TestLoginFindsEverything(t *testing.T) {
 	t.Run("as a machine", func(t *testing.T) { c.person(t).machine() })
 	t.Run("given up", func(t *testing.T) {
 		h := c.person(t)
-		before, made := c.registrations(), c.made()
 		cmd := h.command("login", "ann@try.test", "--flow", "paste")
 		cmd.Stdin = strings.NewReader("")
 		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "sign in at") {
 			t.Errorf("a sign-in without a person: %v\n%s", err, out)
 		}
-		if after := c.registrations(); after != before || c.made() != made+1 {
-			t.Errorf("%d registrations before a sign-in that was given up, %d after; %d were made", before, after, c.made()-made)
-		}
+		c.registered(c.made+1, c.ended+1)
 	})
+	t.Run("as config dns prints it, at a name server", c.testPublished)
 }
 
 // A foundSite is a chain behind TLS at the name that mail programs know.
 type foundSite struct {
 	*chain
-	program string // the binary of letterlock
+	program     string // the binary of letterlock
+	made, ended int    // registrations that this daemon has told of
 }
 
 func startFound(t *testing.T) *foundSite {
@@ -91,7 +93,7 @@ func startFound(t *testing.T) *foundSite {
 	const home = "https://mail.try.test"
 	c := &chain{home: home, site: startSiteWith(t, "[web]\npublic_url = \""+home+"\"\nlisten = \"127.0.0.1:443\"\ncertificate = \"@folder@/web.pem\"\nkey = \"@folder@/web.key\"\nmaster_key_file = \"@folder@/master.key\"\n[oauth]\nregistration = true\n")}
 	t.Setenv("SSL_CERT_FILE", c.ca.File)
-	cert, err := c.ca.Issue("mail.try.test", "autoconfig.try.test")
+	cert, err := c.ca.Issue("mail.try.test", "autoconfig.try.test", "ua-auto-config.try.test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,17 +117,24 @@ func startFound(t *testing.T) *foundSite {
 	if out, err := exec.Command("go", "build", "-o", binary, "../letterlock").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	return &foundSite{c, binary}
+	return &foundSite{chain: c, program: binary}
 }
 
-// made counts the clients that have registered themselves, registrations those of them
-// that are still there.
-func (c *foundSite) made() int {
-	return strings.Count(strings.Join(c.process.Log(), "\n"), "msg=\"client registered\"")
-}
-
-func (c *foundSite) registrations() int {
-	return c.made() - strings.Count(strings.Join(c.process.Log(), "\n"), "msg=\"registration ended\"")
+// registered waits until so many clients have registered themselves, and so many of those
+// registrations have ended: the daemon's log comes by a pipe, after the answer.
+func (c *foundSite) registered(made, ended int) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), testPatience)
+	defer cancel()
+	sawMade, sawEnded := 0, 0
+	if _, err := c.process.WaitLog(ctx, func(line string) bool {
+		sawMade += strings.Count(line, "msg=\"client registered\"")
+		sawEnded += strings.Count(line, "msg=\"registration ended\"")
+		return sawMade == made && sawEnded == ended
+	}); err != nil {
+		c.t.Fatalf("%d clients registered and %d of them ended, not %d and %d: %v", sawMade, sawEnded, made, ended, err)
+	}
+	c.made, c.ended = made, ended
 }
 
 // A foundPerson is ann at a computer that knows nothing but its authorities.
@@ -259,17 +268,12 @@ func (h *foundPerson) life(said string, wants ...string) {
 	if err != nil || strings.Contains(string(conf), "client_id") || !strings.Contains(string(conf), "mail.try.test:") {
 		h.t.Errorf("%v: the configuration is\n%s", err, conf)
 	}
-	if h.registrations() == 0 {
-		h.t.Error("nothing was registered")
-	}
-	before := h.registrations()
+	h.registered(h.made+1, h.ended)
 	out := h.run("logout", "ann@try.test")
 	if !strings.Contains(out, "the registration of this program is removed") || !strings.Contains(out, "revoked at the provider") {
 		h.t.Errorf("logout: %s", out)
 	}
-	if after := h.registrations(); after != before-1 {
-		h.t.Errorf("%d registrations before logout, %d after", before, after)
-	}
+	h.registered(h.made, h.ended+1)
 	// Dovecot's cache is flushed within ten seconds, and this is the first to know.
 	deadline := time.Now().Add(testPatience)
 	for {

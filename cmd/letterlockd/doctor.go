@@ -21,36 +21,46 @@ import (
 // doctorFlags are what the command line of doctor says.
 type doctorFlags struct {
 	postfix, dovecot string
+	dns              string
 	json, all        bool
 }
 
 func (p *program) doctorCommand() *cobra.Command {
 	var f doctorFlags
 	c := &cobra.Command{
-		Use: "doctor", Short: "look for known traps in the Postfix and Dovecot that are there",
+		Use: "doctor", Short: "look for known traps in Postfix, Dovecot, DNS and web mail",
 		Long: `Read the live configuration of Postfix and Dovecot, ask every socket between them and
 letterlockd as they would, and tell each known trap that was found: what it is, why it
 matters, and the command that mends it. Nothing is changed. Where nothing is wrong,
 nothing is printed. Run it as root: sockets are tried with the rights of the user postfix.
 
-Which of the two is looked at follows from [postfix] and [dovecot] in letterlockd.toml.
+What is looked at follows from letterlockd.toml: Postfix and Dovecot from [postfix] and
+[dovecot]; DNS from [portal], where what is published is compared with what letterlockd
+config dns prints, and settings are fetched as mail programs do; web mail from each
+[gateway.NAME], which is visited as by a browser that nobody has signed in at. A record that
+is missing is a warning, one that leads elsewhere is wrong. What could not be asked is
+unknown, and counts as neither. The gateway takes forged headers out of the requests of
+people who are signed in; that, and what a firewall keeps out, cannot be seen from outside.
+
 The exit status is 78 when the configuration is wrong, 69 when only something that should
 answer does not, and else 0; warnings do not count.`,
 		Example: `  letterlockd doctor
   letterlockd doctor --all
+  letterlockd doctor --dns-server 192.0.2.53
   letterlockd doctor --json | jq '.[] | select(.level == "wrong")'`,
 		Args: command.Exactly(0),
 		RunE: func(c *cobra.Command, _ []string) error { return p.doctor(c.Context(), f) },
 	}
 	c.Flags().StringVar(&f.postfix, "postfix-dir", "", "Postfix's configuration `folder`; default: the one that postconf knows")
 	c.Flags().StringVar(&f.dovecot, "dovecot-dir", "", "`folder` of dovecot.conf; default: the one that doveconf knows")
+	c.Flags().StringVar(&f.dns, "dns-server", "", "DNS server to ask, as `ADDRESS` or ADDRESS:PORT; default: the system's")
 	c.Flags().BoolVar(&f.json, "json", false, "print every trap, found or not, as JSON")
 	c.Flags().BoolVar(&f.all, "all", false, "print the traps that were not found too")
 	return c
 }
 
 func (p *program) doctor(ctx context.Context, f doctorFlags) error {
-	o, err := p.doctorOptions(f)
+	o, err := p.doctorOptions(ctx, f)
 	if err != nil {
 		return err
 	}
@@ -83,7 +93,7 @@ func (p *program) doctor(ctx context.Context, f doctorFlags) error {
 }
 
 // doctorOptions turns the configuration into what is looked at.
-func (p *program) doctorOptions(f doctorFlags) (doctor.Options, error) {
+func (p *program) doctorOptions(ctx context.Context, f doctorFlags) (doctor.Options, error) {
 	var o doctor.Options
 	conf, err := p.config()
 	if err != nil {
@@ -110,8 +120,11 @@ func (p *program) doctorOptions(f doctorFlags) (doctor.Options, error) {
 			o.Dovecot.Nodes = append(o.Dovecot.Nodes, doctor.Node{Name: name, URL: node.URL, Key: key})
 		}
 	}
-	if o.Postfix == nil && o.Dovecot == nil {
-		return o, cli.Faultf(cli.Config, "letterlockd config describe explains them", "neither [postfix] nor [dovecot] is set in %s: there is nothing to look at", p.file)
+	if err := outside(ctx, &o, conf, f.dns); err != nil {
+		return o, err
+	}
+	if o.Postfix == nil && o.Dovecot == nil && o.DNS == nil && o.WebMail == nil {
+		return o, cli.Faultf(cli.Config, "letterlockd config describe explains them", "none of [postfix], [dovecot], [portal] and [gateway.NAME] is set in %s: there is nothing to look at", p.file)
 	}
 	return o, nil
 }

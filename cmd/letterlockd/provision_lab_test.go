@@ -48,9 +48,15 @@ func provisioned(t *testing.T) (s *site, scim, told string) {
 	}
 	s.write("scim.token", scimToken+"\n", 0o600)
 	s.write("letterlockd.toml", string(conf)+fmt.Sprintf("[scim]\ntoken_file = \"%[1]s/scim.token\"\nlisten = \"127.0.0.1:%[2]d\"\n[hook]\ncommand = [\"/usr/bin/tee\", \"-a\", \"%[3]s\"]\n", s.folder, ports[1], told), 0o644)
-	s.shell(fmt.Sprintf(`postconf -e 'virtual_mailbox_maps=socketmap:unix:letterlock/senders:mailboxes' \
-  'virtual_alias_maps=socketmap:unix:letterlock/senders:aliases' 'virtual_transport=lmtp:inet:127.0.0.1:%d' 'lmtp_tls_security_level=none'
-postfix reload`, lmtp))
+	// A list that takes everybody, and delivery by Dovecot: what config postfix finds there.
+	s.shell(fmt.Sprintf("postconf -e virtual_mailbox_maps= 'virtual_transport=lmtp:inet:127.0.0.1:%d' lmtp_tls_security_level=none\npostfix reload", lmtp))
+	before := s.mainCF()
+	undo := s.switchPostfix("--recipients")
+	s.shell(undo)
+	if after := s.mainCF(); after != before {
+		t.Fatalf("the way back leads elsewhere: from\n%s\nto\n%s", before, after)
+	}
+	s.switchPostfix("--recipients")
 	return s, fmt.Sprintf("http://127.0.0.1:%d/scim/v2", ports[1]), told
 }
 
@@ -145,7 +151,6 @@ func TestProvisionedPeople(t *testing.T) {
 	s.want("mail for nobody", s.arrive("nobody@try.test", "x"), "550")
 
 	// Carl gets a device; then the directory deactivates him.
-	s.switchPostfix()
 	phone := strings.TrimSpace(s.run("credential", "make", "carl@try.test", "--label", "phone"))
 	idle, got := s.imap("carl@try.test", phone)
 	s.want("IMAP", got, "a OK")
@@ -223,6 +228,14 @@ func (s *site) suspendedLater() {
 	s.want("mail once the daemon is back", got, "250")
 	s.want("mail for who is disabled", s.arrive("bob@try.test", "x"), "451")
 	s.want("mail for nobody", s.arrive("nobody@try.test", "x"), "550")
+
+	// Behind a list that was there, which stays.
+	s.postconf("-e", "virtual_mailbox_maps=inline:{{old@try.test=old}}")
+	s.switchPostfix("--recipients")
+	s.want("mail for a mailbox of before", s.arrive("old@try.test", "old"), "250")
+	s.want("mail for a person, behind a list", s.arrive("ann@try.test", "behind"), "250")
+	s.saved("ann@try.test", "behind")
+	s.want("mail for nobody, behind a list", s.arrive("nobody@try.test", "x"), "550")
 }
 
 // signOutUpstream signs the browser out at the provider, which says so by itself: the

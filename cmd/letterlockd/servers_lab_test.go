@@ -197,9 +197,9 @@ func (s *site) kill() {
 }
 
 // switchPostfix runs the script that is printed, as printed.
-func (s *site) switchPostfix() (undo string) {
+func (s *site) switchPostfix(flags ...string) (undo string) {
 	s.t.Helper()
-	script := s.run("config", "postfix", "--config-dir", s.postfix.Dir)
+	script := s.run(append([]string{"config", "postfix", "--config-dir", s.postfix.Dir}, flags...)...)
 	s.shell(script)
 	_, back, ok := strings.Cut(script, "# The way back to what stands there today:\n")
 	if !ok {

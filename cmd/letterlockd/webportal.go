@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
+	"github.com/letterlock-mail/letterlock/internal/config"
 	"github.com/letterlock-mail/letterlock/internal/server/factor"
 	"github.com/letterlock-mail/letterlock/internal/server/portal"
 	"github.com/letterlock-mail/letterlock/internal/server/web"
@@ -13,7 +14,7 @@ import (
 
 // portal adds the pages of people and administrators.
 func (l *plan) portal(p *program, mux *http.ServeMux, sessions *web.Sessions, factors *factor.Keeper) error {
-	servers, err := l.mailServers()
+	servers, err := mailServers(l.conf)
 	if err != nil {
 		return cli.Wrap(cli.Config, err, "correct [portal] in "+l.conf.Path)
 	}
@@ -61,9 +62,9 @@ func (l *plan) denied() []portal.List {
 }
 
 // mailServers are what people and mail programs are told.
-func (l *plan) mailServers() (portal.Servers, error) {
-	c := l.conf.Portal
-	servers := portal.Servers{Name: c.Name, Issuer: l.conf.Web.PublicURL}
+func mailServers(conf *config.Daemon) (portal.Servers, error) {
+	c := conf.Portal
+	servers := portal.Servers{Name: c.Name, Issuer: conf.Web.PublicURL}
 	for _, one := range []struct {
 		place string
 		into  *portal.Server

@@ -91,6 +91,12 @@ func RunTCPFault(t TB, target string) *TCPFault {
 	return run(t, "fault", func(context.Context) (*TCPFault, error) { return StartTCPFault(target) })
 }
 
+// RunNSD is StartNSD for a test.
+func RunNSD(t TB, o NSDOptions) *NSD {
+	t.Helper()
+	return run(t, "nsd", func(ctx context.Context) (*NSD, error) { return StartNSD(ctx, o) })
+}
+
 // RunInternet is StartInternet for a test.
 func RunInternet(t TB) *Internet {
 	t.Helper()

@@ -1,9 +1,11 @@
-// Package doctor looks at the live configuration of Postfix and Dovecot, and at the
-// sockets between them and letterlockd, for the traps that are known: each is one row of
-// postfixTraps or dovecotTraps, with why it matters and the command that mends it.
+// Package doctor looks at the live configuration of Postfix and Dovecot, at the sockets
+// between them and letterlockd, at what DNS tells mail programs, and at web mail behind a
+// gateway, for the traps that are known: each is one row of postfixTraps, dovecotTraps,
+// dnsTraps or webMailTraps, with why it matters and the command that mends it.
 //
 // It reads what postconf and doveconf print, asks each socket as its mail server would
-// (from inside the chroot's view, as the user of Postfix), and changes nothing. What
+// (from inside the chroot's view, as the user of Postfix), asks DNS and web mail as programs
+// and browsers do that nobody is signed in to, and changes nothing. What
 // those programs print is text of others: it is bounded in size, depth and time.
 // No library was found that reads either; doveconf's own parser is C, inside Dovecot.
 package doctor
@@ -75,6 +77,8 @@ type Node struct {
 type Options struct {
 	Postfix *Postfix
 	Dovecot *Dovecot
+	DNS     *DNS
+	WebMail []*WebMail
 	// Run runs a program and returns what it printed; default Command.
 	Run func(ctx context.Context, program string, args ...string) ([]byte, error)
 	// ReadFile reads a file that Dovecot's configuration names; default is bounded.
@@ -112,12 +116,17 @@ func Look(ctx context.Context, o Options) ([]Finding, error) {
 		return nil, err
 	}
 	// One that hangs holds up the others no longer than its own patience.
-	var ofPostfix, ofDovecot []Finding
-	_ = together(
-		func() error { ofPostfix = lookAt(ctx, postfix, postfixTraps()); return nil },
-		func() error { ofDovecot = lookAt(ctx, dovecot, dovecotTraps()); return nil },
-	)
-	return append(ofPostfix, ofDovecot...), nil
+	parts := make([][]Finding, 3+len(o.WebMail))
+	all := []func() error{
+		func() error { parts[0] = lookAt(ctx, postfix, postfixTraps()); return nil },
+		func() error { parts[1] = lookAt(ctx, dovecot, dovecotTraps()); return nil },
+		func() error { parts[2] = lookAt(ctx, o.DNS, dnsTraps()); return nil },
+	}
+	for i, one := range o.WebMail {
+		all = append(all, func() error { parts[3+i] = lookAt(ctx, one, webMailTraps()); return nil })
+	}
+	_ = together(all...)
+	return slices.Concat(parts...), nil
 }
 
 // lookAt looks at all rows at once: those that ask somebody wait, the others only read.

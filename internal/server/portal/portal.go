@@ -1,6 +1,6 @@
 // Package portal is the pages where people see what may act as them and take it away,
 // make app passwords, and where administrators look after people, addresses and bans. It
-// also tells mail programs where the servers are (autoconfig).
+// also tells mail programs where the servers are (autoconfig, PACC).
 //
 // Pages are made at the server and work without script. Every page is one question to
 // the store and one answer; nothing is kept in between, so instances share no more than
@@ -231,6 +231,7 @@ func (p *Portal) Register(mux *http.ServeMux) {
 	for _, path := range []string{"/.well-known/autoconfig/mail/config-v1.1.xml", "/mail/config-v1.1.xml"} {
 		mux.HandleFunc("GET "+path, p.autoconfig)
 	}
+	mux.HandleFunc("GET "+PACCPath, p.pacc)
 }
 
 // registerFactors adds the pages about second factors.

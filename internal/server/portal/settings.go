@@ -27,6 +27,14 @@ type Servers struct {
 	Issuer                  string // whose tokens they take; "": none's
 }
 
+// name is what the service is called.
+func (s Servers) name(domains []string) string {
+	if s.Name == "" && len(domains) > 0 {
+		return domains[0]
+	}
+	return s.Name
+}
+
 // A service is a server in the words of mail programs.
 type service struct{ What, Host, Port, Security string }
 
@@ -137,7 +145,7 @@ func wireOf(kind string, s Server) []wire {
 func (p *Portal) autoconfig(w http.ResponseWriter, r *http.Request) {
 	s := p.o.Servers
 	config := clientConfig{Version: "1.1", Provider: provider{
-		Domains: p.o.Domains, Name: s.Name, Incoming: append(wireOf("imap", s.IMAP), wireOf("pop3", s.POP3)...), Outgoing: wireOf("smtp", s.SMTP),
+		Domains: p.o.Domains, Name: s.name(p.o.Domains), Incoming: append(wireOf("imap", s.IMAP), wireOf("pop3", s.POP3)...), Outgoing: wireOf("smtp", s.SMTP),
 	}}
 	if s.Issuer != "" {
 		config.OAuth = &oauth{s.Issuer, "urn:ietf:params:oauth:scope:mail offline_access", s.Issuer + "/authorize", s.Issuer + "/token"}
@@ -147,9 +155,6 @@ func (p *Portal) autoconfig(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	config.Provider.ID = p.o.Domains[0]
-	if config.Provider.Name == "" {
-		config.Provider.Name = p.o.Domains[0]
-	}
 	config.Provider.Short, _, _ = strings.Cut(config.Provider.Name, " ")
 	text, err := xml.MarshalIndent(config, "", "  ")
 	if err != nil {

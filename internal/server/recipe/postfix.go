@@ -33,6 +33,9 @@ type Postfix struct {
 
 	SASL, Senders, Milter string // sockets of letterlockd; empty: off
 
+	// Recipients: Postfix asks Senders about aliases and mailboxes too.
+	Recipients *MainCF
+
 	// SQL takes the place of the three sockets.
 	SQL *PostfixSQL
 }
@@ -44,9 +47,12 @@ type setting struct{ name, value, why string }
 func (p Postfix) Script() string {
 	var b strings.Builder
 	services := strings.Join(p.Services, " and ")
-	if p.SQL == nil {
-		fmt.Fprintf(&b, "#!/bin/sh\n# Postfix %s asks letterlockd, at %s only: nothing changes for mail from elsewhere.\n", p.Version, services)
-	} else {
+	switch {
+	case p.Recipients != nil:
+		fmt.Fprintf(&b, "#!/bin/sh\n# Postfix %s asks letterlockd: about people at %s, about aliases and recipients\n# everywhere. While letterlockd is away all mail waits with its sender (451, 454).\n", p.Version, services)
+	case p.SQL == nil:
+		fmt.Fprintf(&b, "#!/bin/sh\n# Postfix %s asks letterlockd, at %s only: nothing changes for mail from elsewhere.\n# Which recipients there are is not its business here; with --recipients it is.\n", p.Version, services)
+	default:
 		fmt.Fprintf(&b, "#!/bin/sh\n# Postfix %s goes on without letterlockd, by SQL: sign-in and senders at %s, aliases and\n# recipients everywhere.\n", p.Version, services)
 	}
 	b.WriteString("# Run this as root; the way back stands at its end.\n")
@@ -56,6 +62,10 @@ func (p Postfix) Script() string {
 	b.WriteString("set -e\n")
 	if p.SQL != nil {
 		p.SQL.write(&b)
+	}
+	if changes, notes := p.mainChanges(); p.Recipients != nil {
+		b.WriteString("\n# main.cf: a recipient that nobody has is refused with 550.\n")
+		writeChanges(&b, changes, notes)
 	}
 	if p.milter() {
 		fmt.Fprintf(&b, "\n# Postfix shows a milter nothing behind a NUL, and some readers read on there. Only a cleanup\n"+
@@ -94,6 +104,10 @@ func (p Postfix) Undo() string {
 	if p.SQL != nil {
 		p.SQL.undo(&b, p.Before)
 	}
+	if p.Recipients != nil {
+		changes, _ := p.mainChanges()
+		p.Recipients.undoChanges(&b, changes)
+	}
 	switch {
 	case !p.milter():
 	case strings.Fields(p.Cleanup)[0] == cleanupName:
@@ -112,6 +126,15 @@ const cleanupName = "letterlock-cleanup"
 func (p Postfix) ownCleanup() string {
 	fields := strings.Fields(p.Cleanup)
 	return strings.Join(append([]string{cleanupName}, fields[1:]...), " ")
+}
+
+// mainChanges are those of main.cf where letterlockd's socket knows the recipients.
+func (p Postfix) mainChanges() (changes []change, notes []string) {
+	if p.Recipients == nil {
+		return nil, nil
+	}
+	maps := "socketmap:" + p.place(p.Senders, "unix:")
+	return p.Recipients.recipients([]string{maps + ":aliases"}, maps+":mailboxes")
 }
 
 // milter reports whether messages pass ours.
@@ -252,6 +275,9 @@ func (p Postfix) Faults() []string {
 	}
 	if p.SQL != nil {
 		faults = append(faults, p.SQL.Table.Faults()...)
+	}
+	if p.Recipients != nil && p.Senders == "" {
+		faults = append(faults, "--recipients needs senders in [postfix], the socket that knows the addresses")
 	}
 	if p.milter() && len(strings.Fields(p.Cleanup)) < 8 {
 		faults = append(faults, "the submission services do not share one cleanup service of master.cf: give them the same cleanup_service_name")

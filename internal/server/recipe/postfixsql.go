@@ -18,12 +18,7 @@ type PostfixSQL struct {
 	// CatchAll: there are addresses like "@example.org". They cost a question for every
 	// address that Postfix sees, so they are asked about only when there are any.
 	CatchAll bool
-	// Main is main.cf as it stands, nothing in it expanded: the settings of MainSettings.
-	Main map[string]string
-	// Own are the names among them that main.cf itself sets.
-	Own []string
-	// Classes is which lists of domains hold the own ones: "virtual", "relay", "local".
-	Classes []string
+	MainCF
 }
 
 // A Table is a database as Postfix and Dovecot find it.
@@ -35,11 +30,6 @@ type Table struct {
 	Host, Port, Name string
 	Role             string
 	Password         string
-}
-
-// MainSettings are what a PostfixSQL needs to know of main.cf.
-func MainSettings() []string {
-	return []string{"proxy_read_maps", "virtual_alias_maps", "virtual_mailbox_maps", "relay_recipient_maps", "virtual_transport", "virtual_mailbox_domains", "relay_domains"}
 }
 
 // Faults are reasons why the text would not work as it stands. They quote no password.
@@ -124,7 +114,7 @@ func (s PostfixSQL) aliases() []lookup {
 	return s.withCatchAll(lookup{"letterlock-aliases.cf", "SELECT target FROM postfix_alias WHERE address = '%s'", "where mail for an address goes"})
 }
 
-func (s PostfixSQL) recipients() lookup {
+func (s PostfixSQL) mailboxes() lookup {
 	return lookup{"letterlock-recipients.cf", "SELECT mailbox FROM postfix_recipient WHERE address = '%s'", "the mailboxes there are"}
 }
 
@@ -148,80 +138,33 @@ func (s PostfixSQL) text(l lookup) string {
 	return b.String()
 }
 
-// A change is one setting of main.cf.
-type change struct{ name, value, why string }
-
 // changes are those of main.cf, and notes on what was left as it is.
 func (s PostfixSQL) changes() (changes []change, notes []string) {
-	var used []string
-	extend := func(name, why string, lookups ...lookup) {
-		value := s.Main[name]
-		for _, l := range lookups {
-			value = also(value, l.ref(s))
-			used = append(used, l.ref(s))
-		}
-		changes = append(changes, change{name, value, why})
+	var aliases []string
+	for _, l := range s.aliases() {
+		aliases = append(aliases, l.ref(s))
 	}
-	for _, l := range s.senders() {
-		used = append(used, l.ref(s))
-	}
-	extend("virtual_alias_maps", "Aliases: what is there is asked first.", s.aliases()...)
-	for _, class := range s.Classes {
-		name, note := s.recipientMap(class)
-		if note != "" {
-			notes = append(notes, note)
-			continue
-		}
-		extend(name, "Recipients: the mailboxes that were there stay.", s.recipients())
-	}
+	changes, notes = s.MainCF.recipients(aliases, s.mailboxes().ref(s))
 	reads := s.Main["proxy_read_maps"]
-	for _, ref := range used {
-		reads = also(reads, ref)
+	for _, l := range s.senders() {
+		reads = also(reads, l.ref(s))
+	}
+	for _, alias := range aliases {
+		reads = also(reads, alias)
+	}
+	if slices.ContainsFunc(changes, func(c change) bool { return strings.Contains(c.value, s.mailboxes().name) }) {
+		reads = also(reads, s.mailboxes().ref(s))
 	}
 	return append(changes, change{"proxy_read_maps", reads,
 		"What a service of master.cf names is not among those that proxymap opens by itself."}), notes
-}
-
-// also puts a table behind a list of main.cf once. The list itself stays as it is: a table
-// in braces has blanks and commas of its own.
-func also(list, ref string) string {
-	switch {
-	case list == "":
-		return ref
-	case slices.Contains(strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' }), ref):
-		return list
-	}
-	return list + ", " + ref
-}
-
-// recipientMap is the list of recipients of a class of domains, or why it is left alone.
-// A list that is empty takes every address: with ours alone in it, whoever is not known
-// to letterlockd would get no mail any more.
-func (s PostfixSQL) recipientMap(class string) (name, note string) {
-	switch class {
-	case "virtual":
-		name = "virtual_mailbox_maps"
-		if transport := s.Main["virtual_transport"]; transport == "" || transport == "virtual" || transport == "$virtual_transport" {
-			return "", "virtual_mailbox_maps is left alone: with virtual_transport = virtual its answers are paths of your making"
-		}
-	case "relay":
-		name = "relay_recipient_maps"
-	default:
-		return "", "the own domain is in mydestination, whose recipients are users of this machine: they are left alone"
-	}
-	if s.Main[name] == "" {
-		return "", name + " is empty, which takes every address. Once letterlockd knows everybody: postconf -e " + quote(name+"="+s.recipients().ref(s)) +
-			", and the same name added to proxy_read_maps"
-	}
-	return name, ""
 }
 
 // files are the tables that are in use.
 func (s PostfixSQL) files() []lookup {
 	all := slices.Concat(s.senders(), s.aliases())
 	changes, _ := s.changes()
-	if slices.ContainsFunc(changes, func(c change) bool { return strings.Contains(c.value, s.recipients().name) }) {
-		all = append(all, s.recipients())
+	if slices.ContainsFunc(changes, func(c change) bool { return strings.Contains(c.value, s.mailboxes().name) }) {
+		all = append(all, s.mailboxes())
 	}
 	return all
 }
@@ -250,25 +193,14 @@ func (s PostfixSQL) write(b *strings.Builder) {
 		fmt.Fprintf(b, "cat >%s <<'EOF'\n%sEOF\nchgrp postfix %s\nchmod 640 %s\n", path, s.text(l), path, path)
 	}
 	changes, notes := s.changes()
-	for _, c := range changes {
-		fmt.Fprintf(b, "# %s\npostconf -e %s\n", c.why, quote(c.name+"="+c.value))
-	}
-	for _, note := range notes {
-		fmt.Fprintf(b, "# Not changed: %s.\n", note)
-	}
+	writeChanges(b, changes, notes)
 }
 
 // undo takes the files away and brings main.cf back. A file that is in use today, because the
 // script has run before, stays: a table that main.cf names and nobody finds stops all mail.
 func (s PostfixSQL) undo(b *strings.Builder, before map[string]string) {
 	changes, _ := s.changes()
-	for _, c := range changes {
-		if slices.Contains(s.Own, c.name) {
-			fmt.Fprintf(b, "postconf -e %s\n", quote(c.name+"="+s.Main[c.name]))
-		} else {
-			fmt.Fprintf(b, "postconf -X %s\n", c.name)
-		}
-	}
+	s.undoChanges(b, changes)
 	for _, l := range s.files() {
 		if !names(s.Main, l.ref(s)) && !names(before, l.ref(s)) {
 			fmt.Fprintf(b, "rm -f %s\n", quote(filepath.Join(s.Dir, l.name)))

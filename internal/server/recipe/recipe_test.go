@@ -177,8 +177,9 @@ func bySQL() Postfix {
 	}
 	p.SQL = &PostfixSQL{
 		Table: Table{Host: "db.example.org", Port: "5432", Name: "letterlock", Role: "postfix", Password: "hush"}, Dir: "/etc/postfix", Auth: "private/letterlock-auth",
-		Domains: []string{"example.org", "example.net"}, CatchAll: true, Classes: []string{"virtual"}, Own: []string{"virtual_mailbox_maps"},
-		Main: map[string]string{"proxy_read_maps": "$local_recipient_maps $virtual_alias_maps", "virtual_alias_maps": "", "virtual_mailbox_maps": "inline:{{a@b=c, d}}", "virtual_transport": "lmtp:unix:private/dovecot-lmtp"},
+		Domains: []string{"example.org", "example.net"}, CatchAll: true,
+		MainCF: MainCF{Classes: []string{"virtual"}, Own: []string{"virtual_mailbox_maps"},
+			Main: map[string]string{"proxy_read_maps": "$local_recipient_maps $virtual_alias_maps", "virtual_alias_maps": "", "virtual_mailbox_maps": "inline:{{a@b=c, d}}", "virtual_transport": "lmtp:unix:private/dovecot-lmtp"}},
 	}
 	return p
 }
@@ -280,6 +281,45 @@ func TestPostfixSQLRecipients(t *testing.T) {
 		if got != c.changed || (got == "") != (len(notes) == 1) {
 			t.Errorf("%+v: changed %q, notes %q", c, got, notes)
 		}
+	}
+}
+
+// Recipients by the socket: lists are made longer, or filled, and the way back is whole.
+func TestPostfixRecipients(t *testing.T) {
+	p := postfix()
+	p.Recipients = &MainCF{Classes: []string{"virtual"}, Own: []string{"virtual_mailbox_maps"}, Fill: true,
+		Main: map[string]string{"virtual_alias_maps": "$virtual_maps", "virtual_mailbox_maps": "hash:/etc/postfix/boxes", "virtual_transport": "lmtp:unix:private/dovecot-lmtp"}}
+	golden(t, "postfix-recipients.sh", p.Script())
+	for _, want := range []string{"postconf -e 'virtual_mailbox_maps=hash:/etc/postfix/boxes'\n", "postconf -X virtual_alias_maps\n"} {
+		if !strings.Contains(p.Undo(), want) {
+			t.Errorf("the way back lacks %s:\n%s", want, p.Undo())
+		}
+	}
+	const boxes = "socketmap:unix:letterlock/senders:mailboxes"
+	for _, c := range []struct {
+		class, maps, transport, want string
+	}{
+		{"virtual", "", "lmtp:unix:x", "virtual_mailbox_maps=" + boxes},
+		{"virtual", boxes, "lmtp:unix:x", "virtual_mailbox_maps=" + boxes},
+		{"virtual", "hash:/x", "virtual", ""},
+		{"relay", "", "", "relay_recipient_maps=" + boxes},
+		{"relay", "hash:/x", "", "relay_recipient_maps=hash:/x, " + boxes},
+		{"local", "", "", ""},
+		{"", "", "", ""},
+	} {
+		p.Recipients.Classes = strings.Fields(c.class)
+		p.Recipients.Main = map[string]string{"virtual_mailbox_maps": c.maps, "relay_recipient_maps": c.maps, "virtual_transport": c.transport}
+		script := p.Script()
+		if got := strings.Count(commands(script), ":mailboxes"); (c.want == "") != (got == 0) || !strings.Contains(script, c.want) || (got == 0) != strings.Contains(script, "# Not changed: ") {
+			t.Errorf("%+v:\n%s", c, script)
+		}
+		if !strings.Contains(script, "postconf -e 'virtual_alias_maps=socketmap:unix:letterlock/senders:aliases'") {
+			t.Errorf("%+v: no aliases:\n%s", c, script)
+		}
+	}
+	p.Senders = ""
+	if faults := p.Faults(); len(faults) != 1 || !strings.Contains(faults[0], "senders") {
+		t.Errorf("%q", faults)
 	}
 }
 

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Postfix 3.7.11 asks letterlockd, at submission/inet and submissions/inet only: nothing changes for mail from elsewhere.
+# Which recipients there are is not its business here; with --recipients it is.
 # Run this as root; the way back stands at its end.
 set -e
 

@@ -1,0 +1,173 @@
+package doctor
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/letterlock-mail/letterlock/internal/dnsask"
+	"github.com/letterlock-mail/letterlock/internal/lab/zone"
+)
+
+func bad(found []Finding) []string {
+	var short []string
+	for _, f := range found {
+		if f.Level != OK {
+			short = append(short, string(f.Level)+" "+f.ID+" "+f.Where+": "+f.What)
+		}
+	}
+	return short
+}
+
+func TestDNSRows(t *testing.T) {
+	const digest = "v=UAAC1; a=sha256; d=yj0WO6sFU4GCciYUBWjzvvfqrBh869doeOC2Pp5EI1Y="
+	good := zone.Zone{
+		"mail.example.org A": {"192.0.2.1"}, "mail.example.org AAAA": {"2001:db8::1"}, "autoconfig.example.org CNAME": {"mail.example.org"}, "other.example.org A": {"192.0.2.2"},
+		"_ua-auto-config.example.org TXT": {digest}, "_imaps._tcp.example.org SRV": {"0 1 993 imap.example.org"}, "_pop3._tcp.example.org SRV": {"0 0 0 ."},
+	}
+	for _, c := range []struct {
+		what, key string
+		value     []string
+		want      string
+	}{
+		{"all there", "x.example.org A", []string{"192.0.2.3"}, ""},
+		{"an address in place of the alias", "autoconfig.example.org", []string{"A 192.0.2.1"}, ""},
+		{"the digest of before beside it", "_ua-auto-config.example.org TXT", []string{"v=UAAC1; a=sha256; d=AAAA", digest}, ""},
+		{"written without blanks", "_ua-auto-config.example.org TXT", []string{strings.ReplaceAll(digest, " ", "")}, ""},
+		{"a second server, later", "_imaps._tcp.example.org SRV", []string{"10 1 993 spare.example.org", "0 1 993 IMAP.example.org"}, ""},
+		{"a second server, first", "_imaps._tcp.example.org SRV", []string{"0 1 993 spare.example.org", "5 1 993 imap.example.org"}, "wrong dns-servers _imaps._tcp.example.org: it names spare.example.org, port 993"},
+		{"other texts", "_ua-auto-config.example.org TXT", []string{"hello"}, "warning dns-digest _ua-auto-config.example.org: it is not in DNS"},
+		{"elsewhere", "autoconfig.example.org CNAME", []string{"other.example.org"}, "wrong dns-settings autoconfig.example.org: it leads to 192.0.2.2, and mail.example.org is 192.0.2.1"},
+		{"an outage", "_pop3._tcp.example.org SRV", []string{"FAIL"}, "skipped dns-servers _pop3._tcp.example.org: unknown: _pop3._tcp.example.org: no answer from DNS: the server says ServerFailure"},
+		{"a server that refuses", "_ua-auto-config.example.org TXT", []string{"REFUSED"}, "skipped dns-digest"},
+		{"one kind of address", "mail.example.org", []string{"A 192.0.2.1"}, ""},
+	} {
+		z := zone.Zone{}
+		for key, value := range good {
+			if !strings.HasPrefix(key, c.key+" ") {
+				z[key] = value
+			}
+		}
+		if strings.Contains(c.key, " ") {
+			z[c.key] = c.value
+		} else {
+			kind, value, _ := strings.Cut(c.value[0], " ")
+			z[c.key+" "+kind] = []string{value}
+		}
+		d := &DNS{Host: "mail.example.org", Resolver: &dnsask.Client{Servers: []string{z.Serve(t)}, Timeout: 30 * time.Second}, Records: []Record{
+			{Name: "autoconfig.example.org", Type: "CNAME", Value: "mail.example.org.", Line: "L1"}, {Name: "_ua-auto-config.example.org", Type: "TXT", Value: digest, Line: "L2"},
+			{Name: "_imaps._tcp.example.org", Type: "SRV", Value: "0 1 993 imap.example.org.", Line: "L3"}, {Name: "_pop3._tcp.example.org", Type: "SRV", Value: "0 0 0 .", Absent: true, Line: "L4"},
+		}}
+		found := lookAt(t.Context(), d, dnsTraps())
+		got := bad(found)
+		if c.want == "" && len(got) != 0 || c.want != "" && (len(got) != 1 || !strings.HasPrefix(got[0], c.want)) {
+			t.Errorf("%s: %q", c.what, got)
+		}
+		for _, f := range found {
+			if (f.Level == Wrong || f.Level == Warning) && !strings.HasPrefix(f.Mend, "enter: L") {
+				t.Errorf("%s: %+v", c.what, f)
+			}
+		}
+	}
+	// The host of public_url is nowhere: whoever enters the alias has gained nothing.
+	z := zone.Zone{"autoconfig.example.org A": {"192.0.2.1"}}
+	d := &DNS{Host: "mail.example.org", Resolver: &dnsask.Client{Servers: []string{z.Serve(t)}, Timeout: 30 * time.Second}, Records: []Record{{Name: "autoconfig.example.org", Type: "CNAME", Line: "L1"}}}
+	if found := lookAt(t.Context(), d, dnsTraps()); found[0].Level != Wrong || found[0].Mend != "enter an address for mail.example.org" {
+		t.Errorf("%+v", found[0])
+	}
+}
+
+func TestWebMailRows(t *testing.T) {
+	pages := "https://pages.example.org"
+	signIn := func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, pages+"/gateway/mail?state=x", http.StatusSeeOther)
+	}
+	form := func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `<input type="password">`)
+	}
+	status := func(code int) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
+	}
+	for _, c := range []struct {
+		what             string
+		public, upstream http.HandlerFunc
+		want             []string
+	}{
+		{"as it should be", signIn, form, nil},
+		{"not for this machine's network", status(403), form, nil},
+		{"the web mail itself", form, form, []string{"wrong webmail-form [gateway.mail]: URL/ shows a field for a password"}},
+		{"a login form by its address only", func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Get("_task") == "login" {
+				form(w, r)
+				return
+			}
+			signIn(w, r)
+		}, form, []string{"wrong webmail-form [gateway.mail]: URL/?_task=login shows a field for a password"}},
+		{"another site", status(200), form, []string{"wrong webmail-form [gateway.mail]: URL/ answers 200 and leads to no sign-in: the gateway is not what stands there"}},
+		{"a redirect elsewhere", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://elsewhere.example/", 302) }, form,
+			[]string{"wrong webmail-form [gateway.mail]: URL/ answers 302 and leads to no sign-in: the gateway is not what stands there"}},
+		{"an error", status(502), form, []string{"wrong webmail-form [gateway.mail]: URL/ answers 502"}},
+		{"by a forged header", func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") == "" {
+				signIn(w, r)
+			}
+		}, form, []string{"wrong webmail-forged [gateway.mail]: with headers that claim to be somebody URL answers 200, and without them leads to the sign-in"}},
+		{"a broken web mail", signIn, status(500), []string{"wrong webmail-upstream [gateway.mail]: the web mail answers 500"}},
+	} {
+		public, upstream := httptest.NewServer(c.public), httptest.NewServer(c.upstream)
+		w := &WebMail{Name: "mail", Public: public.URL, Pages: pages, Upstream: upstream.URL, Resolver: &dnsask.Client{}, Own: func() ([]net.Addr, error) { return nil, nil }}
+		got := bad(lookAt(t.Context(), w, webMailTraps()))
+		for i := range got {
+			got[i] = strings.ReplaceAll(got[i], public.URL, "URL")
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q", c.what, got)
+		}
+		public.Close()
+		upstream.Close()
+	}
+}
+
+// Who can reach the web mail without the gateway, as far as it is seen from this machine.
+func TestPassedBy(t *testing.T) {
+	upstream := httptest.NewServer(http.NotFoundHandler())
+	defer upstream.Close()
+	u, _ := url.Parse(upstream.URL)
+	own := func(text string) func() ([]net.Addr, error) {
+		return func() ([]net.Addr, error) {
+			ip, network, err := net.ParseCIDR(text)
+			network.IP = ip
+			return []net.Addr{network}, err
+		}
+	}
+	for _, c := range []struct {
+		upstream, socket string
+		own              func() ([]net.Addr, error)
+		want             Level
+	}{
+		{upstream.URL, "", own("127.0.0.1/8"), ""},
+		{"http://webmail", "/run/webmail.sock", own("127.0.0.1/8"), ""},
+		{"https://192.0.2.1:" + u.Port(), "", own("127.0.0.1/8"), Warning},
+		{upstream.URL, "", func() ([]net.Addr, error) { return nil, errors.New("no interfaces") }, Skipped},
+	} {
+		w := &WebMail{Name: "mail", Upstream: c.upstream, Socket: c.socket, Own: c.own, Resolver: &dnsask.Client{}}
+		found := passedBy(t.Context(), w)
+		level := Level("")
+		if len(found) > 0 {
+			level = Warning
+			if found[0].level != "" {
+				level = found[0].level
+			}
+		}
+		if level != c.want {
+			t.Errorf("%s: %+v", c.upstream, found)
+		}
+	}
+}
