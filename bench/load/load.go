@@ -95,6 +95,90 @@ func work(ctx context.Context, b Bounds, n int, end time.Time, count *atomic.Int
 	return each, ctx.Err()
 }
 
+// Paced is Run at a rate of its own choice, which does not wait for slow answers as Run's
+// does: request n is due n/rate after the beginning, and its latency counts from then,
+// whether a connection was free or not. The rate is that of the answers, which is lower than
+// the one offered when the server does not keep up; late is how far behind its own times
+// the sender was although a connection was free, at most in 99 of a hundred: so much of a
+// latency can be the sender's.
+func Paced(ctx context.Context, b Bounds, rate float64, worker func(ctx context.Context, n int) (Worker, error)) (r Result, late time.Duration, err error) {
+	var next atomic.Int64
+	var mu sync.Mutex
+	var errs []error
+	var behind []time.Duration
+	workers := make([]Worker, 0, b.Conns)
+	for n := range b.Conns {
+		w, err := worker(ctx, n)
+		if err != nil {
+			errs = append(errs, err)
+			break
+		}
+		workers = append(workers, w)
+	}
+	var all sync.WaitGroup
+	begun := time.Now()
+	for _, w := range workers {
+		if len(errs) > 0 {
+			break
+		}
+		all.Go(func() {
+			p := pace{begun: begun, each: time.Duration(float64(time.Second) / rate), next: &next}
+			err := p.work(ctx, b, w)
+			mu.Lock()
+			defer mu.Unlock()
+			r.Each, behind = append(r.Each, p.took...), append(behind, p.late...)
+			if err != nil {
+				errs = append(errs, err)
+			}
+		})
+	}
+	all.Wait()
+	r.Took = time.Since(begun)
+	for _, w := range workers {
+		errs = append(errs, w.Close())
+	}
+	slices.Sort(r.Each)
+	slices.Sort(behind)
+	if err = errors.Join(errs...); err == nil && len(r.Each) == 0 {
+		err = errors.New("nothing was answered")
+	}
+	if len(behind) > 0 {
+		late = Result{Each: behind}.At(99)
+	}
+	return r, late, err
+}
+
+// A pace is the way of one connection through the requests of all.
+type pace struct {
+	begun      time.Time
+	each       time.Duration
+	next       *atomic.Int64
+	took, late []time.Duration
+}
+
+func (p *pace) work(ctx context.Context, b Bounds, w Worker) error {
+	for {
+		n := p.next.Add(1) - 1
+		due := p.begun.Add(time.Duration(n) * p.each)
+		if n >= int64(b.Most) || due.Sub(p.begun) >= b.Span {
+			return nil
+		}
+		free := time.Until(due)
+		if free > 0 {
+			select {
+			case <-time.After(free):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			p.late = append(p.late, time.Since(due))
+		}
+		if err := w.Do(ctx); err != nil {
+			return err
+		}
+		p.took = append(p.took, time.Since(due))
+	}
+}
+
 // A Line is one HTTP/1.1 connection, opened when it is needed, and again when the server
 // has said that it closes it.
 type Line struct {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -110,6 +111,27 @@ func ask(p place, devices []device, conns int, want string) (result, error) {
 	slices.Sort(r.each)
 	return r, errors.Join(errs...)
 }
+
+// A steady is a connection that asks about devices in turns, for a load at its own pace.
+type steady struct {
+	*line
+	devices []device
+	next    *atomic.Int64
+	want    string
+}
+
+// Do implements load.Worker.
+func (s steady) Do(context.Context) error {
+	d := s.devices[int(s.next.Add(1)-1)%len(s.devices)]
+	verb, err := s.ask(d, true)
+	if err == nil && verb != s.want {
+		err = fmt.Errorf("%s got %s, want %s", d.user, verb, s.want)
+	}
+	return err
+}
+
+// Close implements load.Worker.
+func (s steady) Close() error { return s.conn.Close() }
 
 func asker(p place, devices []device, next *atomic.Int64, want string) (each []time.Duration, later int, err error) {
 	l, err := open(p)

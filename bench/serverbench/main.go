@@ -18,6 +18,10 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/letterlock-mail/letterlock/bench/load"
 )
 
 // An order is what to measure.
@@ -29,6 +33,8 @@ type order struct {
 	conns    int   // as Postfix has smtpd processes
 	known    int   // sign-ins of known devices
 	peer     int   // sign-ins at Dovecot, each of which is a hash
+	pace     int   // sign-ins a second that are offered when latency is measured
+	only     string
 }
 
 func main() {
@@ -39,6 +45,8 @@ func main() {
 	flag.IntVar(&o.conns, "conns", 16, "connections, each with one question at a time, as Postfix has them")
 	flag.IntVar(&o.known, "known", 20_000, "sign-ins of known devices")
 	flag.IntVar(&o.peer, "peer", 100, "sign-ins at Dovecot")
+	flag.IntVar(&o.pace, "pace", 10_000, "sign-ins a second that are offered when latency is measured, or 7/10 of the rate on one core if that is less")
+	flag.StringVar(&o.only, "only", "", "the `phase` to measure, known or wrong selector; empty: all, and memory and a restart")
 	fillers := flag.String("credentials", "1000", "app passwords in the database, `numbers` with commas: a run each")
 	flag.Parse()
 	err := errors.New("-credentials wants numbers")
@@ -91,53 +99,125 @@ func loadAverage() string {
 // measure runs the contest. What is asked of letterlockd is asked of Dovecot right after.
 func (w *world) measure() error {
 	fmt.Printf("\n%d app passwords in the database, %d devices, %d connections\n", w.credentials, len(w.devices), w.o.conns)
-	fmt.Printf("%-34s %-26s %10s %10s %10s %10s\n", "", "", "sign-ins", "a second", "p50", "p99")
+	fmt.Printf("%-34s %-26s %10s %10s %10s %10s %18s\n", "", "", "sign-ins", "a second", "p50", "p99", "letterlockd's CPU")
 	some := w.devices[:min(w.o.peer, len(w.devices))]
-	for _, phase := range []struct {
-		name string
-		ours []device
-		peer []device
-		want string
-	}{
+	for _, one := range []phase{
 		{"first", w.devices, some, "OK"},
 		{"known", repeat(w.devices, w.o.known), repeat(w.devices[:min(10, len(w.devices))], w.o.peer), "OK"},
 		// Dovecot holds each refusal back for half a second, whatever it cost.
 		{"wrong selector", strangers(w.o.known), strangers(w.o.peer), "FAIL"},
 	} {
-		if phase.name == "known" {
-			if _, err := ask(w.single, w.devices, w.o.conns, "OK"); err != nil {
-				return err
-			}
+		if one.name != w.o.only && w.o.only != "" && one.name != "first" {
+			continue
 		}
-		if err := w.row(phase.name, "letterlockd", w.ours, phase.ours, phase.want); err != nil {
+		if err := w.phase(one); err != nil {
 			return err
 		}
-		if phase.name != "first" {
-			if err := w.row(phase.name, "letterlockd, one core", w.single, phase.ours, phase.want); err != nil {
-				return err
-			}
-		}
-		if err := w.row(phase.name, "Dovecot, SQL", w.dovecot, phase.peer, phase.want); err != nil {
-			return err
-		}
-		if phase.name != "first" {
-			if err := w.row(phase.name, "Dovecot, SQL and its cache", w.caching, phase.peer, phase.want); err != nil {
-				return err
-			}
-		}
+	}
+	if w.o.only != "" {
+		return nil
 	}
 	w.memory()
 	return w.restart()
 }
 
-// row asks once for each device and prints how it went.
-func (w *world) row(phase, name string, p place, devices []device, want string) error {
-	r, err := ask(p, devices, w.o.conns, want)
-	if err != nil {
-		return fmt.Errorf("%s, %s: %w", phase, name, err)
+// A phase is one kind of sign-in.
+type phase struct {
+	name       string
+	ours, peer []device
+	want       string
+}
+
+func (w *world) phase(one phase) error {
+	first := one.name == "first"
+	if one.name == "known" {
+		if _, err := ask(w.single, w.devices, w.o.conns, "OK"); err != nil {
+			return err
+		}
 	}
-	fmt.Printf("%-34s %-26s %10d %10.0f %10s %10s\n", phase, name, len(devices), r.rate(), r.at(50), r.at(99))
+	if _, err := w.row(one, "letterlockd", w.ours, w.daemons["two.toml"].Pid(), one.ours); err != nil {
+		return err
+	}
+	if !first {
+		rate, err := w.row(one, "letterlockd, one core", w.single, w.daemons["one.toml"].Pid(), one.ours)
+		if err == nil {
+			err = w.paced(one, min(float64(w.o.pace), 0.7*rate))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if _, err := w.row(one, "Dovecot, SQL", w.dovecot, 0, one.peer); err != nil {
+		return err
+	}
+	if !first {
+		if _, err := w.row(one, "Dovecot, SQL and its cache", w.caching, 0, one.peer); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// row asks once for each device and prints how it went: each connection asks again as soon
+// as it has its answer, so that these latencies tell how many connections there are, and
+// how they share a server that is never idle.
+func (w *world) row(one phase, name string, p place, pid int, devices []device) (rate float64, err error) {
+	spent, err := cpu(pid)
+	if err != nil {
+		return 0, err
+	}
+	r, err := ask(p, devices, w.o.conns, one.want)
+	if err != nil {
+		return 0, fmt.Errorf("%s, %s: %w", one.name, name, err)
+	}
+	text := ""
+	if pid != 0 {
+		after, err := cpu(pid)
+		if err != nil {
+			return 0, err
+		}
+		text = each(after-spent, len(devices))
+	}
+	fmt.Printf("%-34s %-26s %10d %10.0f %10s %10s %18s\n", one.name, name, len(devices), r.rate(), r.at(50), r.at(99), text)
+	return r.rate(), nil
+}
+
+// paced offers sign-ins at a steady rate to the daemon on one core: these are the latencies
+// that a mail server sees, which asks when somebody comes and not when it was answered.
+func (w *world) paced(one phase, rate float64) error {
+	var next atomic.Int64
+	pid := w.daemons["one.toml"].Pid()
+	spent, err := cpu(pid)
+	if err != nil {
+		return err
+	}
+	// As long as the round before was asked: a few seconds.
+	bounds := load.Bounds{Conns: w.o.conns, Span: time.Minute, Most: len(one.ours)}
+	r, late, err := load.Paced(context.Background(), bounds, rate, func(context.Context, int) (load.Worker, error) {
+		l, err := open(w.single)
+		return steady{l, one.ours, &next, one.want}, err
+	})
+	if err != nil {
+		return fmt.Errorf("%s at a steady rate: %w", one.name, err)
+	}
+	after, err := cpu(pid)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%-34s %-26s %10d %10.0f %10s %10s %18s  %.0f a second offered; the sender was late by %v\n", one.name+", steady rate", "letterlockd, one core", len(r.Each),
+		r.Rate(), r.At(50).Round(10*time.Microsecond), r.At(99).Round(10*time.Microsecond), each(after-spent, len(r.Each)), rate, late.Round(10*time.Microsecond))
+	return nil
+}
+
+func cpu(pid int) (time.Duration, error) {
+	if pid == 0 {
+		return 0, nil
+	}
+	return load.CPU(pid)
+}
+
+func each(spent time.Duration, n int) string {
+	return fmt.Sprintf("%d µs each", spent.Microseconds()/int64(n))
 }
 
 // repeat takes devices in turns.

@@ -25,11 +25,19 @@ type conn struct {
 	minor  uint64 // of the client's protocol version
 	checks context.Context
 
-	running sync.WaitGroup // steps
+	running sync.WaitGroup // those who take steps
+	next    chan step      // for the one that waits; closed when there are no more
 
 	mu      sync.Mutex
+	waiting bool // somebody waits at next, or next is full
 	pending map[uint32]*request
 	closed  bool
+}
+
+// A step hands one message to the mechanism of a request.
+type step struct {
+	r       *request
+	message []byte
 }
 
 // A request is one sign-in. It is answered with one OK or one FAIL: whoever removes it
@@ -183,7 +191,7 @@ func (c *conn) auth(command command) {
 		c.roomUpstream()
 	}
 	c.pending[command.id] = r
-	c.running.Go(func() { c.step(r, q.initial) })
+	c.begin(step{r, q.initial})
 }
 
 // room makes place for one more request: the forgotten are removed, and when there are
@@ -257,12 +265,40 @@ func (c *conn) cont(command command) {
 		c.fail(r, "Authentication timed out")
 	default:
 		r.busy = true
-		c.running.Go(func() { c.step(r, data) })
+		c.begin(step{r, data})
 	}
 }
 
-// step hands one message to the mechanism and writes what comes of it.
-func (c *conn) step(r *request, message []byte) {
+// begin has a step taken by whoever waits for one, else by somebody new. Postfix asks one
+// question at a time: its steps are all taken by the same goroutine, whose stack has grown
+// to what SQLite needs. To grow it for each question cost as much as the question. Called
+// under the lock, by the one that reads.
+func (c *conn) begin(s step) {
+	if c.waiting {
+		c.waiting = false
+		c.next <- s // who waits there needs no lock to take it
+		return
+	}
+	c.running.Go(func() { c.steps(s) })
+}
+
+// steps takes a step, and then others unless somebody else waits for them already.
+func (c *conn) steps(s step) {
+	for more := true; more; {
+		c.take(s.r, s.message)
+		c.mu.Lock()
+		stay := !c.waiting
+		c.waiting = true
+		c.mu.Unlock()
+		if !stay {
+			return
+		}
+		s, more = <-c.next
+	}
+}
+
+// take hands one message to the mechanism and writes what comes of it.
+func (c *conn) take(r *request, message []byte) {
 	// The Door keeps to its context; if it does not, the client is answered all the same.
 	late := time.AfterFunc(c.server.o.Answer, func() {
 		c.mu.Lock()

@@ -2,7 +2,6 @@ package mailauth
 
 import (
 	"context"
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -100,11 +99,16 @@ func hold(ctx context.Context, counts Throttle, attempt throttle.Attempt) error 
 	return nil
 }
 
-// fingerprint lets the throttle see that the same wrong secret comes again.
+// fingerprint lets the throttle see that the same wrong secret comes again. One hash behind
+// the key does what HMAC needs two for: what comes out is cut in half, which leaves nothing
+// to extend.
 func (g *guard) fingerprint(p credential.Presented) string {
-	mac := hmac.New(sha256.New, g.key[:])
-	mac.Write([]byte(p.User))
-	mac.Write([]byte{0})
-	mac.Write([]byte(p.Secret.Reveal()))
-	return hex.EncodeToString(mac.Sum(nil)[:16])
+	var room [256]byte
+	in := append(room[:0], g.key[:]...)
+	in = append(in, p.User...)
+	in = append(in, 0)
+	in = append(in, p.Secret.Reveal()...)
+	sum := sha256.Sum256(in)
+	clear(in)
+	return hex.EncodeToString(sum[:16])
 }

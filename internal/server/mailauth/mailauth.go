@@ -149,7 +149,7 @@ func (s *SASL) answer(ctx context.Context, link net.Conn) {
 	checks, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	c := &conn{
-		server: s, link: link, number: s.conns.Add(1), checks: checks, pending: map[uint32]*request{},
+		server: s, link: link, number: s.conns.Add(1), checks: checks, pending: map[uint32]*request{}, next: make(chan step, 1),
 	}
 	defer link.Close()
 	// A deadline in the past ends the reading and leaves the writing.
@@ -159,6 +159,7 @@ func (s *SASL) answer(ctx context.Context, link net.Conn) {
 	if ctx.Err() == nil {
 		cancel()
 	}
+	close(c.next)
 	c.running.Wait()
 	switch {
 	case err == nil, ctx.Err() != nil, errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):

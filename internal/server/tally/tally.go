@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -90,6 +91,7 @@ type Tally struct {
 	mu     sync.Mutex
 	counts map[key]*count
 	names  int              // keys among them that have a name and no person
+	spare  []key            // names among them that are nobody's, those longest known first
 	heads  map[head]int     // first lines of one person in one hour
 	lines  map[int64]int    // of everybody, by the hour
 	lost   map[int64]uint64 // refusals that no line tells of, likewise
@@ -179,10 +181,13 @@ func (t *Tally) open(k key, r Refusal, now time.Time) (key, *count) {
 	return k, c
 }
 
-// evict forgets a name that is nobody's: a spray of such must hide no person's.
+// evict forgets a name that is nobody's: a spray of such must hide no person's. It looks
+// through nothing, since in a spray it is called at each guess.
 func (t *Tally) evict() bool {
-	for k, c := range t.counts {
-		if c.nobody {
+	for len(t.spare) > 0 {
+		k := t.spare[0]
+		t.spare = t.spare[1:]
+		if c := t.counts[k]; c != nil && c.nobody {
 			t.forget(k)
 			return true
 		}
@@ -248,12 +253,8 @@ type line struct {
 // write writes what waits, and forgets the hours that are over.
 func (t *Tally) write(ctx context.Context, end bool) error {
 	hour := t.o.Now().Unix() / 3600
-	asked := 0
 	for _, l := range t.due(hour, end) {
 		if l.c.person == "" {
-			if asked++; asked > t.o.LookUps {
-				continue // the next time
-			}
 			person, err := t.whose(ctx, l.k.user)
 			if err != nil {
 				return err
@@ -271,12 +272,19 @@ func (t *Tally) write(ctx context.Context, end bool) error {
 	return nil
 }
 
-// due are the lines to write now: of what is new, and of what is over.
+// due are the lines to write now: of what is new, and of what is over. Of names that are
+// to be looked up first it takes some, and the others the next time.
 func (t *Tally) due(hour int64, end bool) (lines []line) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	asked := 0
 	for k, c := range t.counts {
 		over := end || k.hour < hour
+		if c.person == "" && !c.nobody {
+			if asked++; asked > t.o.LookUps {
+				continue
+			}
+		}
 		switch {
 		case c.nobody && over:
 			t.forget(k)
@@ -319,8 +327,14 @@ func (t *Tally) whose(ctx context.Context, user string) (identity.PersonID, erro
 func (t *Tally) found(k key, person identity.PersonID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if c := t.counts[k]; c != nil {
-		c.person, c.nobody = person, person == ""
+	c := t.counts[k]
+	if c == nil {
+		return
+	}
+	c.person = person
+	if person == "" && !c.nobody {
+		c.nobody = true
+		t.spare = append(t.spare, k)
 	}
 }
 
@@ -386,6 +400,7 @@ func (l line) words() string {
 func (t *Tally) close(hour int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.spare = slices.DeleteFunc(t.spare, func(k key) bool { return k.hour < hour })
 	for h := range t.heads {
 		if h.hour < hour {
 			delete(t.heads, h)

@@ -55,3 +55,20 @@ func BenchmarkList(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkExchange is one exchange with the store amid a spray that fills the list of what
+// is to be told, most of which stays here: a single mistake is nobody else's business.
+func BenchmarkExchange(b *testing.B) {
+	throttle := New(Options{Store: newFakeStore()})
+	n := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer()
+		for range 30_000 {
+			throttle.Tell(b.Context(), sprayed(n), false)
+			n++
+		}
+		b.StartTimer()
+		throttle.exchange(b.Context())
+	}
+}

@@ -9,7 +9,7 @@ import (
 
 // shared is what waits to be exchanged with the store.
 type shared struct {
-	dirty  map[key]struct{}     // counted here, not told yet
+	dirty  line                 // counted here, not told yet
 	asked  map[key]uint8        // somebody was judged by it
 	learn  map[pair]struct{}    // known networks, not told yet
 	looked *table[pair, uint32] // networks the store does not know either: when asked
@@ -19,6 +19,7 @@ type shared struct {
 const (
 	writesEach = 200   // counters told at each exchange
 	readsEach  = 2_000 // and asked about
+	looksEach  = 500   // counters looked at in one go, while sign-ins wait
 	asksEach   = 5     // exchanges in a row after an attempt
 	banEvery   = 5     // exchanges
 	sweepEvery = 3_600
@@ -30,13 +31,37 @@ const (
 )
 
 func newShared(entries int) shared {
-	return shared{dirty: map[key]struct{}{}, asked: map[key]uint8{}, learn: map[pair]struct{}{}, looked: newTable[pair](entries, byAge)}
+	return shared{dirty: line{in: map[key]struct{}{}}, asked: map[key]uint8{}, learn: map[pair]struct{}{}, looked: newTable[pair](entries, byAge)}
 }
 
 func (s *shared) changed(k key, limit int) {
-	if len(s.dirty) < limit {
-		s.dirty[k] = struct{}{}
+	if len(s.dirty.order) < limit {
+		s.dirty.add(k)
 	}
+}
+
+// A line is a set of keys that is taken from in the order in which they came. Looking for
+// any that is left in a map would go through all the places of those that are not.
+type line struct {
+	in    map[key]struct{}
+	order []key
+}
+
+func (l *line) add(k key) {
+	if _, ok := l.in[k]; !ok {
+		l.in[k] = struct{}{}
+		l.order = append(l.order, k)
+	}
+}
+
+func (l *line) take() (k key, ok bool) {
+	if len(l.order) == 0 {
+		return k, false
+	}
+	k = l.order[0]
+	l.order = l.order[1:]
+	delete(l.in, k)
+	return k, true
 }
 
 func (s *shared) watch(k key) {
@@ -155,13 +180,17 @@ func (t *Throttle) count(ctx context.Context, name string, window time.Time, add
 // tellCounts adds what was counted here to the shared counters. A single mistake stays
 // here: a spray with one guess from each address would be a million rows.
 func (t *Throttle) tellCounts(ctx context.Context) error {
-	for range writesEach {
+	for told := 0; told < writesEach; {
 		t.mu.Lock()
-		k, number, unsent := t.nextUnsent()
+		k, number, unsent, more := t.nextUnsent()
 		t.mu.Unlock()
-		if unsent == 0 {
+		if !more {
 			return nil
 		}
+		if unsent == 0 {
+			continue
+		}
+		told++
 		total, err := t.count(ctx, k.name(), t.o.Rules[k[0]].start(number), int(unsent))
 		t.mu.Lock()
 		if err != nil {
@@ -178,17 +207,21 @@ func (t *Throttle) tellCounts(ctx context.Context) error {
 	return nil
 }
 
-// nextUnsent takes a counter off the list of those to tell. The lock is held.
-func (t *Throttle) nextUnsent() (k key, number, unsent uint32) {
-	for k := range t.share.dirty {
-		delete(t.share.dirty, k)
+// nextUnsent takes a counter off the list of those to tell, none if all that it has looked
+// at stay here; more is false at the end of the list. The lock is held.
+func (t *Throttle) nextUnsent() (k key, number, unsent uint32, more bool) {
+	for range looksEach {
+		k, ok := t.share.dirty.take()
+		if !ok {
+			return k, 0, 0, false
+		}
 		entry := t.counters.find(k)
 		if entry == nil || entry.unsent == 0 || entry.sum() < 2 && t.o.Rules[k[0]].Kind != Strangers || t.o.Rules[k[0]].Kind == Pair {
 			continue
 		}
-		return k, entry.number, entry.unsent
+		return k, entry.number, entry.unsent, true
 	}
-	return k, 0, 0
+	return k, 0, 0, true
 }
 
 // askCounts learns what others have counted against those who come here.

@@ -242,7 +242,7 @@ func TestSprayIsBounded(t *testing.T) {
 	s := &throttle.share
 	for name, n := range map[string]int{
 		"counters": throttle.counters.len(), "mistakes": throttle.mistakes.len(), "accounts": throttle.known.accounts.len(),
-		"dirty": len(s.dirty), "asked": len(s.asked), "learn": len(s.learn), "looked": s.looked.len(),
+		"dirty": len(s.dirty.order), "dirty keys": len(s.dirty.in), "asked": len(s.asked), "learn": len(s.learn), "looked": s.looked.len(),
 	} {
 		if n > 4096 {
 			t.Errorf("%d %s", n, name)
