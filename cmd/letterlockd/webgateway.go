@@ -63,9 +63,11 @@ func (l *plan) gateway(p *program, name string, c config.Gateway, sessions *web.
 	if c.Kind == "roundcube" {
 		o.Preset = gateway.Roundcube()
 	}
-	if filepath.IsAbs(c.Upstream) {
+	switch {
+	case c.Upstream == "": // the web server that asks hands on
+	case filepath.IsAbs(c.Upstream):
 		o.Socket, o.Upstream = c.Upstream, &url.URL{Scheme: "http", Host: "webmail"}
-	} else {
+	default:
 		var err error
 		if o.Upstream, err = url.Parse(c.Upstream); err != nil {
 			return nil, err

@@ -93,7 +93,8 @@ type Options struct {
 	Title     string // what people call it ("web mail")
 	PublicURL string // origin of the gateway's own host
 	PagesURL  string // origin of the pages
-	Upstream  *url.URL
+	// Upstream is the web mail; nil: a server in front hands requests on itself, see Asked.
+	Upstream *url.URL
 	// Socket is a Unix socket at which the upstream listens; empty: by TCP at Upstream.
 	Socket    string
 	Transport http.RoundTripper // nil: one that is made for it
@@ -140,8 +141,8 @@ const ownPath = "/__letterlock/"
 
 // New checks the options.
 func New(o Options) (*Gateway, error) {
-	if o.Store == nil || o.Browser == nil || o.SignIn == nil || o.Now == nil || o.Random == nil || o.Log == nil || o.Upstream == nil {
-		return nil, errors.New("gateway: a store, browser, sign-in, upstream, clock, randomness or log is missing")
+	if o.Store == nil || o.Browser == nil || o.SignIn == nil || o.Now == nil || o.Random == nil || o.Log == nil {
+		return nil, errors.New("gateway: a store, browser, sign-in, clock, randomness or log is missing")
 	}
 	origin, err := url.Parse(o.PublicURL)
 	if err != nil || origin.Host == "" || origin.Scheme != "https" && origin.Scheme != "http" {
@@ -221,7 +222,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasPrefix(r.URL.Path, ownPath):
 		g.pages.ServeHTTP(w, r)
 	case g.foreign(r):
-		g.fault(w, r, http.StatusForbidden, "This form came from another site.", "Open the page here and fill it in again.")
+		g.foreignFault(w, r)
 	default:
 		g.forward(w, r)
 	}
@@ -251,6 +252,10 @@ func (g *Gateway) foreign(r *http.Request) bool {
 		return r.Header.Get("Origin") != g.o.PublicURL
 	}
 	return g.own.Check(r) != nil
+}
+
+func (g *Gateway) foreignFault(w http.ResponseWriter, r *http.Request) {
+	g.fault(w, r, http.StatusForbidden, "This form came from another site.", "Open the page here and fill it in again.")
 }
 
 // soundRequest refuses what two readers could read differently, and TRACE, which has a server
@@ -300,6 +305,10 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if answered := g.blocked(w, r); answered {
+		return
+	}
+	if g.o.Upstream == nil {
+		g.elsewhere(w, r)
 		return
 	}
 	g.hand(w, r, handed{e, t})
