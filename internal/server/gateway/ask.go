@@ -14,6 +14,8 @@ import (
 //	200  X-Letterlock-Authorization  for the Authorization header
 //	     X-Letterlock-Cookie         for the Cookie header: ours are not in it
 //	     X-Letterlock-User
+//	     X-Letterlock-Session        a word for this session, by which the web mail can
+//	                                 tell its own cookies from those of other sessions
 //	401  send the request to the gateway's own address, which leads to the sign-in or says
 //	     why not; if the server cannot do that, nobody comes through
 //
@@ -50,6 +52,7 @@ func (g *Gateway) Asked() http.Handler {
 			head.Set("X-Letterlock-Authorization", t.basic.Reveal())
 			head.Set("X-Letterlock-Cookie", plainCookies(r, watches))
 			head.Set("X-Letterlock-User", e.state.Load().person.Address)
+			head.Set("X-Letterlock-Session", seal(e.bind, sessionCookie, ""))
 			w.WriteHeader(http.StatusOK)
 		}
 	})

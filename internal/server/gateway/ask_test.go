@@ -29,6 +29,17 @@ func TestAsked(t *testing.T) {
 	if resp.StatusCode != http.StatusOK || resp.Header.Get("X-Letterlock-User") != "ann@try.test" || resp.Header.Get("X-Letterlock-Cookie") != "roundcube_sessid=x" {
 		t.Errorf("%d %v", resp.StatusCode, resp.Header)
 	}
+	// One word for one session, which says nothing of its cookie.
+	word := resp.Header.Get("X-Letterlock-Session")
+	if again := ask(mine, "/").Header.Get("X-Letterlock-Session"); len(word) != 22 || again != word || strings.Contains(mine, word) {
+		t.Errorf("the session is %q, then %q", word, again)
+	}
+	b.sit("bob")
+	other := b.surfer()
+	other.open("/")
+	if his := ask("letterlock-mail="+other.jar["letterlock-mail"], "/").Header.Get("X-Letterlock-Session"); his == word || his == "" {
+		t.Errorf("another session is %q too", his)
+	}
 	ticketOf(t, echo{Header: http.Header{"Authorization": {resp.Header.Get("X-Letterlock-Authorization")}}})
 	for _, c := range []struct {
 		origin, site string

@@ -103,6 +103,7 @@ server {
   auth_request_set $letterlock_authorization $upstream_http_x_letterlock_authorization;
   auth_request_set $letterlock_cookie $upstream_http_x_letterlock_cookie;
   auth_request_set $letterlock_user $upstream_http_x_letterlock_user;
+  auth_request_set $letterlock_session $upstream_http_x_letterlock_session;
   # letterlockd itself answers whom it does not let through: with the sign-in, or with why.
   error_page 401 = @letterlock;
 
@@ -144,6 +145,7 @@ func (n Nginx) told() string {
     fastcgi_param HTTP_AUTHORIZATION $letterlock_authorization;
     fastcgi_param HTTP_COOKIE $letterlock_cookie;
     fastcgi_param REMOTE_USER $letterlock_user;
+    fastcgi_param LETTERLOCK_SESSION $letterlock_session;
 `)
 	for _, name := range []string{
 		"accept", "accept_encoding", "accept_language", "if_modified_since", "if_none_match", "origin", "range", "referer",
