@@ -224,7 +224,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case g.foreign(r):
 		g.foreignFault(w, r)
 	default:
-		g.forward(w, r)
+		g.forward(w, r, remote)
 	}
 }
 
@@ -288,7 +288,7 @@ func (g *Gateway) fault(w http.ResponseWriter, r *http.Request, status int, what
 }
 
 // forward finds the session, and hands the request on.
-func (g *Gateway) forward(w http.ResponseWriter, r *http.Request) {
+func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, remote netip.Addr) {
 	value := g.cookie(r, sessionCookie)
 	e, err := g.sessions.find(r.Context(), value)
 	var t *ticket
@@ -311,7 +311,11 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request) {
 		g.elsewhere(w, r)
 		return
 	}
-	g.hand(w, r, handed{e, t})
+	from := "unknown"
+	if remote.IsValid() {
+		from = remote.String()
+	}
+	g.hand(w, r, handed{e, t, from})
 }
 
 func (g *Gateway) later(w http.ResponseWriter, r *http.Request) {
