@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"maps"
-	"net/netip"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -172,7 +171,11 @@ func (p *program) askFacts(facts *recipe.Nginx, name string, gate config.Gateway
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(conf.Web.TrustedProxies, func(network netip.Prefix) bool { return network.Addr().IsLoopback() }) {
+	believed := false
+	for _, network := range conf.Web.TrustedProxies {
+		believed = believed || network.Addr().IsLoopback()
+	}
+	if !believed {
 		return cli.Faultf(cli.Config, "set trusted_proxies = [\"127.0.0.1/32\"] in [web]", "letterlockd does not believe nginx who asks: everybody would seem to come from this machine")
 	}
 	facts.Listen, facts.Name, facts.Host, facts.ServerName, facts.Ask, facts.Gate = listen, name, u.Host, u.Hostname(), gate.AskListen, gate.Listen
