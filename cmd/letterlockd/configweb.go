@@ -116,8 +116,13 @@ func (p *program) configNginxCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "nginx", Short: "print an nginx site for Roundcube behind the gateway",
 		Long: `Print a server block that serves Roundcube by PHP-FPM at the upstream address of a gateway.
-With --ask nginx serves people itself and asks letterlockd before each request; the gateway
-needs ask_listen for that, and trusted_proxies of [web] must name the nginx.`,
+With --ask nginx serves people itself and asks letterlockd before each request (auth_request);
+the gateway needs ask_listen for that, no certificate and no upstream, and trusted_proxies of
+[web] must name the nginx. Roundcube then gets only those headers of the browser that the
+printed site lists; a plugin that needs another one gets a line more. What else stands in the
+same server is asked about too, and is told who it is by the variables $letterlock_user,
+$letterlock_authorization and $letterlock_cookie; give it those in place of what the browser
+sends.`,
 		Example: `  letterlockd config nginx > /etc/nginx/sites-available/roundcube
   letterlockd config nginx --ask --listen 443 > /etc/nginx/sites-available/roundcube`,
 		Args: command.Exactly(0),
@@ -126,9 +131,12 @@ needs ask_listen for that, and trusted_proxies of [web] must name the nginx.`,
 			if err != nil {
 				return err
 			}
-			facts := recipe.Nginx{Root: root, FPM: fpm}
+			facts := recipe.Nginx{Root: root, FPM: fpm, MaxUpload: gate.MaxUpload}
+			if facts.MaxUpload == 0 {
+				facts.MaxUpload = 128
+			}
 			if ask {
-				if err := askFacts(&facts, name, gate, listen); err != nil {
+				if err := p.askFacts(&facts, name, gate, listen); err != nil {
 					return err
 				}
 			} else if facts.Listen = gate.Upstream; !filepath.IsAbs(gate.Upstream) {
@@ -151,7 +159,7 @@ needs ask_listen for that, and trusted_proxies of [web] must name the nginx.`,
 	return c
 }
 
-func askFacts(facts *recipe.Nginx, name string, gate config.Gateway, listen string) error {
+func (p *program) askFacts(facts *recipe.Nginx, name string, gate config.Gateway, listen string) error {
 	u, err := url.Parse(gate.PublicURL)
 	if err != nil {
 		return err
@@ -159,7 +167,18 @@ func askFacts(facts *recipe.Nginx, name string, gate config.Gateway, listen stri
 	if gate.AskListen == "" || gate.Certificate != "" {
 		return cli.Faultf(cli.Config, "set ask_listen, and take certificate and key out: nginx has them then", "[gateway.%s] is not made for --ask", name)
 	}
-	facts.Listen, facts.ServerName, facts.Ask, facts.Gate = listen, u.Hostname(), gate.AskListen, gate.Listen
+	conf, err := p.config()
+	if err != nil {
+		return err
+	}
+	believed := false
+	for _, network := range conf.Web.TrustedProxies {
+		believed = believed || network.Addr().IsLoopback()
+	}
+	if !believed {
+		return cli.Faultf(cli.Config, "set trusted_proxies = [\"127.0.0.1/32\"] in [web]", "letterlockd does not believe nginx who asks: everybody would seem to come from this machine")
+	}
+	facts.Listen, facts.Name, facts.Host, facts.ServerName, facts.Ask, facts.Gate = listen, name, u.Host, u.Hostname(), gate.AskListen, gate.Listen
 	if u.Scheme == "https" {
 		host := u.Hostname()
 		facts.Certificate, facts.Key = "/etc/letsencrypt/live/"+host+"/fullchain.pem", "/etc/letsencrypt/live/"+host+"/privkey.pem"

@@ -34,7 +34,7 @@ func gatewayFields() []field[Gateway] {
 		{"certificate", "PEM file with the certificate and its chain; read again when it changes", `"/etc/letsencrypt/live/webmail.example.org/fullchain.pem"`, text(func(v *g) *string { return &v.Certificate }, absolute)},
 		{"key", "PEM file with its private key", `"/etc/letsencrypt/live/webmail.example.org/privkey.pem"`, text(func(v *g) *string { return &v.Key }, absolute)},
 		{"ask_listen", "loopback address that nginx asks by auth_request, when it stands in front of the web mail itself; default: none", `"127.0.0.1:8482"`, text(func(v *g) *string { return &v.AskListen }, hostPort, loopbackOnly)},
-		{"upstream", "the web mail: http://HOST:PORT, or the path of a Unix socket; nobody else may reach it", `"http://127.0.0.1:8088"`, text(func(v *g) *string { return &v.Upstream }, upstream)},
+		{"upstream", "the web mail: http://HOST:PORT, or the path of a Unix socket; nobody else may reach it. With ask_listen it may be left out", `"http://127.0.0.1:8088"`, text(func(v *g) *string { return &v.Upstream }, upstream)},
 		{"kind", "roundcube, or plain for any other web mail that takes Basic authentication; default: plain", `"roundcube"`, text(func(v *g) *string { return &v.Kind }, oneOf("roundcube", "plain"))},
 		{"blocked", "what nobody reaches, besides what kind knows: /PATH, ?NAME=VALUE or /PATH?NAME=VALUE", `["/admin"]`, list(func(v *g) *[]string { return &v.Blocked }, filled)},
 		{"sieve", "the web mail may change mail filters too; default: false", `false`, boolean(func(v *g) *bool { return &v.Sieve })},
@@ -64,8 +64,8 @@ func (d *decoder) checkGateway(path []string, one *Gateway) {
 	if len(path[1]) > 40 || strings.ContainsFunc(path[1], notPlain) {
 		d.fault(path, "the name of a section stands in an address: at most 40 of a-z, 0-9 and -")
 	}
-	if one.PublicURL == "" || one.Upstream == "" || one.Listen == "" {
-		d.fault(path, "public_url, listen and upstream are all needed%s", in)
+	if one.PublicURL == "" || one.Upstream == "" && one.AskListen == "" || one.Listen == "" {
+		d.fault(path, "public_url, listen and upstream (or ask_listen) are all needed%s", in)
 	}
 	if (one.Certificate == "") != (one.Key == "") {
 		d.fault(path, "certificate and key%s belong together: one is missing", in)

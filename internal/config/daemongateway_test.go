@@ -45,4 +45,9 @@ func TestGatewaySection(t *testing.T) {
 	if _, err := ParseDaemon("x.toml", []byte("[gateway.webmail]\npublic_url = \"https://w.example.org\"\nlisten = \"127.0.0.1:1\"\nupstream = \"http://127.0.0.1:2\"\n")); err == nil {
 		t.Error("a gateway without pages was taken")
 	}
+	// The web server that asks has the web mail itself.
+	alone := pages + "[gateway.webmail]\npublic_url = \"https://w.example.org\"\nlisten = \"127.0.0.1:1\"\nask_listen = \"127.0.0.1:2\"\n"
+	if _, err := ParseDaemon("x.toml", []byte(alone)); err != nil {
+		t.Error(err)
+	}
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"net/textproto"
 	"slices"
@@ -516,59 +515,6 @@ func TestNetworks(t *testing.T) {
 	for from, want := range map[string]int{"192.0.2.1": 303, "198.51.100.1": 403, "192.0.2.66": 403} {
 		if resp := s.get("/", "X-Forwarded-For", from); resp.StatusCode != want {
 			t.Errorf("from %s: %d", from, resp.StatusCode)
-		}
-	}
-}
-
-// A web server that asks first gets the header, or a no.
-func TestAsked(t *testing.T) {
-	b := newBench(t, nil)
-	b.sit("ann")
-	s := b.surfer()
-	s.open("/")
-	asked := b.gate.Asked()
-	ask := func(cookie, uri string) *http.Response {
-		r := s.request(http.MethodGet, "/", "", "X-Original-Uri", uri)
-		r.Header.Set("Cookie", cookie)
-		w := httptest.NewRecorder()
-		r.RemoteAddr = "127.0.0.1:9"
-		asked.ServeHTTP(w, r)
-		return w.Result()
-	}
-	mine := "letterlock-mail=" + s.jar["letterlock-mail"]
-	resp := ask(mine+"; roundcube_sessid=x; letterlock=pages", "/?_task=mail")
-	if resp.StatusCode != http.StatusOK || resp.Header.Get("X-Letterlock-User") != "ann@try.test" || resp.Header.Get("X-Letterlock-Cookie") != "roundcube_sessid=x" {
-		t.Errorf("%d %v", resp.StatusCode, resp.Header)
-	}
-	ticketOf(t, echo{Header: http.Header{"Authorization": {resp.Header.Get("X-Letterlock-Authorization")}}})
-	for _, c := range []struct {
-		origin, site string
-		want         int
-	}{
-		{"https://blog.try.test", "same-site", 403}, {"https://evil.test", "cross-site", 403}, {"https://evil.test", "", 403}, {"null", "cross-site", 403},
-		{b.gate.o.PublicURL, "same-origin", 200}, {b.gate.o.PublicURL, "", 200}, {"", "cross-site", 200}, {"", "none", 200},
-	} {
-		r := s.request(http.MethodGet, "/", "", "X-Original-Uri", "/?_task=mail&_action=send")
-		r.Header.Set("Cookie", mine)
-		r.RemoteAddr, r.Host = "127.0.0.1:9", "127.0.0.1:8082"
-		for name, value := range map[string]string{"Origin": c.origin, "Sec-Fetch-Site": c.site} {
-			if value != "" {
-				r.Header.Set(name, value)
-			}
-		}
-		w := httptest.NewRecorder()
-		if asked.ServeHTTP(w, r); w.Code != c.want {
-			t.Errorf("by %q, %q: %d", c.origin, c.site, w.Code)
-		}
-	}
-	for _, c := range []struct {
-		cookie, uri string
-		want        int
-	}{
-		{"", "/", 401}, {"letterlock-mail=" + strings.Repeat("A", 43), "/", 401}, {mine, "/?_task=login", 403}, {mine, "/installer/", 403}, {mine, "relative", 403},
-	} {
-		if resp := ask(c.cookie, c.uri); resp.StatusCode != c.want || resp.Header.Get("X-Letterlock-Authorization") != "" {
-			t.Errorf("%+v: %d", c, resp.StatusCode)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 )
@@ -30,8 +31,9 @@ func ParseRule(text string) (Rule, error) {
 
 // rules are all Rules in the form that is compared.
 type rules struct {
-	all    []Rule
-	params bool // some look at parameters
+	all        []Rule
+	everywhere []Rule // those that look at parameters, whatever the path
+	below      []Rule // those that look at parameters below a path
 }
 
 func newRules(all []Rule) (rules, error) {
@@ -43,7 +45,13 @@ func newRules(all []Rule) (rules, error) {
 		}
 		one.Path = strings.ToLower(strings.TrimSuffix(one.Path, "/"))
 		r.all = append(r.all, one)
-		r.params = r.params || one.Param != ""
+		switch {
+		case one.Param == "":
+		case one.Path == "":
+			r.everywhere = append(r.everywhere, one)
+		default:
+			r.below = append(r.below, one)
+		}
 	}
 	return r, nil
 }
@@ -85,13 +93,13 @@ func below(path, rule string) bool {
 
 // watches are the rules that look at parameters of a request with this path.
 func (r rules) watches(path string) []Rule {
-	if !r.params {
-		return nil
+	if len(r.below) == 0 {
+		return r.everywhere
 	}
 	path = squeeze(path)
-	var some []Rule
-	for _, one := range r.all {
-		if one.Param != "" && (one.Path == "" || below(path, one.Path)) {
+	some := slices.Clone(r.everywhere)
+	for _, one := range r.below {
+		if below(path, one.Path) {
 			some = append(some, one)
 		}
 	}

@@ -131,6 +131,9 @@ func (g *Gateway) scripted(name string) bool {
 
 // takeCookies binds what the web mail sets, to this host and to this session.
 func (g *Gateway) takeCookies(head http.Header, key [32]byte) {
+	if len(head["Set-Cookie"]) == 0 {
+		return
+	}
 	cookies := (&http.Response{Header: http.Header{"Set-Cookie": head["Set-Cookie"]}}).Cookies()
 	head.Del("Set-Cookie")
 	for _, c := range cookies {

@@ -93,7 +93,8 @@ type Options struct {
 	Title     string // what people call it ("web mail")
 	PublicURL string // origin of the gateway's own host
 	PagesURL  string // origin of the pages
-	Upstream  *url.URL
+	// Upstream is the web mail; nil: a server in front hands requests on itself, see Asked.
+	Upstream *url.URL
 	// Socket is a Unix socket at which the upstream listens; empty: by TCP at Upstream.
 	Socket    string
 	Transport http.RoundTripper // nil: one that is made for it
@@ -140,8 +141,8 @@ const ownPath = "/__letterlock/"
 
 // New checks the options.
 func New(o Options) (*Gateway, error) {
-	if o.Store == nil || o.Browser == nil || o.SignIn == nil || o.Now == nil || o.Random == nil || o.Log == nil || o.Upstream == nil {
-		return nil, errors.New("gateway: a store, browser, sign-in, upstream, clock, randomness or log is missing")
+	if o.Store == nil || o.Browser == nil || o.SignIn == nil || o.Now == nil || o.Random == nil || o.Log == nil {
+		return nil, errors.New("gateway: a store, browser, sign-in, clock, randomness or log is missing")
 	}
 	origin, err := url.Parse(o.PublicURL)
 	if err != nil || origin.Host == "" || origin.Scheme != "https" && origin.Scheme != "http" {
@@ -221,9 +222,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasPrefix(r.URL.Path, ownPath):
 		g.pages.ServeHTTP(w, r)
 	case g.foreign(r):
-		g.fault(w, r, http.StatusForbidden, "This form came from another site.", "Open the page here and fill it in again.")
+		g.foreignFault(w, r)
 	default:
-		g.forward(w, r)
+		g.forward(w, r, remote)
 	}
 }
 
@@ -251,6 +252,10 @@ func (g *Gateway) foreign(r *http.Request) bool {
 		return r.Header.Get("Origin") != g.o.PublicURL
 	}
 	return g.own.Check(r) != nil
+}
+
+func (g *Gateway) foreignFault(w http.ResponseWriter, r *http.Request) {
+	g.fault(w, r, http.StatusForbidden, "This form came from another site.", "Open the page here and fill it in again.")
 }
 
 // soundRequest refuses what two readers could read differently, and TRACE, which has a server
@@ -283,7 +288,7 @@ func (g *Gateway) fault(w http.ResponseWriter, r *http.Request, status int, what
 }
 
 // forward finds the session, and hands the request on.
-func (g *Gateway) forward(w http.ResponseWriter, r *http.Request) {
+func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, remote netip.Addr) {
 	value := g.cookie(r, sessionCookie)
 	e, err := g.sessions.find(r.Context(), value)
 	var t *ticket
@@ -302,7 +307,15 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request) {
 	if answered := g.blocked(w, r); answered {
 		return
 	}
-	g.hand(w, r, handed{e, t})
+	if g.o.Upstream == nil {
+		g.elsewhere(w, r)
+		return
+	}
+	from := "unknown"
+	if remote.IsValid() {
+		from = remote.String()
+	}
+	g.hand(w, r, handed{e, t, from})
 }
 
 func (g *Gateway) later(w http.ResponseWriter, r *http.Request) {

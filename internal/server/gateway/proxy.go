@@ -15,23 +15,24 @@ import (
 
 // handed is what the proxy needs to know of one request.
 type handed struct {
-	e *entry
-	t *ticket
+	e      *entry
+	t      *ticket
+	remote string // where it comes from
 }
 
 type handedKey struct{}
 
 // hand gives the request to the web mail.
 func (g *Gateway) hand(w http.ResponseWriter, r *http.Request, h handed) {
-	if !upgrades(r) {
-		r.Header.Del("Upgrade") // h2c, TLS: the web mail is spoken to in one way only
+	open := upgrades(r)
+	if !open {
+		delete(r.Header, "Upgrade") // h2c, TLS: the web mail is spoken to in one way only
 	}
-	control := http.NewResponseController(w)
 	if r.Body != nil && r.Body != http.NoBody {
-		r.Body = &patient{ReadCloser: http.MaxBytesReader(w, r.Body, g.o.MaxBody), control: control, stall: g.o.Stall, now: g.o.Now}
+		r.Body = &patient{ReadCloser: http.MaxBytesReader(w, r.Body, g.o.MaxBody), control: http.NewResponseController(w), stall: g.o.Stall, now: g.o.Now}
 	}
 	ctx := context.WithValue(r.Context(), handedKey{}, h)
-	if upgrades(r) {
+	if open {
 		var done func()
 		ctx, done = g.whileSignedIn(ctx, h.e)
 		defer done()
@@ -124,20 +125,18 @@ func (g *Gateway) rewrite(p *httputil.ProxyRequest) {
 	out.URL.Scheme, out.URL.Host = g.o.Upstream.Scheme, g.o.Upstream.Host
 	out.Host = p.In.Host
 	out.Trailer = nil // what comes behind a body is a header too
-	remote := "unknown"
-	if address := g.o.Proxies.Client(p.In); address.IsValid() {
-		remote = address.String()
-	}
-	out.Header.Set("X-Forwarded-For", remote)
-	out.Header.Set("X-Forwarded-Proto", g.origin.Scheme)
-	out.Header.Set("X-Forwarded-Host", g.origin.Host)
+	// Names are written as net/http keeps them: Set would look at each letter of them again.
+	head := out.Header
+	head["X-Forwarded-For"] = []string{h.remote}
+	head["X-Forwarded-Proto"] = []string{g.origin.Scheme}
+	head["X-Forwarded-Host"] = []string{g.origin.Host}
 	if cookies := g.cookiesFor(p.In, h.e.bind); cookies != "" {
-		out.Header.Set("Cookie", cookies)
+		head["Cookie"] = []string{cookies}
 	}
-	if out.Header.Get("User-Agent") == "" {
-		out.Header.Set("User-Agent", "")
+	if len(head["User-Agent"]) == 0 {
+		head["User-Agent"] = []string{""} // or net/http writes its own
 	}
-	out.Header.Set("Authorization", h.t.basic.Reveal())
+	head["Authorization"] = []string{h.t.basic.Reveal()}
 }
 
 // errNoEntry: the web mail did not take the token, which is its mail server's word.
@@ -148,25 +147,36 @@ func (g *Gateway) received(resp *http.Response) error {
 	e := resp.Request.Context().Value(handedKey{}).(handed).e
 	head := resp.Header
 	g.takeCookies(head, e.bind)
-	for _, name := range []string{"Www-Authenticate", "Proxy-Authenticate", "Authentication-Info", "Clear-Site-Data", "Alt-Svc", "X-Powered-By", "Public-Key-Pins", "X-Accel-Redirect", "Authorization"} {
-		head.Del(name)
-	}
-	if g.secure {
-		head.Del("Strict-Transport-Security") // ours stands already
+	for name := range head {
+		if !g.returns(name) {
+			delete(head, name)
+		}
 	}
 	if resp.StatusCode == http.StatusUnauthorized && !background(resp.Request) {
 		// A browser would ask for a password, and Roundcube shows a form for one.
 		return errNoEntry
 	}
 	if head.Get("X-Frame-Options") == "" && !strings.Contains(head.Get("Content-Security-Policy"), "frame-ancestors") {
-		head.Set("X-Frame-Options", "SAMEORIGIN")
+		head["X-Frame-Options"] = []string{"SAMEORIGIN"}
 	}
 	for _, one := range [...][2]string{{"X-Content-Type-Options", "nosniff"}, {"Referrer-Policy", "same-origin"}, {"Cache-Control", "private"}} {
-		if head.Get(one[0]) == "" {
-			head.Set(one[0], one[1])
+		if values := head[one[0]]; len(values) == 0 || values[0] == "" {
+			head[one[0]] = []string{one[1]}
 		}
 	}
 	return nil
+}
+
+// returns reports whether a browser may see a header of the web mail's answer; Set-Cookie is
+// seen to before.
+func (g *Gateway) returns(name string) bool {
+	switch name {
+	case "Www-Authenticate", "Proxy-Authenticate", "Authentication-Info", "Clear-Site-Data", "Alt-Svc", "X-Powered-By", "Public-Key-Pins", "X-Accel-Redirect", "Authorization":
+		return false
+	case "Strict-Transport-Security":
+		return !g.secure // ours stands already
+	}
+	return true
 }
 
 // failed answers in the web mail's place.

@@ -25,6 +25,12 @@ func (r Roundcube) Config() string {
 		"$config['imap_auth_type'] = 'XOAUTH2';\n$config['smtp_auth_type'] = 'XOAUTH2';\n" +
 		"$config['smtp_user'] = '%u';\n$config['smtp_pass'] = '%p';\n" +
 		"$config['username_domain'] = '';\n$config['auto_create_user'] = true;\n\n" +
+		"// Nobody signs in by a form, whatever the server in front let through (nginx sees no bodies).\n" +
+		"if (isset($_POST['_pass'])) {\n    http_response_code(403);\n    exit('Nobody signs in with a password here.');\n}\n\n" +
+		"// With nginx in front, which binds no cookies: Roundcube's own have another name in each session,\n" +
+		"// so that one that was left behind or planted opens nothing.\n" +
+		"if (!empty($_SERVER['LETTERLOCK_SESSION'])) {\n    $config['session_name'] = 'roundcube_sessid_' . $_SERVER['LETTERLOCK_SESSION'];\n" +
+		"    $config['session_auth_name'] = 'roundcube_sessauth_' . $_SERVER['LETTERLOCK_SESSION'];\n}\n\n" +
 		"// Never on with tokens: it writes them into a file.\n$config['smtp_debug'] = false;\n$config['imap_debug'] = false;\n")
 	if strings.HasPrefix(r.PublicURL, "https://") {
 		b.WriteString("\n// People come by TLS; the way from the gateway has none.\n$config['use_https'] = true;\n")
