@@ -3,24 +3,36 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
 
 	"github.com/letterlock-mail/letterlock/internal/lab"
+	"github.com/letterlock-mail/letterlock/internal/lab/browser"
 )
 
-// TestRoundcubeApache is way (c): Apache's mod_auth_openidc signs people in at the provider, and
-// the provider's own token goes through Roundcube to Dovecot and Postfix. letterlockd only
-// looks at issuer, audience and client: with another audience on its list nobody gets in.
-func TestRoundcubeApache(t *testing.T) {
-	ctx := patiently(t)
-	ports := freePorts(t, 2)
+// apacheSecret is the client's at the provider, as the recipe has it.
+const apacheSecret = "OIDCClientSecret " + lab.ClientSecret + "\n"
+
+// startApache is way (c): Apache's mod_auth_openidc signs people in at the provider, and the
+// provider's own token goes through Roundcube to Dovecot and Postfix, with what config prints.
+// A token lives for life, and is renewed when before is left of it. Alice's mail is there.
+func startApache(t *testing.T, life, before time.Duration) *webmail {
+	t.Helper()
+	ports := freePorts(t, 3)
 	address := fmt.Sprintf("http://localhost:%d", ports[1])
-	op := lab.RunOP(t, lab.OPOptions{Audience: "mail", RedirectURIs: []string{address + "/__oidc", fmt.Sprintf("http://127.0.0.1:%d/signin/campus/callback", ports[0])}})
+	op := lab.RunOP(t, lab.OPOptions{
+		Audience: "mail", AccessTTL: life, Backchannel: address + "/__oidc?logout=backchannel", AfterLogout: address + "/__oidc/out",
+		RedirectURIs: []string{address + "/__oidc", fmt.Sprintf("http://127.0.0.1:%d/signin/campus/callback", ports[0])},
+	})
 	w := startPlainMail(t, op, ports[0], fmt.Sprintf("[issuer.campus]\nurl = %q\naudiences = [\"mail\"]\nclients = [%q]\n", op.Issuer, lab.DesktopClient))
+	w.gate = address
 	// Who the provider's subject is, an administrator says; nobody has to open our pages.
 	w.run("person", "add", lab.Alice().Email)
 	w.run("person", "bind", lab.Alice().Email, "--issuer", op.Issuer, "--subject", lab.Alice().Subject)
@@ -32,21 +44,206 @@ func TestRoundcubeApache(t *testing.T) {
 	if err := os.Chmod(cache, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	w.write("webmail.conf", "OIDCClientSecret "+lab.ClientSecret+"\n", 0o600)
+	w.write("webmail.conf", apacheSecret, 0o600)
 	site := w.run("config", "apache", "--issuer", op.Issuer, "--url", address, "--client", lab.DesktopClient, "--client-secret-file", filepath.Join(w.folder, "webmail.conf"),
-		"--cache", cache, "--fpm", "@fpm@", "--scope", "openid email offline_access mail")
+		"--cache", cache, "--fpm", "@fpm@", "--scope", "openid email offline_access mail",
+		"--renew-listen", fmt.Sprintf("127.0.0.1:%d", ports[2]), "--renew-before", fmt.Sprint(int(before.Seconds())))
 	site = strings.Replace(site, fmt.Sprintf("<VirtualHost *:%d>", ports[1]), "<VirtualHost 127.0.0.1:@port@>", 1)
 	w.rc = lab.RunRoundcube(t, lab.RoundcubeOptions{CA: w.ca, Dovecot: w.dovecot, Postfix: w.postfix, Apache: true, Port: ports[1], Site: site,
 		Config: fmt.Sprintf("include('%s/letterlock.inc.php');\n", w.folder)})
 	w.serve()
 	w.harvest()
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, log := range [][]string{w.process.Log(), w.rc.Log()} {
+				t.Log(strings.Join(log[max(0, len(log)-30):], "\n"))
+			}
+		}
+	})
+	return w
+}
+
+// enter signs alice in from an empty browser.
+func (w *webmail) enter(ctx context.Context) *browser.Browser {
+	t := w.t
+	t.Helper()
 	b := w.browser()
-	do(ctx, t, b, func() error { return b.Open(ctx, address+"/?_task=mail&_mbox=INBOX") })
+	do(ctx, t, b, func() error { return b.Open(ctx, w.gate+"/?_task=mail&_mbox=INBOX") })
 	do(ctx, t, b, w.signInAtOP(ctx, b, lab.Alice())...)
 	do(ctx, t, b, func() error { return b.WaitFor(ctx, "#messagelist tr.message") })
-	w.picture(ctx, b, "webmail-apache-inbox")
-	w.readAndSend(ctx, b, address)
+	if n := evaluate[int](ctx, t, b, `document.querySelectorAll('input[type=password]').length`); n != 0 {
+		t.Error("there is a form for a password")
+	}
+	return b
+}
 
+// allWell says whether each of six answers is a list of mail.
+func allWell(answers []string) bool {
+	for _, answer := range answers {
+		if !strings.HasPrefix(answer, "200 ") || !strings.Contains(answer, `"action":"list"`) || strings.Contains(answer, "session_error") ||
+			strings.Contains(answer, "failed") {
+			return false
+		}
+	}
+	return true
+}
+
+// stay keeps six requests under way until so; every one of them is answered.
+func (w *webmail) stay(ctx context.Context, b *browser.Browser, so func() bool) {
+	t := w.t
+	t.Helper()
+	do(ctx, t, b, func() error { return b.Open(ctx, w.gate+"/?_task=mail&_mbox=INBOX") },
+		func() error { return b.WaitFor(ctx, "#messagelist tr.message") })
+	begun, rounds := time.Now(), 0
+	for !so() {
+		if answers := evaluate[[]string](ctx, t, b, sixAtOnce); !allWell(answers) {
+			t.Fatalf("after %v: %.3000q", time.Since(begun), answers)
+		}
+		rounds++
+	}
+	t.Logf("%d rounds of six requests over %v, token renewed %d times", rounds, time.Since(begun).Round(time.Millisecond), w.renewals(ctx))
+}
+
+func (w *webmail) renewals(ctx context.Context) int {
+	w.t.Helper()
+	n, err := w.op.Refreshes(ctx)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return n
+}
+
+// TestRoundcubeApache is way (c) with everything real: from an empty browser to the inbox with
+// one sign-in, reading, sending, renewal with six requests under way, and the log-out.
+func TestRoundcubeApache(t *testing.T) {
+	ctx := patiently(t)
+	// Renewed from the fifth second on, and never less than fifteen are left for a request.
+	w := startApache(t, 20*time.Second, 15*time.Second)
+	b := w.enter(ctx)
+	w.picture(ctx, b, "webmail-apache-inbox")
+	w.readAndSend(ctx, b, w.gate)
+	if _, err := w.postfix.WaitLog(ctx, func(line string) bool {
+		return strings.Contains(line, "sasl_method=XOAUTH2, sasl_username=alice@try.test")
+	}); err != nil {
+		t.Error(err)
+	}
+	w.stay(ctx, b, func() bool { return w.renewals(ctx) > 0 })
+	w.apacheLogOut(ctx, b)
+	w.noPassword()
+}
+
+// apacheLogOut: Roundcube's own button ends its session, Apache's and the provider's.
+func (w *webmail) apacheLogOut(ctx context.Context, b *browser.Browser) {
+	t := w.t
+	t.Helper()
+	do(ctx, t, b, func() error { return b.Open(ctx, w.gate+"/?_task=mail&_mbox=INBOX&_uid=1&_action=show") },
+		func() error { return b.WaitFor(ctx, "#messagebody") })
+	until(ctx, t, "the log-out", func() bool {
+		return evaluate[bool](ctx, t, b, `!rcmail.busy && rcmail.command('switch-task', 'logout') !== false`)
+	})
+	do(ctx, t, b,
+		func() error { return b.WaitFor(ctx, `button[name="logout"]`) }, // the provider asks
+		func() error { return b.Click(ctx, `button[name="logout"]`) },
+		func() error { return b.WaitFor(ctx, `a[href="/"]`) },
+	)
+	if at, _ := b.Location(ctx); at != w.gate+"/__oidc/out" {
+		t.Errorf("after the log-out the browser is at %s", at)
+	}
+	w.picture(ctx, b, "webmail-apache-signed-out")
+	// Back to the message, and the same address again.
+	back := func(name string, step func() error) {
+		t.Helper()
+		until(ctx, t, name, func() bool { return step() == nil })
+		do(ctx, t, b, func() error { return b.WaitFor(ctx, `input[name="username"]`) })
+		if text, _ := b.Text(ctx); strings.Contains(text, "Nineteen baskets") {
+			t.Errorf("%s shows mail after the log-out", name)
+		}
+	}
+	back("a new visit", func() error { return b.Open(ctx, w.gate+"/?_task=mail&_mbox=INBOX&_uid=1&_action=show") })
+	for range 5 {
+		evaluate[bool](ctx, t, b, `(setTimeout(() => history.back(), 0), true)`)
+		if text, _ := b.Text(ctx); strings.Contains(text, "Nineteen baskets") || strings.Contains(text, "The harvest") {
+			t.Error("Back shows mail after the log-out")
+		}
+	}
+}
+
+// TestRoundcubeApacheStays is what takes long of way (c): several lives of tokens, and all that
+// can end a sign-in while somebody reads and writes.
+func TestRoundcubeApacheStays(t *testing.T) {
+	ctx := patiently(t)
+	w := startApache(t, tokenLife, tokenLife/2)
+	b := w.enter(ctx)
+	begun := time.Now()
+	w.stay(ctx, b, func() bool { return time.Since(begun) > 2*tokenLife+time.Second })
+	if n, most := w.renewals(ctx), int(time.Since(begun)/(tokenLife/2))+1; n < 3 || n > most {
+		t.Errorf("%d renewals in %v, want 3 to %d", n, time.Since(begun), most)
+	}
+	w.disabledElsewhere(ctx, b)
+	w.endedAtProvider(ctx, b)
+	w.otherAudience(ctx, b)
+}
+
+// disabledElsewhere: the administrator disables the person, who neither reads nor sends then.
+func (w *webmail) disabledElsewhere(ctx context.Context, b *browser.Browser) {
+	t := w.t
+	t.Helper()
+	do(ctx, t, b, func() error { return b.Open(ctx, w.gate+"/?_task=mail&_mbox=INBOX") },
+		func() error { return b.WaitFor(ctx, "#messagelist tr.message") })
+	w.run("person", "disable", lab.Alice().Email, "--reason", "left the project")
+	var last []string
+	took := until(ctx, t, "the end", func() bool {
+		last = evaluate[[]string](ctx, t, b, sixAtOnce)
+		return !strings.Contains(strings.Join(last, ""), "The harvest")
+	})
+	t.Logf("after %v: %q", took, last)
+	if took > 10*time.Second {
+		t.Errorf("the mail was shown for %v", took)
+	}
+	w.run("person", "enable", lab.Alice().Email)
+	until(ctx, t, "the mail again", func() bool { return allWell(evaluate[[]string](ctx, t, b, sixAtOnce)) })
+}
+
+// endedAtProvider: the person logs out at the provider in another tab, which tells Apache by
+// its back channel; what was being written is kept.
+func (w *webmail) endedAtProvider(ctx context.Context, b *browser.Browser) {
+	t := w.t
+	t.Helper()
+	do(ctx, t, b,
+		func() error { return b.Open(ctx, w.gate+"/?_task=mail&_action=compose&_subject=Draft") },
+		func() error { return b.WaitFor(ctx, "#composebody") },
+		func() error { return b.Fill(ctx, "#composebody", "do not lose me") },
+	)
+	tab, cancel := chromedp.NewContext(b.Context())
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+	if err := chromedp.Do(tab, chromedp.Navigate(w.op.Issuer+"/session/end"), chromedp.Click(chromedp.CSS(`button[name="logout"]`))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.op.Wait(ctx, func(e lab.Event) bool { return e.Kind == "backchannel" && e.OK }); err != nil {
+		t.Fatal(err)
+	}
+	took := until(ctx, t, "the end of the session", func() bool {
+		return strings.Contains(evaluate[[]string](ctx, t, b, sixAtOnce)[5], "session_error")
+	})
+	if took > 10*time.Second {
+		t.Errorf("the web mail went on for %v", took)
+	}
+	evaluate[bool](ctx, t, b, `(rcmail.http_request('refresh', {}, false), true)`)
+	until(ctx, t, "the draft to be kept", func() bool {
+		return evaluate[bool](ctx, t, b, `document.querySelector('#composebody').value.includes('do not lose me') && JSON.stringify({...localStorage}).includes('do not lose me')`)
+	})
+	w.picture(ctx, b, "webmail-apache-draft-kept")
+	do(ctx, t, b, func() error { return b.Open(ctx, w.gate+"/?_task=mail&_mbox=INBOX") })
+	do(ctx, t, b, w.signInAtOP(ctx, b, lab.Alice())...)
+	do(ctx, t, b, func() error { return b.WaitFor(ctx, "#messagelist tr.message") })
+}
+
+// otherAudience: letterlockd only looks at issuer, audience and client: with another
+// audience on its list nobody gets in.
+func (w *webmail) otherAudience(ctx context.Context, b *browser.Browser) {
+	t := w.t
+	t.Helper()
 	conf, err := os.ReadFile(w.conf)
 	if err != nil {
 		t.Fatal(err)
@@ -54,8 +251,7 @@ func TestRoundcubeApache(t *testing.T) {
 	w.process.Stop()
 	w.write("letterlockd.toml", strings.Replace(string(conf), `audiences = ["mail"]`, `audiences = ["calendar"]`, 1), 0o644)
 	w.serve()
-	// Roundcube itself goes back to the list once it has sent, which can end our own way there.
-	until(ctx, t, "the page", func() bool { return b.Open(ctx, address+"/?_task=mail&_mbox=INBOX&_uid=1&_action=show") == nil })
+	until(ctx, t, "the page", func() bool { return b.Open(ctx, w.gate+"/?_task=mail&_mbox=INBOX&_uid=1&_action=show") == nil })
 	if text, _ := b.Text(ctx); strings.Contains(text, "Nineteen baskets") {
 		t.Error("a token for another audience opens the mailbox")
 	}
