@@ -131,15 +131,21 @@ Listen %[7]s
 <VirtualHost %[7]s>
   ServerName %[2]s
 
-%[5]s  OIDCInfoHook access_token access_token_expires
-  <Location />
+%[5]s  <Location />
     Require all denied
   </Location>
   <Location "/__oidc">
     AuthType openid-connect
     Require valid-user
-    OIDCUnAuthAction 401
+  </Location>
+  <Location "/__oidc/token">
+    AuthType openid-connect
+    Require valid-user
+    OIDCUnAuthAction 401 true
     OIDCRefreshAccessTokenBeforeExpiry %[8]d
+    Header always set Letterlock-Token "%%{OIDC_access_token_expires}e %%{OIDC_access_token}e" "expr=-n env('OIDC_access_token')"
+    RewriteEngine On
+    RewriteRule ^ - [R=204,L]
   </Location>
 </VirtualHost>
 `
@@ -179,17 +185,17 @@ $letterlock_over = static function ($why) {
 // The browser's session with Apache, as its cookie names it.
 $letterlock_cookie = preg_match('/(?:^|;\s*)(mod_auth_openidc_session=[^;\s]+)/', $_SERVER['HTTP_COOKIE'] ?? '', $letterlock_found) ? $letterlock_found[1] : '';
 
-// Asks Apache on this machine about that session: [status, body].
-$letterlock_ask = static function ($query) use ($letterlock_cookie) {
+// Asks Apache on this machine about that session: [status, head of the answer].
+$letterlock_ask = static function ($path) use ($letterlock_cookie) {
     $apache = @stream_socket_client('tcp://' . ($_SERVER['LETTERLOCK_RENEW'] ?? ''), $code, $text, 5);
     if (!$apache) {
         return [0, ''];
     }
     stream_set_timeout($apache, 15);
-    fwrite($apache, "GET /__oidc?$query HTTP/1.0\r\nHost: {$_SERVER['HTTP_HOST']}\r\nCookie: $letterlock_cookie\r\nAccept: */*\r\n\r\n");
-    $answer = explode("\r\n\r\n", (string) stream_get_contents($apache, 131072), 2);
+    fwrite($apache, "GET $path HTTP/1.0\r\nHost: {$_SERVER['HTTP_HOST']}\r\nCookie: $letterlock_cookie\r\nAccept: */*\r\n\r\n");
+    $head = explode("\r\n\r\n", (string) stream_get_contents($apache, 131072))[0];
     fclose($apache);
-    return [(int) substr($answer[0], 9, 3), $answer[1] ?? ''];
+    return [(int) substr($head, 9, 3), $head];
 };
 
 // Renews a token that is about to end: one request after the other, so that the second finds
@@ -205,11 +211,10 @@ $letterlock_renew = static function ($temp) use ($letterlock_ask, $letterlock_ov
     $status = 0;
     // A provider in trouble is not asked by each request; the old token is good for a while.
     if ((int) stream_get_contents($lock) < time() - 5) {
-        list($status, $body) = $letterlock_ask('info=json');
-        $answer = json_decode($body, true);
-        if ($status == 200 && !empty($answer['access_token'])) {
-            $_SERVER['OIDC_access_token'] = $answer['access_token'];
-            $expires = (int) ($answer['access_token_expires'] ?? $expires);
+        list($status, $head) = $letterlock_ask('/__oidc/token');
+        if ($status == 204 && preg_match('/\r\nLetterlock-Token: ([0-9]+) ([!-~]+)/i', $head, $fresh)) {
+            $expires = (int) $fresh[1];
+            $_SERVER['OIDC_access_token'] = $fresh[2];
         }
         if ($status == 0 || $status >= 500 || time() >= $expires - $before) {
             ftruncate($lock, 0);
@@ -226,7 +231,7 @@ $letterlock_renew = static function ($temp) use ($letterlock_ask, $letterlock_ov
     }
     // The token has ended and there is no other. What Apache knows of the sign-in goes, and who
     // opens a page is sent to the provider, which need not ask for anything.
-    list($status) = $letterlock_ask('logout=get');
+    list($status) = $letterlock_ask('/__oidc?logout=get');
     if ($status == 200 && ($_SERVER['REQUEST_METHOD'] ?? '') === 'GET' && empty($_GET['_framed']) && empty($_SERVER['HTTP_X_REQUESTED_WITH'])) {
         header('Cache-Control: no-store');
         header('Location: ./?' . ($_SERVER['QUERY_STRING'] ?? ''), true, 303);
