@@ -177,33 +177,83 @@ func TestRoundcubeApacheStays(t *testing.T) {
 	w := startApache(t, tokenLife, tokenLife/2)
 	b := w.enter(ctx)
 	begun := time.Now()
-	w.stay(ctx, b, func() bool { return time.Since(begun) > time.Second })
+	w.stay(ctx, b, func() bool { return time.Since(begun) > 2*tokenLife+time.Second })
 	if n, most := w.renewals(ctx), int(time.Since(begun)/(tokenLife/2))+1; n < 3 || n > most {
 		t.Errorf("%d renewals in %v, want 3 to %d", n, time.Since(begun), most)
 	}
+	w.takenAway(ctx, b)
 	w.disabledElsewhere(ctx, b)
 	w.endedAtProvider(ctx, b)
 	w.otherAudience(ctx, b)
 }
 
-// disabledElsewhere: the administrator disables the person, who neither reads nor sends then.
-func (w *webmail) disabledElsewhere(ctx context.Context, b *browser.Browser) {
+// ends takes the right away while somebody writes: neither reading nor sending goes on for
+// more than ten seconds, and all is well again when the right is given back.
+func (w *webmail) ends(ctx context.Context, b *browser.Browser, take, give func()) {
 	t := w.t
 	t.Helper()
-	do(ctx, t, b, func() error { return b.Open(ctx, w.gate+"/?_task=mail&_mbox=INBOX&_page=1") },
-		func() error { return b.WaitFor(ctx, "#messagelist tr.message") })
-	w.run("person", "disable", lab.Alice().Email, "--reason", "left the project")
-	var last []string
-	took := until(ctx, t, "the end", func() bool {
-		last = evaluate[[]string](ctx, t, b, sixAtOnce)
-		return !strings.Contains(strings.Join(last, ""), "The harvest")
+	do(ctx, t, b, func() error {
+		return b.Open(ctx, w.gate+"/?_task=mail&_action=compose&_to=bob%40try.test&_subject=Perry&_body=Rather%3F")
+	}, func() error { return b.WaitFor(ctx, "button.send") })
+	until(ctx, t, "the page at rest", func() bool { return evaluate[bool](ctx, t, b, `!rcmail.busy`) })
+	take()
+	before := len(w.postfix.Log())
+	took := until(ctx, t, "the end of reading", func() bool {
+		return !strings.Contains(strings.Join(evaluate[[]string](ctx, t, b, sixAtOnce), ""), "The harvest")
 	})
-	t.Logf("after %v: %q", took, last)
 	if took > 10*time.Second {
-		t.Errorf("the mail was shown for %v", took)
+		t.Errorf("mail was shown for %v", took)
 	}
-	w.run("person", "enable", lab.Alice().Email)
+	do(ctx, t, b, func() error { return b.Click(ctx, "button.send") })
+	until(ctx, t, "the refusal to send", func() bool {
+		return strings.Contains(strings.Join(w.postfix.Log()[before:], "\n"), "authentication failed")
+	})
+	if mails, err := w.dovecot.Inbox(lab.Bob().Email); err != nil || strings.Contains(fmt.Sprintf("%s", mails), "Perry") {
+		t.Errorf("the message was sent: %v", err)
+	}
+	t.Logf("reading ended %v after the right", took.Round(time.Millisecond))
+	give()
 	until(ctx, t, "the mail again", func() bool { return allWell(evaluate[[]string](ctx, t, b, sixAtOnce)) })
+}
+
+// takenAway: the person sees on their page that the web mail acts for them, takes that away
+// while it is open, and allows it again.
+func (w *webmail) takenAway(ctx context.Context, b *browser.Browser) {
+	t := w.t
+	t.Helper()
+	other := w.browser()
+	do(ctx, t, other, func() error { return other.Open(ctx, w.pages+"/") })
+	do(ctx, t, other, w.signInAtOP(ctx, other, lab.Alice())...)
+	name := fmt.Sprintf("the program %s, signed in at %s", lab.DesktopClient, w.op.Issuer)
+	w.ends(ctx, b, func() {
+		revoke := fmt.Sprintf(`button[aria-label="Revoke %s"]`, name)
+		do(ctx, t, other, func() error { return other.WaitFor(ctx, revoke) })
+		w.picture(ctx, other, "webmail-apache-grant")
+		do(ctx, t, other,
+			func() error { return other.Click(ctx, revoke) },
+			func() error { return other.WaitFor(ctx, "details summary") },
+		)
+	}, func() {
+		do(ctx, t, other,
+			func() error { return other.Click(ctx, "details summary") },
+			func() error { return other.WaitFor(ctx, fmt.Sprintf(`button[aria-label="Allow %s again"]`, name)) },
+		)
+		w.picture(ctx, other, "webmail-apache-kept-out")
+		do(ctx, t, other,
+			func() error { return other.Click(ctx, fmt.Sprintf(`button[aria-label="Allow %s again"]`, name)) },
+			func() error { return other.WaitFor(ctx, fmt.Sprintf(`button[aria-label="Revoke %s"]`, name)) },
+		)
+	})
+}
+
+// disabledElsewhere: the administrator disables the person, and takes the account away.
+func (w *webmail) disabledElsewhere(ctx context.Context, b *browser.Browser) {
+	alice := lab.Alice()
+	w.ends(ctx, b, func() { w.run("person", "disable", alice.Email, "--reason", "left the project") },
+		func() { w.run("person", "enable", alice.Email) })
+	account := []string{alice.Email, "--issuer", w.op.Issuer, "--subject", alice.Subject}
+	w.ends(ctx, b, func() { w.run(append([]string{"person", "unbind"}, account...)...) },
+		func() { w.run(append([]string{"person", "bind"}, account...)...) })
 }
 
 // endedAtProvider: the person logs out at the provider in another tab, which tells Apache by
