@@ -226,7 +226,8 @@ $letterlock_renew = static function ($temp) use ($letterlock_ask, $letterlock_ov
     if ($status == 401) {
         $letterlock_over('Your sign-in has ended.');
     }
-    if (time() < $expires) {
+    // Apache counts from when the token arrived, and the mail servers want a moment too.
+    if (time() < $expires - 5) {
         return;
     }
     // The token has ended and there is no other. What Apache knows of the sign-in goes, and who
