@@ -5,6 +5,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,10 +22,16 @@ import (
 // apacheSecret is the client's at the provider, as the recipe has it.
 const apacheSecret = "OIDCClientSecret " + lab.ClientSecret + "\n"
 
+// behindApache is a webmail with Apache in front.
+type behindApache struct {
+	*webmail
+	renew string // where Apache renews tokens
+}
+
 // startApache is way (c): Apache's mod_auth_openidc signs people in at the provider, and the
 // provider's own token goes through Roundcube to Dovecot and Postfix, with what config prints.
 // A token lives for life, and is renewed when before is left of it. Alice's mail is there.
-func startApache(t *testing.T, life, before time.Duration) *webmail {
+func startApache(t *testing.T, life, before time.Duration) *behindApache {
 	t.Helper()
 	ports := freePorts(t, 3)
 	address := fmt.Sprintf("http://localhost:%d", ports[1])
@@ -31,8 +39,8 @@ func startApache(t *testing.T, life, before time.Duration) *webmail {
 		Audience: "mail", AccessTTL: life, Backchannel: address + "/__oidc?logout=backchannel", AfterLogout: address + "/__oidc/out",
 		RedirectURIs: []string{address + "/__oidc", fmt.Sprintf("http://127.0.0.1:%d/signin/campus/callback", ports[0])},
 	})
-	w := startPlainMail(t, op, ports[0], fmt.Sprintf("[issuer.campus]\nurl = %q\naudiences = [\"mail\"]\nclients = [%q]\n", op.Issuer, lab.DesktopClient))
-	w.gate = address
+	w := &behindApache{webmail: startPlainMail(t, op, ports[0], fmt.Sprintf("[issuer.campus]\nurl = %q\naudiences = [\"mail\"]\nclients = [%q]\n", op.Issuer, lab.DesktopClient))}
+	w.gate, w.renew = address, fmt.Sprintf("http://127.0.0.1:%d", ports[2])
 	// Who the provider's subject is, an administrator says; nobody has to open our pages.
 	w.run("person", "add", lab.Alice().Email)
 	w.run("person", "bind", lab.Alice().Email, "--issuer", op.Issuer, "--subject", lab.Alice().Subject)
@@ -64,7 +72,7 @@ func startApache(t *testing.T, life, before time.Duration) *webmail {
 }
 
 // enter signs alice in from an empty browser.
-func (w *webmail) enter(ctx context.Context) *browser.Browser {
+func (w *behindApache) enter(ctx context.Context) *browser.Browser {
 	t := w.t
 	t.Helper()
 	b := w.browser()
@@ -89,7 +97,7 @@ func allWell(answers []string) bool {
 }
 
 // stay keeps six requests under way until so; every one of them is answered.
-func (w *webmail) stay(ctx context.Context, b *browser.Browser, so func() bool) {
+func (w *behindApache) stay(ctx context.Context, b *browser.Browser, so func() bool) {
 	t := w.t
 	t.Helper()
 	do(ctx, t, b, func() error { return b.Open(ctx, w.gate+"/?_task=mail&_mbox=INBOX&_page=1") },
@@ -101,10 +109,14 @@ func (w *webmail) stay(ctx context.Context, b *browser.Browser, so func() bool) 
 		}
 		rounds++
 	}
+	refused, err := w.op.Count(ctx, func(e lab.Event) bool { return e.Kind == "grant" && e.Type == "refresh_token" && !e.OK })
+	if err != nil || refused > 0 {
+		t.Errorf("%d renewals were refused: one refresh token was used twice (%v)", refused, err)
+	}
 	t.Logf("%d rounds of six requests over %v, token renewed %d times", rounds, time.Since(begun).Round(time.Millisecond), w.renewals(ctx))
 }
 
-func (w *webmail) renewals(ctx context.Context) int {
+func (w *behindApache) renewals(ctx context.Context) int {
 	w.t.Helper()
 	n, err := w.op.Refreshes(ctx)
 	if err != nil {
@@ -129,12 +141,59 @@ func TestRoundcubeApache(t *testing.T) {
 	}
 	before := w.renewals(ctx)
 	w.stay(ctx, b, func() bool { return w.renewals(ctx) > before })
+	w.apacheClosed()
 	w.apacheLogOut(ctx, b)
 	w.noPassword()
 }
 
+// apacheClosed: without a sign-in nothing of Roundcube is reached, whatever a request says of
+// itself, and nobody gets a token from Apache.
+func (w *behindApache) apacheClosed() {
+	t := w.t
+	t.Helper()
+	forged := map[string]string{
+		"X-Requested-With": "XMLHttpRequest", "Authorization": "Basic YWxpY2VAdHJ5LnRlc3Q6eA==", "Remote-User": "alice@try.test", "REMOTE_USER": "alice@try.test",
+		"OIDC_access_token": "x", "OIDC-access-token": "x", "Letterlock_Renew": "127.0.0.1:1", "Cookie": "mod_auth_openidc_session=0123456789abcdef",
+	}
+	client := &http.Client{Timeout: testPatience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	for _, c := range []struct {
+		method, address, body string
+		status                int
+		says                  string
+	}{
+		{"GET", w.gate + "/?_task=mail&_action=list&_remote=1", "", 200, "session_error"},
+		{"POST", w.gate + "/?_task=mail&_action=list&_remote=1", "", 200, "session_error"},
+		{"POST", w.gate + "/", "_task=login&_action=login&_user=alice%40try.test&_pass=x", 200, "session_error"},
+		{"GET", w.gate + "/?_task=login", "", 302, ""},
+		{"GET", w.gate + "/index.php/x", "", 401, ""},
+		{"GET", w.gate + "/plugins/http_authentication/http_authentication.php", "", 401, ""},
+		{"GET", w.gate + "/config/config.inc.php", "", 403, ""},
+		{"GET", w.renew + "/__oidc/token", "", 401, ""},
+		{"GET", w.renew + "/__oidc?info=json", "", 401, ""},
+		{"GET", w.renew + "/?_task=mail", "", 403, ""},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), c.method, c.address, strings.NewReader(c.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, value := range forged {
+			r.Header[name] = []string{value} // as it is written
+		}
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		answer, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(io.LimitReader(answer.Body, 1<<20))
+		answer.Body.Close()
+		if err != nil || answer.StatusCode != c.status || !strings.Contains(string(text), c.says) || strings.Contains(string(text), "rcmloginuser") || answer.Header.Get("Letterlock-Token") != "" {
+			t.Errorf("%s %s: %s, %.300q, %v; want %d and %q", c.method, c.address, answer.Status, text, err, c.status, c.says)
+		}
+	}
+}
+
 // apacheLogOut: Roundcube's own button ends its session, Apache's and the provider's.
-func (w *webmail) apacheLogOut(ctx context.Context, b *browser.Browser) {
+func (w *behindApache) apacheLogOut(ctx context.Context, b *browser.Browser) {
 	t := w.t
 	t.Helper()
 	do(ctx, t, b, func() error { return b.Open(ctx, w.gate+"/?_task=mail&_mbox=INBOX&_uid=1&_action=show") },

@@ -36,7 +36,7 @@ func TestRoundcubeApacheStays(t *testing.T) {
 
 // ends takes the right away while somebody writes: neither reading nor sending goes on for
 // more than ten seconds, and all is well again when the right is given back.
-func (w *webmail) ends(ctx context.Context, b *browser.Browser, take, give func()) {
+func (w *behindApache) ends(ctx context.Context, b *browser.Browser, take, give func()) {
 	t := w.t
 	t.Helper()
 	do(ctx, t, b, func() error {
@@ -65,7 +65,7 @@ func (w *webmail) ends(ctx context.Context, b *browser.Browser, take, give func(
 
 // takenAway: the person sees on their page that the web mail acts for them, takes that away
 // while it is open, and allows it again.
-func (w *webmail) takenAway(ctx context.Context, b *browser.Browser) {
+func (w *behindApache) takenAway(ctx context.Context, b *browser.Browser) {
 	t := w.t
 	t.Helper()
 	other := w.browser()
@@ -94,7 +94,7 @@ func (w *webmail) takenAway(ctx context.Context, b *browser.Browser) {
 }
 
 // disabledElsewhere: the administrator disables the person, and takes the account away.
-func (w *webmail) disabledElsewhere(ctx context.Context, b *browser.Browser) {
+func (w *behindApache) disabledElsewhere(ctx context.Context, b *browser.Browser) {
 	alice := lab.Alice()
 	w.ends(ctx, b, func() { w.run("person", "disable", alice.Email, "--reason", "left the project") },
 		func() { w.run("person", "enable", alice.Email) })
@@ -105,7 +105,7 @@ func (w *webmail) disabledElsewhere(ctx context.Context, b *browser.Browser) {
 
 // refusedByProvider: the provider renews no token any more. The old one is good to its end; then
 // a background request is told so, and whoever opens a page is at the provider.
-func (w *webmail) refusedByProvider(ctx context.Context, b *browser.Browser) {
+func (w *behindApache) refusedByProvider(ctx context.Context, b *browser.Browser) {
 	t := w.t
 	t.Helper()
 	do(ctx, t, b, func() error { return b.Open(ctx, w.gate+"/?_task=mail&_mbox=INBOX&_page=1") },
@@ -130,7 +130,7 @@ func (w *webmail) refusedByProvider(ctx context.Context, b *browser.Browser) {
 
 // endedAtProvider: the person logs out at the provider in another tab, which tells Apache by
 // its back channel; what was being written is kept.
-func (w *webmail) endedAtProvider(ctx context.Context, b *browser.Browser) {
+func (w *behindApache) endedAtProvider(ctx context.Context, b *browser.Browser) {
 	t := w.t
 	t.Helper()
 	do(ctx, t, b,
@@ -165,7 +165,7 @@ func (w *webmail) endedAtProvider(ctx context.Context, b *browser.Browser) {
 
 // otherAudience: letterlockd only looks at issuer, audience and client: with another
 // audience on its list nobody gets in.
-func (w *webmail) otherAudience(ctx context.Context, b *browser.Browser) {
+func (w *behindApache) otherAudience(ctx context.Context, b *browser.Browser) {
 	t := w.t
 	t.Helper()
 	conf, err := os.ReadFile(w.conf)

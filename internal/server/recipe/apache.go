@@ -207,6 +207,10 @@ $letterlock_renew = static function ($temp) use ($letterlock_ask, $letterlock_ov
         return;
     }
     $lock = fopen(rtrim($temp, '/') . '/letterlock-' . substr(hash('sha256', $letterlock_cookie), 0, 2), 'c+');
+    if (!$lock) {
+        error_log("letterlock: $temp: no lock can be made there");
+        $letterlock_over('This web mail cannot write into its folder for temporary files.');
+    }
     flock($lock, LOCK_EX);
     $status = 0;
     // A provider in trouble is not asked by each request; the old token is good for a while.
