@@ -196,7 +196,11 @@ func (p *program) configApacheCommand() *cobra.Command {
 		Use: "apache", Short: "print an Apache site whose mod_auth_openidc passes the provider's token on",
 		Long: `Print a virtual host for Roundcube behind mod_auth_openidc: people sign in at your identity
 provider, and its own access token goes through Roundcube to Dovecot and Postfix. Those
-ask letterlockd, which lets it in only for the audience and the client of [issuer.NAME].`,
+ask letterlockd, which lets it in only for the audience and the client of [issuer.NAME].
+
+The output says what to register at the provider: the redirect URI, where people come back
+to after a log-out, and where it tells of one that was made elsewhere (back channel). A
+second host, on this machine alone, renews tokens for Roundcube, one request at a time.`,
 		Example: `  letterlockd config apache --issuer https://login.example.org/realms/mail --url https://webmail.example.org \
     --client webmail --client-secret-file /etc/letterlock/webmail.conf > /etc/apache2/sites-available/webmail.conf`,
 		Args: command.Exactly(0),

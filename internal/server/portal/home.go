@@ -51,7 +51,7 @@ var homeSheet = sync.OnceValue(func() *sheet {
 <p><a class="button" href="/passwords/new">Make an app password</a></p>
 <h2>Programs you allowed</h2>
 <ul class="cards">{{range .Grants}}<li class="card row"><div><h3>{{line .Name}}{{if not .Verified}} <span class="tag">chose its name itself</span>{{end}}</h3>
-<ul>{{range .May}}<li>{{line .}}</li>{{end}}</ul><p class="small soft">Allowed {{template "clock" .Since}}</p></div>
+<ul>{{range .May}}<li>{{line .}}</li>{{end}}</ul><p class="small soft">{{if .Again}}Let in by its issuer since{{else}}Allowed{{end}} {{template "clock" .Since}}</p></div>
 <form method="post" action="{{.Revoke.Action}}">{{template "hidden" .Revoke}}<button class="danger" aria-label="Revoke the program {{line .Name}}">Revoke</button></form></li>{{else}}<li class="card soft">No program has a right of its own.</li>{{end}}</ul>
 <h2>Browsers that are signed in here</h2>
 <ul class="cards">{{range .Sessions}}<li class="card row"><div><h3>{{line .Agent}}{{if .Here}} <span class="tag">this browser</span>{{end}}</h3>
