@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"maps"
+	"net"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -214,7 +215,11 @@ func (p *program) configApacheCommand() *cobra.Command {
 		Use: "apache", Short: "print an Apache site whose mod_auth_openidc passes the provider's token on",
 		Long: `Print a virtual host for Roundcube behind mod_auth_openidc: people sign in at your identity
 provider, and its own access token goes through Roundcube to Dovecot and Postfix. Those
-ask letterlockd, which lets it in only for the audience and the client of [issuer.NAME].`,
+ask letterlockd, which lets it in only for the audience and the client of [issuer.NAME].
+
+The output says what to register at the provider: the redirect URI, where people come back
+to after a log-out, and where it tells of one that was made elsewhere (back channel). A
+second host, on this machine alone, renews tokens for Roundcube, one request at a time.`,
 		Example: `  letterlockd config apache --issuer https://login.example.org/realms/mail --url https://webmail.example.org \
     --client webmail --client-secret-file /etc/letterlock/webmail.conf > /etc/apache2/sites-available/webmail.conf`,
 		Args: command.Exactly(0),
@@ -231,6 +236,8 @@ ask letterlockd, which lets it in only for the audience and the client of [issue
 	flags.StringVar(&f.Root, "root", "/var/lib/roundcube/public_html", "`folder` of Roundcube's pages")
 	flags.StringVar(&f.FPM, "fpm", "/run/php/php8.2-fpm.sock", "`socket` of PHP-FPM")
 	flags.StringVar(&f.CacheDir, "cache", "/var/cache/apache2/openidc", "`folder` for sessions that Apache's processes share")
+	flags.StringVar(&f.Renew, "renew-listen", "127.0.0.1:8089", "`address` on this machine where Roundcube gets a fresh token from Apache")
+	flags.IntVar(&f.RenewBefore, "renew-before", 30, "`seconds` before a token's end that it is renewed; less than half of its life")
 	return c
 }
 
@@ -246,6 +253,12 @@ func (p *program) printApache(f recipe.Apache) error {
 	}
 	if u, err := url.Parse(f.PublicURL); err != nil || u.Host == "" || f.Issuer == "" {
 		return cli.Faultf(cli.Usage, "name both: --issuer https://login.example.org --url https://webmail.example.org", "an address is missing")
+	}
+	if host, port, err := net.SplitHostPort(f.Renew); err != nil || port == "" || !config.IsLoopback(host) {
+		return cli.Faultf(cli.Usage, "name a free port of this machine: --renew-listen 127.0.0.1:8089", "%s is no address of this machine", cli.Line(f.Renew))
+	}
+	if f.RenewBefore < 1 || f.RenewBefore > 3600 {
+		return cli.Faultf(cli.Usage, "name 1 to 3600 seconds", "--renew-before %d is out of bounds", f.RenewBefore)
 	}
 	_, err = fmt.Fprint(p.term.Out, f.Site())
 	return err

@@ -123,7 +123,7 @@ func (l *plan) make(ctx context.Context, p *program) error {
 		return err
 	}
 	inner := credential.New(credential.Options{
-		Store: l.db, Tokens: l.db, Outside: outside, Bindings: l.db, Log: l.log, Now: l.now, RequireTLS: !l.conf.Postfix.Plaintext,
+		Store: l.db, Tokens: l.db, Outside: outside, Bindings: l.db, Rights: l.db, Log: l.log, Now: l.now, RequireTLS: !l.conf.Postfix.Plaintext,
 		Cost: argon(l.conf), Hashers: l.conf.Passwords.Parallel, OutageGrace: l.conf.Passwords.OutageGrace,
 	})
 	l.add("credentials", inner.Run)

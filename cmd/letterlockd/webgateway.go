@@ -155,6 +155,9 @@ func (l *plan) clientNamed(id identity.ClientID) (identity.Client, bool) {
 			return client, true
 		}
 	}
+	if issuer, client, ok := id.Outside(); ok {
+		return identity.Client{ID: id, Name: client + ", signed in at " + issuer, Verified: true}, true
+	}
 	return clientNames(l.issuer)(id)
 }
 

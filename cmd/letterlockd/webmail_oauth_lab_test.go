@@ -1,4 +1,4 @@
-//go:build lab && long
+//go:build lab
 
 package main
 

@@ -69,6 +69,8 @@ type OPOptions struct {
 	// Backchannel is where both user clients hear of logouts (OpenID Connect Back-Channel
 	// Logout 1.0); empty: nowhere.
 	Backchannel string
+	// AfterLogout is where both user clients may send people after a log-out there; empty: nowhere.
+	AfterLogout string
 	// Registration turns dynamic client registration (RFC 7591) on.
 	Registration bool
 }
@@ -151,7 +153,7 @@ func (o OPOptions) people() []Person {
 func (o OPOptions) json() (string, error) {
 	cfg := map[string]any{
 		"issuer": o.Issuer, "accounts": o.people(), "client_secret": ClientSecret,
-		"redirect_uris": o.RedirectURIs, "rotate": !o.KeepRefreshToken, "registration": o.Registration, "audience": o.Audience, "backchannel": o.Backchannel,
+		"redirect_uris": o.RedirectURIs, "rotate": !o.KeepRefreshToken, "registration": o.Registration, "audience": o.Audience, "backchannel": o.Backchannel, "after_logout": o.AfterLogout,
 		"access_ttl": 3600, "device_ttl": 600, "device_interval": 1, "token_bits": 256,
 	}
 	if len(o.RedirectURIs) == 0 {

@@ -37,6 +37,7 @@ function configuration(cfg, state) {
     redirect_uris: cfg.redirect_uris,
     application_type: 'native',
     ...(cfg.backchannel && { backchannel_logout_uri: cfg.backchannel, backchannel_logout_session_required: true }),
+    ...(cfg.after_logout && { post_logout_redirect_uris: [cfg.after_logout] }),
   };
   return {
     clients: [

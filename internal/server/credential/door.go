@@ -142,6 +142,7 @@ type Options struct {
 	// Outside and Bindings let tokens of other issuers in; nil: there are none.
 	Outside  Outside
 	Bindings Bindings
+	Rights   OutsideRights // nil: nobody can take away what their clients may do
 	Log      *slog.Logger
 	Now      func() time.Time
 

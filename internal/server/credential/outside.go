@@ -2,6 +2,7 @@ package credential
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -31,6 +32,14 @@ type OutsideToken struct {
 // Bindings say which person an account at an issuer is.
 type Bindings interface {
 	Binding(ctx context.Context, issuer, subject string) (identity.Binding, error)
+}
+
+// OutsideRights remember which clients of other issuers act for whom, so that people see it
+// and take it away.
+type OutsideRights interface {
+	// OutsideGrant finds the newest grant of first's person for first's client, a revoked one
+	// too; where there never was any, first begins.
+	OutsideGrant(ctx context.Context, first identity.Grant) (identity.Grant, error)
 }
 
 // ours: a secret in the form of ours is never shown to anybody else, also when a program
@@ -86,5 +95,25 @@ func (d *Door) outside(ctx context.Context, p Presented, user string) (Verdict, 
 		return Verdict{}, refused
 	}
 	grant := &identity.Grant{Person: o.person.ID, Client: identity.ClientID(token.Client), Scopes: token.Scopes, Created: token.Issued}
+	if d.o.Rights != nil {
+		held, err := d.o.Rights.OutsideGrant(asking, d.firstGrant(o.person.ID, token))
+		if err != nil {
+			return Verdict{}, fmt.Errorf("%w: find the program's right: %w", ErrUnavailable, err)
+		}
+		// The issuer goes on giving it tokens: until the person allows it again, none is good.
+		if !held.Revoked.IsZero() {
+			refused.Reason = ReasonRevoked
+			return Verdict{}, refused
+		}
+		grant.ID = held.ID
+	}
 	return Verdict{Person: o.person, Login: login, Grant: grant, Scopes: scopes, Issuer: token.Issuer, Issued: token.Issued, Expires: token.Expires}, nil
+}
+
+// firstGrant is the one by which a client begins to act for a person. There is one for both,
+// whoever is asked first.
+func (d *Door) firstGrant(person identity.PersonID, token OutsideToken) identity.Grant {
+	client := identity.OutsideClient(token.Issuer, token.Client)
+	id := identity.DigestOf(string(person) + " " + string(client))
+	return identity.Grant{ID: identity.GrantID(hex.EncodeToString(id[:16])), Person: person, Client: client, Scopes: token.Scopes, Created: d.o.Now()}
 }

@@ -101,6 +101,11 @@ func (m *memory) RevokeGrant(_ context.Context, id identity.GrantID, at time.Tim
 	return m.ask()
 }
 
+func (m *memory) AllowAgain(_ context.Context, again identity.Grant) error {
+	m.grants = append([]identity.Grant{again}, m.grants...)
+	return m.ask()
+}
+
 func (m *memory) AddSession(_ context.Context, s identity.Session) error {
 	m.sessions = append(m.sessions, s)
 	return m.ask()

@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"cmp"
 	"encoding/hex"
 	"net/http"
 	"slices"
@@ -30,6 +31,7 @@ type grantView struct {
 	Ended    *moment
 	Reason   string
 	Revoke   token
+	Again    *token // of another issuer's: it stays out until it is allowed again
 }
 
 type sessionView struct {
@@ -49,7 +51,7 @@ var homeSheet = sync.OnceValue(func() *sheet {
 <p><a class="button" href="/passwords/new">Make an app password</a></p>
 <h2>Programs you allowed</h2>
 <ul class="cards">{{range .Grants}}<li class="card row"><div><h3>{{line .Name}}{{if not .Verified}} <span class="tag">chose its name itself</span>{{end}}</h3>
-<ul>{{range .May}}<li>{{line .}}</li>{{end}}</ul><p class="small soft">Allowed {{template "clock" .Since}}</p></div>
+<ul>{{range .May}}<li>{{line .}}</li>{{end}}</ul><p class="small soft">{{if .Again}}Let in by its issuer since{{else}}Allowed{{end}} {{template "clock" .Since}}</p></div>
 <form method="post" action="{{.Revoke.Action}}">{{template "hidden" .Revoke}}<button class="danger" aria-label="Revoke the program {{line .Name}}">Revoke</button></form></li>{{else}}<li class="card soft">No program has a right of its own.</li>{{end}}</ul>
 <h2>Browsers that are signed in here</h2>
 <ul class="cards">{{range .Sessions}}<li class="card row"><div><h3>{{line .Agent}}{{if .Here}} <span class="tag">this browser</span>{{end}}</h3>
@@ -58,7 +60,8 @@ var homeSheet = sync.OnceValue(func() *sheet {
 {{with .Others}}<form method="post" action="{{.Action}}">{{template "hidden" .}}<button class="danger">Sign out all others</button></form>{{end}}
 {{if or .OldPasswords .OldGrants}}<details><summary>Ended app passwords and programs</summary><ul class="cards">
 {{range .OldPasswords}}<li class="card"><h3>{{line .Label}} <span class="tag">{{.State}}</span></h3><p class="small soft">{{with .Ended}}{{template "clock" .}}{{end}}{{with .Reason}}: {{line .}}{{end}}{{with .Used}}; last used {{template "clock" .}}{{end}}</p></li>{{end}}
-{{range .OldGrants}}<li class="card"><h3>{{line .Name}} <span class="tag">revoked</span></h3><p class="small soft">{{with .Ended}}{{template "clock" .}}{{end}}{{with .Reason}}: {{line .}}{{end}}</p></li>{{end}}
+{{range .OldGrants}}<li class="card row"><div><h3>{{line .Name}} <span class="tag">revoked</span></h3><p class="small soft">{{with .Ended}}{{template "clock" .}}{{end}}{{with .Reason}}: {{line .}}{{end}}{{if .Again}}<br>It stays out, whatever the issuer gives it.{{end}}</p></div>
+{{$name := .Name}}{{with .Again}}<form method="post" action="{{.Action}}">{{template "hidden" .}}<button aria-label="Allow the program {{line $name}} again">Allow again</button></form>{{end}}</li>{{end}}
 </ul></details>{{end}}`+passwordBlock)
 })
 
@@ -101,8 +104,13 @@ func home(v *visit) error {
 			data.OldPasswords = append(data.OldPasswords, view)
 		}
 	}
+	newer := map[identity.ClientID]bool{}
 	for _, g := range grants {
 		view := v.viewGrant(g)
+		if newer[g.Client] {
+			view.Again = nil
+		}
+		newer[g.Client] = true
 		if g.Revoked.IsZero() {
 			data.Grants = append(data.Grants, view)
 		} else {
@@ -114,9 +122,18 @@ func home(v *visit) error {
 		others := v.sign("/sessions/end-others", "")
 		data.Others = &others
 	}
+	slices.SortStableFunc(data.OldGrants, func(a, b grantView) int { return cmp.Compare(stays(b), stays(a)) })
 	data.OldPasswords = data.OldPasswords[:min(len(data.OldPasswords), oldShown)]
 	data.OldGrants = data.OldGrants[:min(len(data.OldGrants), oldShown)]
 	return v.show(homeSheet(), http.StatusOK, data)
+}
+
+// stays puts first what a person can have back.
+func stays(g grantView) int {
+	if g.Again != nil {
+		return 1
+	}
+	return 0
 }
 
 // oldShown is how many of the ended ones are shown; the audit trail has all.
@@ -153,6 +170,10 @@ func (v *visit) viewGrant(g identity.Grant) grantView {
 		if client, ok := v.o.Client(g.Client); ok {
 			view.Name, view.Verified = client.Name, client.Verified
 		}
+	}
+	if _, _, outside := g.Client.Outside(); outside {
+		again := v.sign("/grants/again", string(g.ID))
+		view.Again = &again
 	}
 	for _, scope := range g.Scopes {
 		view.May = append(view.May, scopeWords(scope))

@@ -37,6 +37,8 @@ type GrantStore interface {
 	Grant(ctx context.Context, id identity.GrantID) (identity.Grant, error)
 	GrantsOf(ctx context.Context, person identity.PersonID) ([]identity.Grant, error)
 	RevokeGrant(ctx context.Context, id identity.GrantID, at time.Time, reason string) error
+	// AllowAgain lets a client of another issuer in once more; one that is in force stays.
+	AllowAgain(ctx context.Context, again identity.Grant) error
 }
 
 // A SessionStore keeps browsers that are signed in.
@@ -209,6 +211,7 @@ func (p *Portal) Register(mux *http.ServeMux) {
 	for path, act := range map[string]action{
 		"/passwords/revoke":    {do: revokePassword, back: "/"},
 		"/grants/revoke":       {do: revokeGrant, back: "/"},
+		"/grants/again":        {do: allowAgain, back: "/"},
 		"/sessions/end":        {do: endSession, back: "/"},
 		"/sessions/end-others": {do: endOthers, back: "/"},
 

@@ -25,7 +25,7 @@ func adminPages() []string {
 }
 
 func actions() []string {
-	return []string{"/passwords/new", "/passwords/revoke", "/grants/revoke", "/sessions/end", "/sessions/end-others"}
+	return []string{"/passwords/new", "/passwords/revoke", "/grants/revoke", "/grants/again", "/sessions/end", "/sessions/end-others"}
 }
 
 func adminActions() []string {
@@ -138,9 +138,9 @@ func TestFormsMustBeOurs(t *testing.T) {
 func TestThingsOfOthers(t *testing.T) {
 	b := newBench(t, nil)
 	b.store.credentials = []identity.Credential{{ID: "c-bob", Person: bob, Name: "bobs"}}
-	b.store.grants = []identity.Grant{{ID: "g-bob", Person: bob, Client: "x"}}
+	b.store.grants = []identity.Grant{{ID: "g-bob", Person: bob, Client: "x"}, {ID: "o-bob", Person: bob, Client: identity.OutsideClient("https://op.test", "x"), Revoked: b.now}}
 	bobs := identity.DigestOf(string(bob))
-	for path, id := range map[string]string{"/passwords/revoke": "c-bob", "/grants/revoke": "g-bob", "/sessions/end": hex.EncodeToString(bobs[:])} {
+	for path, id := range map[string]string{"/passwords/revoke": "c-bob", "/grants/revoke": "g-bob", "/grants/again": "o-bob", "/sessions/end": hex.EncodeToString(bobs[:])} {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.AddCookie(&http.Cookie{Name: "letterlock", Value: string(ann)})
 		w := b.post(ann, path, url.Values{"id": {id}, "token": {b.sessions.FormToken(r, "portal "+path, id)}})
@@ -148,7 +148,7 @@ func TestThingsOfOthers(t *testing.T) {
 			t.Errorf("%s: %d", path, w.Code)
 		}
 	}
-	if !b.store.credentials[0].Revoked.IsZero() || !b.store.grants[0].Revoked.IsZero() || len(b.store.sessions) != 3 || len(b.store.events) > 0 {
+	if !b.store.credentials[0].Revoked.IsZero() || !b.store.grants[0].Revoked.IsZero() || len(b.store.grants) != 2 || len(b.store.sessions) != 3 || len(b.store.events) > 0 {
 		t.Errorf("something was taken: %+v", b.store)
 	}
 }
@@ -233,6 +233,44 @@ func TestRevoke(t *testing.T) {
 		if e.Actor != string(ann) || e.From != netip.MustParseAddr("198.51.100.9") {
 			t.Errorf("the trail does not say who and where: %+v", e)
 		}
+	}
+}
+
+// A program of another issuer stays out until its person lets it in again, with a fresh proof;
+// only what stands on the page as kept out can come back.
+func TestAllowAgain(t *testing.T) {
+	b := newBench(t, nil)
+	webmail := identity.OutsideClient("https://op.test", "webmail")
+	b.store.grants = []identity.Grant{{ID: "g-2", Person: ann, Client: webmail, Scopes: []string{"imap"}, Created: b.now}, {ID: "g-1", Person: ann, Client: webmail, Revoked: b.now}, {ID: "g-0", Person: ann, Client: "thunderbird", Revoked: b.now}}
+	if body := b.get(ann, "/").Body.String(); strings.Contains(body, "Allow again") {
+		t.Error("what is in force can be allowed again")
+	}
+	b.send(ann, "/", "/grants/revoke", "g-2", nil)
+	if body := b.get(ann, "/").Body.String(); strings.Count(body, "Allow again") != 1 {
+		t.Errorf("%d programs can be allowed again, want 1", strings.Count(body, "Allow again"))
+	}
+	form := func(id string) url.Values {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.AddCookie(&http.Cookie{Name: "letterlock", Value: string(ann)})
+		return url.Values{"id": {id}, "token": {b.sessions.FormToken(r, "portal /grants/again", id)}}
+	}
+	if w := b.post(ann, "/grants/again", form("g-0")); w.Code != http.StatusNotFound {
+		t.Errorf("a program of ours: %d", w.Code)
+	}
+	proved := b.now
+	b.now = b.now.Add(time.Hour)
+	if w := b.post(ann, "/grants/again", form("g-2")); w.Code != http.StatusSeeOther || !strings.Contains(w.Header().Get("Location"), "again=true") || len(b.store.grants) != 3 {
+		t.Errorf("without a fresh proof: %d to %s", w.Code, w.Header().Get("Location"))
+	}
+	b.now = proved
+	if w := b.send(ann, "/", "/grants/again", "g-2", nil); w.Header().Get("Location") != "/?done=allowed" {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	if g := b.store.grants[0]; len(b.store.grants) != 4 || g.Client != webmail || g.Person != ann || !g.Revoked.IsZero() || !slices.Equal(g.Scopes, []string{"imap"}) {
+		t.Errorf("allowed again: %+v", b.store.grants)
+	}
+	if got := b.kinds(); !slices.Equal(got, []string{"grant.revoked", "grant.given"}) {
+		t.Errorf("the trail says %v", got)
 	}
 }
 

@@ -56,6 +56,38 @@ func revokeGrant(v *visit) error {
 	return v.done("/", "revoked")
 }
 
+// allowAgain lets a program of another issuer in once more. It gives a right, so it wants a
+// fresh proof, and the person presses the button again after that.
+func allowAgain(v *visit) error {
+	ended, err := v.o.Store.Grant(v.r.Context(), identity.GrantID(v.form.Get("id")))
+	if err != nil {
+		return err
+	}
+	if _, _, outside := ended.Client.Outside(); ended.Person != v.person.ID || !outside {
+		return identity.ErrNotFound
+	}
+	ok, err := v.proved()
+	if err != nil {
+		return err
+	}
+	if !ok {
+		v.o.SignIn(v.w, v.r, "/", true)
+		return nil
+	}
+	id, err := identity.NewID(v.o.Random, v.now)
+	if err != nil {
+		return err
+	}
+	again := identity.Grant{ID: identity.GrantID(id), Person: v.person.ID, Client: ended.Client, Scopes: ended.Scopes, Created: v.now}
+	if err := v.o.Store.AllowAgain(v.r.Context(), again); err != nil {
+		return err
+	}
+	if err := v.record("grant.given", v.person.ID, string(ended.Client)); err != nil {
+		return err
+	}
+	return v.done("/", "allowed")
+}
+
 // endSession signs one of the person's browsers out.
 func endSession(v *visit) error {
 	sessions, err := v.o.Store.Sessions(v.r.Context(), v.person.ID)

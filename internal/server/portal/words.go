@@ -264,6 +264,8 @@ func noticeWords(done string) string {
 	switch done {
 	case "revoked":
 		return "Revoked. It opens nothing from now on."
+	case "allowed":
+		return "Allowed again."
 	case "ended":
 		return "That browser is signed out."
 	case "ended-others":

@@ -86,6 +86,26 @@ func TestDovecot(t *testing.T) {
 	golden(t, "dovecot-2.3-sql", all.String())
 }
 
+// What is printed for Apache and its Roundcube; both were run by letterlockd/TestRoundcubeApache.
+func TestApache(t *testing.T) {
+	a := Apache{
+		Issuer: "https://login.example.org/realms/mail/", PublicURL: "https://webmail.example.org", ClientID: "webmail", SecretFile: "/etc/letterlock/webmail.conf",
+		Scope: "openid email offline_access", Resource: "urn:mail", NameClaim: "email", Root: "/var/lib/roundcube/public_html", FPM: "/run/php/php8.2-fpm.sock",
+		CacheDir: "/var/cache/apache2/openidc", Renew: "127.0.0.1:8089", RenewBefore: 30,
+	}
+	site := a.Site()
+	golden(t, "apache.conf", site)
+	// Where people come in nothing is renewed: six requests at once would use one refresh token.
+	front, back, _ := strings.Cut(site, "Listen 127.0.0.1:8089")
+	if strings.Contains(commands(front), "OIDCRefreshAccessTokenBeforeExpiry") || strings.Count(back, "OIDCRefreshAccessTokenBeforeExpiry") != 1 {
+		t.Error("tokens are renewed in the wrong place")
+	}
+	if strings.Contains(site, "%!") || strings.Contains(site, "LETTERLOCK_RENEW_BEFORE=30") != true {
+		t.Errorf("not filled in:\n%s", site)
+	}
+	golden(t, "roundcube-apache.php", RoundcubeApache{}.Config())
+}
+
 func TestQuote(t *testing.T) {
 	if got := quote(`a'b $(c)`); got != `'a'\''b $(c)'` {
 		t.Error(got)

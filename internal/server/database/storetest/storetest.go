@@ -26,6 +26,7 @@ type Store interface {
 	Trail
 	Provision
 	MailSessions
+	OutsideRights
 	Generation(ctx context.Context) (int64, error)
 	Sweep(ctx context.Context, before time.Time) error
 }
@@ -152,6 +153,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Store) {
 		"what is done together is one":             (*checker).together,
 		"a mail session stands on two things":      (*checker).mailSessions,
 		"a mail session ends alone or with all":    (*checker).mailSessionsEnd,
+		"clients of other issuers begin once":      (*checker).outside,
 	} {
 		t.Run(name, func(t *testing.T) { check(&checker{T: t, s: fresh(t)}) })
 	}
