@@ -272,7 +272,7 @@ func (g *Glewlwyd) plugin(o GlewlwydOptions) (map[string]any, error) {
 	if !o.Unverified {
 		claims = append(claims, map[string]any{
 			"name": "email_verified", "user-property": "email_verified", "type": "boolean", "boolean-value-true": "true", "boolean-value-false": "false",
-			"mandatory": true, "on-demand": false, "scope": []string{},
+			"mandatory": false, "on-demand": true, "scope": []string{"email"},
 		})
 	}
 	return map[string]any{
@@ -286,7 +286,9 @@ func (g *Glewlwyd) plugin(o GlewlwydOptions) (map[string]any, error) {
 			"auth-type-none-enabled": false, "auth-type-password-enabled": false, "auth-type-client-enabled": false, "auth-type-device-enabled": false, "auth-type-refresh-enabled": true,
 			"subject-type": "public", "oauth-as-iss-id": true, "allowed-scope": []string{"openid", "email", "profile"},
 			"pkce-allowed": true, "pkce-method-plain-allowed": false, "pkce-required": true,
-			"name-claim": "mandatory", "email-claim": "mandatory", "claims": claims,
+			"claims": claims,
+			// For whom the scope was granted, as OpenID Connect Core section 5.4 has it.
+			"name-claim": "on-demand", "name-claim-scope": []string{"profile"}, "email-claim": "on-demand", "email-claim-scope": []string{"email"},
 			"request-parameter-allow": false, "introspection-revocation-allowed": false, "register-client-allowed": false,
 			"session-management-allowed": true, "session-cookie-name": "GLEWLWYD2_OIDC_SID", "session-cookie-expiration": 2419200,
 			"front-channel-logout-allowed": false, "back-channel-logout-allowed": true,

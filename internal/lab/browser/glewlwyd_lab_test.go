@@ -39,7 +39,7 @@ func TestGlewlwyd(t *testing.T) {
 		}
 	}
 	subject := signInAtGlewlwyd(ctx, t, g, cfg, provider, answers, walk(b.AtGlewlwyd(ctx, lab.Alice())))
-	again := signInAtGlewlwyd(ctx, t, g, cfg, provider, answers, walk(b.AtGlewlwydAgain(ctx)))
+	again := signInAtGlewlwyd(ctx, t, g, cfg, provider, answers, walk(b.GlewlwydOn(ctx)))
 	if again != subject {
 		t.Errorf("the subject is %q, and was %q", again, subject)
 	}
