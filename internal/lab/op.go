@@ -69,6 +69,8 @@ type OPOptions struct {
 	// Backchannel is where both user clients hear of logouts (OpenID Connect Back-Channel
 	// Logout 1.0); empty: nowhere.
 	Backchannel string
+	// UserInfoOnly keeps the address out of ID tokens, as oidc-provider does by itself.
+	UserInfoOnly bool
 	// Registration turns dynamic client registration (RFC 7591) on.
 	Registration bool
 }
@@ -152,7 +154,8 @@ func (o OPOptions) json() (string, error) {
 	cfg := map[string]any{
 		"issuer": o.Issuer, "accounts": o.people(), "client_secret": ClientSecret,
 		"redirect_uris": o.RedirectURIs, "rotate": !o.KeepRefreshToken, "registration": o.Registration, "audience": o.Audience, "backchannel": o.Backchannel,
-		"access_ttl": 3600, "device_ttl": 600, "device_interval": 1, "token_bits": 256,
+		"userinfo_only": o.UserInfoOnly,
+		"access_ttl":    3600, "device_ttl": 600, "device_interval": 1, "token_bits": 256,
 	}
 	if len(o.RedirectURIs) == 0 {
 		var all []string
