@@ -25,19 +25,59 @@ import (
 // identity provider where people sign in.
 type webmail struct {
 	*site
-	op          *lab.OP
+	op          *lab.OP // nil: at is another provider
+	at          idp
 	rc          *lab.Roundcube
 	pages, gate string // origins
 	gatePort    int
 	askPort     int
+	pictures    string // behind the names of screenshots
 }
+
+// An idp is an identity provider, as far as the story of web mail sees it.
+type idp struct {
+	issuer, client, secret string
+	// signIn are the steps of a person at its pages.
+	signIn func(ctx context.Context, b *browser.Browser, who lab.Person, v visit) []func() error
+}
+
+// A visit says what an identity provider knows already.
+type visit int
+
+const (
+	firstVisit   visit = iota // nothing
+	otherBrowser              // the person, who was there with another browser
+	sameBrowser               // this browser
+)
 
 // tokenLife is short, so that the story outlives a token, and long enough for a busy machine:
 // a token has half of it left at least when a request begins.
 const tokenLife = 20 * time.Second
 
-// startWebmail starts everything. The recipe for Roundcube is what config prints.
+// startWebmail starts everything, with npm's oidc-provider.
 func startWebmail(t *testing.T) *webmail {
+	t.Helper()
+	var op *lab.OP
+	w := startWebmailAt(t, func(redirect string) idp {
+		op = lab.RunOP(t, lab.OPOptions{RedirectURIs: []string{redirect}})
+		return idp{issuer: op.Issuer, client: lab.DesktopClient, secret: lab.ClientSecret}
+	})
+	w.op = op
+	w.at.signIn = func(ctx context.Context, b *browser.Browser, who lab.Person, v visit) []func() error {
+		if v != sameBrowser {
+			return w.signInAtOP(ctx, b, who)
+		}
+		return []func() error{ // it asks only this
+			func() error { return b.WaitFor(ctx, "#allow") },
+			func() error { return b.Click(ctx, "#allow") },
+		}
+	}
+	return w
+}
+
+// startWebmailAt starts everything, with an identity provider that answers to redirect. The
+// recipe for Roundcube is what config prints.
+func startWebmailAt(t *testing.T, provider func(redirect string) idp) *webmail {
 	t.Helper()
 	w := &webmail{site: &site{t: t, folder: t.TempDir(), ca: lab.RunCA(t)}}
 	if err := errors.Join(os.Chmod(filepath.Dir(w.folder), 0o755), os.Chmod(w.folder, 0o755)); err != nil {
@@ -51,14 +91,14 @@ func startWebmail(t *testing.T) *webmail {
 	w.pages = fmt.Sprintf("https://id.try.test:%d", ports[0])
 	w.gatePort, w.askPort = ports[1], ports[4]
 	w.gate = fmt.Sprintf("https://webmail.try.test:%d", w.gatePort)
-	w.op = lab.RunOP(t, lab.OPOptions{RedirectURIs: []string{w.pages + "/signin/campus/callback"}})
+	w.at = provider(w.pages + "/signin/campus/callback")
 	w.dovecot = lab.RunDovecot(t, lab.DovecotOptions{
 		CA: w.ca, Introspection: fmt.Sprintf("http://127.0.0.1:%d/dovecot/introspect", ports[2]), ClientID: "dovecot", ClientSecret: "dove-secret",
 		NameClaim: "username", Scope: "imap",
 	})
 	w.postfix = lab.RunPostfix(t, lab.PostfixOptions{CA: w.ca, Dovecot: w.dovecot, SASLPath: fmt.Sprintf("inet:127.0.0.1:%d", ports[3])})
 	w.write("dovecot.secret", "dove-secret\n", 0o600)
-	w.write("op.secret", lab.ClientSecret+"\n", 0o600)
+	w.write("op.secret", w.at.secret+"\n", 0o600)
 	certs, err := w.ca.Issue("id.try.test", "webmail.try.test")
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +136,7 @@ listen = "127.0.0.1:%[12]d"
 secret_file = "%[1]s/dovecot.secret"
 [postfix]
 sasl = "127.0.0.1:%[13]d"
-`, w.folder, w.pages, ports[0], certs.CertFile, certs.KeyFile, w.op.Issuer, lab.DesktopClient, w.gate, w.gatePort, upstream, tokenLife, ports[2], ports[3]), 0o644)
+`, w.folder, w.pages, ports[0], certs.CertFile, certs.KeyFile, w.at.issuer, w.at.client, w.gate, w.gatePort, upstream, tokenLife, ports[2], ports[3]), 0o644)
 	}
 	configure(8088)
 	printed := w.run("config", "roundcube")
@@ -117,7 +157,7 @@ func (w *webmail) browser() *browser.Browser {
 	}})
 }
 
-// signInAtOP fills in the provider's pages.
+// signInAtOP fills in the pages of npm's oidc-provider.
 func (w *webmail) signInAtOP(ctx context.Context, b *browser.Browser, who lab.Person) []func() error {
 	return []func() error{
 		func() error { return b.Fill(ctx, `input[name="username"]`, who.Name) },
@@ -165,7 +205,7 @@ func (w *webmail) picture(ctx context.Context, b *browser.Browser, name string) 
 	if folder == "" {
 		return
 	}
-	if err := b.Screenshot(ctx, filepath.Join(folder, name+".png")); err != nil {
+	if err := b.Screenshot(ctx, filepath.Join(folder, name+w.pictures+".png")); err != nil {
 		w.t.Error(err)
 	}
 }
@@ -194,18 +234,33 @@ const sixAtOnce = `Promise.all([1,2,3,4,5,6].map(n => fetch('./?_task=mail&_acti
 // with one sign-in, reading, sending, past the end of tokens with six requests under way,
 // a revocation from another browser while reading, and the log-out. No password is anywhere.
 func TestRoundcubeGateway(t *testing.T) {
-	ctx := patiently(t)
 	w := startWebmail(t)
-	alice, bob := lab.Alice(), lab.Bob()
-	if err := w.dovecot.Put(alice.Email, []byte("From: Bob <bob@try.test>\r\nTo: alice@try.test\r\nSubject: The harvest\r\nMessage-ID: <1@try.test>\r\nDate: Sun, 22 Nov 2026 06:00:00 +0000\r\n\r\nNineteen baskets of apples.\r\n")); err != nil {
-		t.Fatal(err)
-	}
-	b := w.browser()
+	w.story(patiently(t), w.browser())
+}
 
-	// One sign-in, and the inbox is there.
+// story is TestRoundcubeGateway, at any identity provider.
+func (w *webmail) story(ctx context.Context, b *browser.Browser) {
+	w.t.Helper()
+	w.toInbox(ctx, b)
+	w.read(ctx, b, w.gate)
+	w.picture(ctx, b, "webmail-message")
+	w.send(ctx, b, w.gate)
+	w.sentByToken(ctx)
+	w.pastExpiry(ctx, b)
+	w.unreachable(ctx, b)
+	w.revokedElsewhere(ctx, b)
+	w.loggedOut(ctx, b)
+	w.noPassword()
+}
+
+// toInbox: one sign-in from an empty browser, and the inbox is there.
+func (w *webmail) toInbox(ctx context.Context, b *browser.Browser) {
+	t := w.t
+	t.Helper()
+	w.harvest()
 	do(ctx, t, b, func() error { return b.Open(ctx, w.gate+"/?_task=mail&_mbox=INBOX") })
-	do(ctx, t, b, w.signInAtOP(ctx, b, alice)...)
-	do(ctx, t, b, func() error { return b.WaitFor(ctx, "#messagelist tr.message") })
+	do(ctx, t, b, w.at.signIn(ctx, b, lab.Alice(), firstVisit)...)
+	w.listed(ctx, b)
 	if at, _ := b.Location(ctx); !strings.HasPrefix(at, w.gate+"/") || strings.Contains(at, "login") {
 		t.Errorf("the browser is at %s", at)
 	}
@@ -213,38 +268,69 @@ func TestRoundcubeGateway(t *testing.T) {
 		t.Error("there is a form for a password")
 	}
 	w.picture(ctx, b, "webmail-inbox")
+}
 
-	// Read.
-	do(ctx, t, b, func() error { return b.Open(ctx, w.gate+"/?_task=mail&_mbox=INBOX&_uid=1&_action=show") },
+// listed waits for the inbox at the end of a sign-in. It asks each page on the way anew: to
+// wait for one element while pages of three sites come and go can take one for another.
+func (w *webmail) listed(ctx context.Context, b *browser.Browser) {
+	w.t.Helper()
+	until(ctx, w.t, "the inbox", func() bool {
+		text, err := b.Text(ctx)
+		return err == nil && strings.Contains(text, "The harvest")
+	})
+}
+
+// harvest is the message that the stories read.
+func (w *webmail) harvest() {
+	w.t.Helper()
+	if err := w.dovecot.Put(lab.Alice().Email, []byte("From: Bob <bob@try.test>\r\nTo: alice@try.test\r\nSubject: The harvest\r\nMessage-ID: <1@try.test>\r\nDate: Sun, 22 Nov 2026 06:00:00 +0000\r\n\r\nNineteen baskets of apples.\r\n")); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// readAndSend is both.
+func (w *webmail) readAndSend(ctx context.Context, b *browser.Browser, origin string) {
+	w.t.Helper()
+	w.read(ctx, b, origin)
+	w.send(ctx, b, origin)
+}
+
+// read opens the harvest.
+func (w *webmail) read(ctx context.Context, b *browser.Browser, origin string) {
+	t := w.t
+	t.Helper()
+	do(ctx, t, b, func() error { return b.Open(ctx, origin+"/?_task=mail&_mbox=INBOX&_uid=1&_action=show") },
 		func() error { return b.WaitFor(ctx, "#messagebody") })
 	if text, _ := b.Text(ctx); !strings.Contains(text, "Nineteen baskets") {
 		t.Errorf("the message reads %s", text)
 	}
-	w.picture(ctx, b, "webmail-message")
+}
 
-	// Send: it arrives, from the right person.
+// send sends to bob; it arrives, from alice.
+func (w *webmail) send(ctx context.Context, b *browser.Browser, origin string) {
+	t := w.t
+	t.Helper()
 	do(ctx, t, b,
 		func() error {
-			return b.Open(ctx, w.gate+"/?_task=mail&_action=compose&_to=bob%40try.test&_subject=Cider&_body=Shall+we%3F")
+			return b.Open(ctx, origin+"/?_task=mail&_action=compose&_to=bob%40try.test&_subject=Cider&_body=Shall+we%3F")
 		},
 		func() error { return b.WaitFor(ctx, "button.send") },
 		func() error { return b.Click(ctx, "button.send") },
 	)
 	until(ctx, t, "bob's message", func() bool {
-		mails, err := w.dovecot.Inbox(bob.Email)
+		mails, err := w.dovecot.Inbox(lab.Bob().Email)
 		return err == nil && len(mails) == 1 && strings.Contains(string(mails[0]), "Subject: Cider") && strings.Contains(string(mails[0]), "From: alice@try.test")
 	})
+}
+
+// sentByToken: what was sent was so by a token, which Postfix asked letterlockd about.
+func (w *webmail) sentByToken(ctx context.Context) {
+	w.t.Helper()
 	if _, err := w.postfix.WaitLog(ctx, func(line string) bool {
 		return strings.Contains(line, "sasl_method=XOAUTH2, sasl_username=alice@try.test")
 	}); err != nil {
-		t.Error(err)
+		w.t.Error(err)
 	}
-
-	w.pastExpiry(ctx, b)
-	w.unreachable(ctx, b)
-	w.revokedElsewhere(ctx, b)
-	w.loggedOut(ctx, b)
-	w.noPassword()
 }
 
 // pastExpiry stays for longer than a token lives, six requests at a time: all are
@@ -310,7 +396,7 @@ func (w *webmail) revokedElsewhere(ctx context.Context, b *browser.Browser) {
 	)
 	other := w.browser()
 	do(ctx, t, other, func() error { return other.Open(ctx, w.pages+"/") })
-	do(ctx, t, other, w.signInAtOP(ctx, other, lab.Alice())...)
+	do(ctx, t, other, w.at.signIn(ctx, other, lab.Alice(), otherBrowser)...)
 	revoke := `button[aria-label="Revoke the program Try Webmail"]`
 	do(ctx, t, other, func() error { return other.WaitFor(ctx, revoke) })
 	w.picture(ctx, other, "webmail-grant")
@@ -336,10 +422,9 @@ func (w *webmail) revokedElsewhere(ctx context.Context, b *browser.Browser) {
 		func() error { return b.Open(ctx, w.gate+"/?_task=mail") },
 		func() error { return b.WaitFor(ctx, `a[href^="/signin/campus"]`) },
 		func() error { return b.Click(ctx, `a[href^="/signin/campus"]`) },
-		func() error { return b.WaitFor(ctx, "#allow") }, // the provider knows the browser, and asks only this
-		func() error { return b.Click(ctx, "#allow") },
-		func() error { return b.WaitFor(ctx, "#messagelist tr.message") },
 	)
+	do(ctx, t, b, w.at.signIn(ctx, b, lab.Alice(), sameBrowser)...)
+	w.listed(ctx, b)
 }
 
 // loggedOut: Roundcube's own button ends the mail session, its tokens and the sign-in.

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -13,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/letterlock-mail/letterlock/internal/lab"
-	"github.com/letterlock-mail/letterlock/internal/lab/browser"
 )
 
 // startPlainMail is letterlockd, Dovecot, Postfix and an identity provider on loopback,
@@ -59,36 +57,6 @@ secret_file = "%[1]s/dovecot.secret"
 sasl = "127.0.0.1:%[7]d"
 `, w.folder, w.pages, pages, op.Issuer, lab.DesktopClient, ports[0], ports[1])+more, 0o644)
 	return w
-}
-
-// harvest is the message that the stories read.
-func (w *webmail) harvest() {
-	w.t.Helper()
-	if err := w.dovecot.Put(lab.Alice().Email, []byte("From: Bob <bob@try.test>\r\nTo: alice@try.test\r\nSubject: The harvest\r\nMessage-ID: <1@try.test>\r\nDate: Sun, 22 Nov 2026 06:00:00 +0000\r\n\r\nNineteen baskets of apples.\r\n")); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-// readAndSend reads the harvest and sends to bob; it arrives, from alice.
-func (w *webmail) readAndSend(ctx context.Context, b *browser.Browser, origin string) {
-	t := w.t
-	t.Helper()
-	do(ctx, t, b, func() error { return b.Open(ctx, origin+"/?_task=mail&_mbox=INBOX&_uid=1&_action=show") },
-		func() error { return b.WaitFor(ctx, "#messagebody") })
-	if text, _ := b.Text(ctx); !strings.Contains(text, "Nineteen baskets") {
-		t.Errorf("the message reads %s", text)
-	}
-	do(ctx, t, b,
-		func() error {
-			return b.Open(ctx, origin+"/?_task=mail&_action=compose&_to=bob%40try.test&_subject=Cider&_body=Shall+we%3F")
-		},
-		func() error { return b.WaitFor(ctx, "button.send") },
-		func() error { return b.Click(ctx, "button.send") },
-	)
-	until(ctx, t, "bob's message", func() bool {
-		mails, err := w.dovecot.Inbox(lab.Bob().Email)
-		return err == nil && len(mails) == 1 && strings.Contains(string(mails[0]), "Subject: Cider") && strings.Contains(string(mails[0]), "From: alice@try.test")
-	})
 }
 
 // TestRoundcubeOAuth is way (b): Roundcube's own OAuth at our authorization server, with what

@@ -94,7 +94,7 @@ func (l *plan) provider(name string, one config.SignIn) (signin.Provider, error)
 	}
 	return signin.NewOIDC(signin.OIDCOptions{
 		Label: label, Issuer: one.Issuer, ClientID: one.ClientID, Secret: clientSecret, Scopes: one.Scopes,
-		Claim: one.Claim, Values: one.Values, Again: l.conf.Membership[name].Refresh, HTTP: hc, Now: l.now,
+		Claim: one.Claim, Values: one.Values, Emails: one.BindVerified, Again: l.conf.Membership[name].Refresh, HTTP: hc, Now: l.now,
 	}), nil
 }
 

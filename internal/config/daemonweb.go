@@ -29,10 +29,10 @@ func signInFields() []field[SignIn] {
 		{"client_secret_file", "a file that holds the client secret on its first line", `"/etc/letterlock/github.secret"`, text(func(v *s) *string { return &v.ClientSecretFile }, absolute)},
 		{"organization", "github: the number of the organisation that people must be active members of (gh api orgs/NAME --jq .id)", `9919`, number(func(v *s) *int { return &v.Organization }, 1, 1<<31-1)},
 		{"team", "github: the number of a team in it, likewise (gh api orgs/NAME/teams/TEAM --jq .id)", `4711`, number(func(v *s) *int { return &v.Team }, 1, 1<<31-1)},
-		{"claim", "oidc: a claim of the ID token that must have one of values, for example groups", "", text(func(v *s) *string { return &v.Claim }, filled)},
+		{"claim", "oidc: a claim of the ID token, or of userinfo where that lacks it, that must have one of values, for example groups", "", text(func(v *s) *string { return &v.Claim }, filled)},
 		{"values", "oidc: the values of that claim that let people in", "", list(func(v *s) *[]string { return &v.Values }, filled)},
 		{"scopes", "oidc: scopes to ask for besides openid, profile and email", "", list(func(v *s) *[]string { return &v.Scopes }, filled)},
-		{"bind_verified", "at a first sign-in, take an account for the person whose address the provider has verified; only for domains above, only once; default: false", `false`, boolean(func(v *s) *bool { return &v.BindVerified })},
+		{"bind_verified", "at a first sign-in, take an account for the person whose address the provider has verified (email, and email_verified true, in the ID token or in userinfo); only for domains above, only once; default: false", `false`, boolean(func(v *s) *bool { return &v.BindVerified })},
 		{"provision", "make the person when there is none with that address; needs bind_verified; default: false", `false`, boolean(func(v *s) *bool { return &v.Provision })},
 		{"ca_file", "PEM file of further certificate authorities for the provider", "", text(func(v *s) *string { return &v.CAFile }, absolute)},
 	}

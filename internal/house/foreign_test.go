@@ -37,6 +37,7 @@ func leafMouths() []mouth {
 		{"internal/oauth", "parseMetadata", "FuzzMetadata"},
 		{"internal/oauth", "parseKeys", "FuzzKeys"},
 		{"internal/oauth", "Conn.VerifyID", "FuzzIDToken"},
+		{"internal/oauth", "answer.userInfo", "FuzzUserInfo"},
 		{"internal/oauth", "ParseKey", "FuzzKeyFile"},
 		{"internal/oauth", "answer.token", "FuzzTokenAnswer"},
 		{"internal/oauth", "answer.fault", "FuzzErrorAnswer"},

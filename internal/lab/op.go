@@ -71,6 +71,8 @@ type OPOptions struct {
 	Backchannel string
 	// AfterLogout is where both user clients may send people after a log-out there; empty: nowhere.
 	AfterLogout string
+	// UserInfoOnly keeps the address out of ID tokens, as oidc-provider does by itself.
+	UserInfoOnly bool
 	// Registration turns dynamic client registration (RFC 7591) on.
 	Registration bool
 }
@@ -153,7 +155,8 @@ func (o OPOptions) people() []Person {
 func (o OPOptions) json() (string, error) {
 	cfg := map[string]any{
 		"issuer": o.Issuer, "accounts": o.people(), "client_secret": ClientSecret,
-		"redirect_uris": o.RedirectURIs, "rotate": !o.KeepRefreshToken, "registration": o.Registration, "audience": o.Audience, "backchannel": o.Backchannel, "after_logout": o.AfterLogout,
+		"redirect_uris": o.RedirectURIs, "rotate": !o.KeepRefreshToken, "registration": o.Registration, "audience": o.Audience, "backchannel": o.Backchannel,
+		"after_logout": o.AfterLogout, "userinfo_only": o.UserInfoOnly,
 		"access_ttl": 3600, "device_ttl": 600, "device_interval": 1, "token_bits": 256,
 	}
 	if len(o.RedirectURIs) == 0 {

@@ -3,6 +3,7 @@ package oauth
 import (
 	"crypto/ed25519"
 	"encoding/base64"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/url"
@@ -42,6 +43,26 @@ func FuzzRegistrationAnswer(f *testing.F) {
 			if u, err := url.Parse(r.ClientURI); err != nil || u.Scheme != "https" && !loopback(u.Hostname()) || !charset(r.AccessToken.Reveal(), 0x21) {
 				t.Fatalf("accepted %q", r.ClientURI)
 			}
+		}
+	})
+}
+
+// FuzzUserInfo: claims are about the subject that was asked for, or are none.
+func FuzzUserInfo(f *testing.F) {
+	for _, body := range []string{
+		`{"sub":"1","email":"a@example.org"}`, `{"sub":"2"}`, `{"sub":1}`, `{"sub":"1","sub":"2"}`, `{"Sub":"1"}`, `{}`, `null`, `[]`, `"1"`, ``, "\xef\xbb\xbf{\"sub\":\"1\"}",
+	} {
+		f.Add("1", []byte(body))
+	}
+	f.Fuzz(func(t *testing.T, subject string, body []byte) {
+		claims, err := answer{endpoint: "userinfo", status: http.StatusOK, body: body}.userInfo(subject)
+		if err != nil {
+			fault(t, err)
+			return
+		}
+		var named string
+		if err := json.Unmarshal(claims["sub"], &named); err != nil || named != subject || subject == "" {
+			t.Fatalf("asked for %q, took %s", subject, body)
 		}
 	})
 }

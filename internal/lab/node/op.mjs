@@ -52,7 +52,7 @@ function configuration(cfg, state) {
     cookies: { keys: [randomBytes(16).toString('hex')] },
     scopes: cfg.scopes,
     claims: { openid: ['sub'], email: ['email', 'email_verified'] },
-    conformIdTokenClaims: false,
+    conformIdTokenClaims: cfg.userinfo_only === true,
     pkce: { required: () => true },
     rotateRefreshToken: () => cfg.rotate,
     issueRefreshToken: (ctx, client, code) => client.grantTypeAllowed('refresh_token') && code.scopes.has('offline_access'),

@@ -79,10 +79,8 @@ func allowAgain(v *visit) error {
 		return err
 	}
 	again := identity.Grant{ID: identity.GrantID(id), Person: v.person.ID, Client: ended.Client, Scopes: ended.Scopes, Created: v.now}
-	if err := v.o.Store.AllowAgain(v.r.Context(), again); err != nil {
-		return err
-	}
-	if err := v.record("grant.given", v.person.ID, string(ended.Client)); err != nil {
+	err = v.change("grant.given", v.person.ID, string(ended.Client), func(ctx context.Context) error { return v.o.Store.AllowAgain(ctx, again) })
+	if err != nil {
 		return err
 	}
 	return v.done("/", "allowed")

@@ -86,7 +86,7 @@ func (p *OIDC) Refresh(ctx context.Context, subject string, refresh secret.Strin
 		return fresh, errors.New("the issuer answered about another account")
 	}
 	var refused *Refused
-	if _, err := p.account(id, token.ID); errors.As(err, &refused) && refused.Reason == "claim" {
+	if _, err := p.who(ctx, conn, id, token); errors.As(err, &refused) && refused.Reason == "claim" {
 		return fresh, ErrNotMember
 	} else if err != nil {
 		return fresh, err

@@ -3,14 +3,10 @@ package signin
 import (
 	"context"
 	"crypto"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -30,6 +26,8 @@ type OIDCOptions struct {
 	// Claim must have one of Values; it is a text, a truth value, or a list of texts.
 	Claim  string
 	Values []string
+	// Emails: verified addresses are wanted, for a first sign-in.
+	Emails bool
 
 	HTTP *http.Client // of oauth.NewHTTPClient
 	Now  func() time.Time
@@ -149,77 +147,9 @@ func (p *OIDC) Finish(ctx context.Context, f Flow, query string) (Account, error
 	if err != nil {
 		return Account{}, &Refused{Reason: "id-token", Detail: err.Error(), What: p.o.Label + " did not prove who you are.", Hint: "Begin again. If it happens each time, your administrator finds the reason in the log."}
 	}
-	account, err := p.account(id, token.ID)
+	account, err := p.who(ctx, conn, id, token)
 	if p.o.Again {
 		account.Refresh = token.Refresh
 	}
 	return account, err
-}
-
-// account reads the token that VerifyID has checked.
-func (p *OIDC) account(id oauth.IDClaims, token secret.String) (Account, error) {
-	claims, err := payload(token.Reveal())
-	if err != nil {
-		return Account{}, err
-	}
-	if p.o.Claim != "" && !hasOne(claims[p.o.Claim], p.o.Values) {
-		return Account{}, &Refused{Reason: "claim", Detail: p.o.Claim + " of " + plain(id.Subject), What: p.o.Label + " does not say that you belong to those who have a mailbox here.", Hint: "If you do, tell whoever looks after your account there."}
-	}
-	account := Account{Issuer: id.Issuer, Subject: id.Subject, How: "oidc:" + id.Issuer, Name: plain(words(claims["name"]))}
-	account.Shown = plain(id.PreferredUsername)
-	if account.Shown == "" {
-		account.Shown = plain(id.Email)
-	}
-	if account.Shown == "" {
-		account.Shown = plain(id.Subject)
-	}
-	// Only the truth value counts: Entra sends no email_verified at all, and lets people
-	// write any address into email.
-	if verified := string(claims["email_verified"]); id.Email != "" && verified == "true" {
-		account.Emails = []string{id.Email}
-	}
-	if sid := words(claims["sid"]); sid != "" {
-		account.Upstream = id.Issuer + " " + sid
-	}
-	return account, nil
-}
-
-// payload reads the claims of a token whose signature has been checked.
-func payload(token string) (map[string]json.RawMessage, error) {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		return nil, errors.New("read ID token: not three parts")
-	}
-	data, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return nil, errors.New("read ID token: not base64")
-	}
-	var claims map[string]json.RawMessage
-	if err := json.Unmarshal(data, &claims); err != nil {
-		return nil, fmt.Errorf("read ID token: %w", err)
-	}
-	return claims, nil
-}
-
-// words is a claim that is text.
-func words(raw json.RawMessage) string {
-	var text string
-	if err := json.Unmarshal(raw, &text); err != nil {
-		return ""
-	}
-	return text
-}
-
-// hasOne reports whether a claim is one of the values, or a list with one of them. A text
-// is compared whole: "mail-admins" is not "mail", nor is "x mail".
-func hasOne(raw json.RawMessage, values []string) bool {
-	var list []string
-	var truth bool
-	switch {
-	case json.Unmarshal(raw, &list) == nil && list != nil:
-		return slices.ContainsFunc(list, func(s string) bool { return slices.Contains(values, s) })
-	case json.Unmarshal(raw, &truth) == nil && string(raw) != "null":
-		return slices.Contains(values, fmt.Sprint(truth))
-	}
-	return slices.Contains(values, words(raw)) && words(raw) != ""
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -34,6 +35,9 @@ type op struct {
 	issuer   string                      // in the metadata; "": the right one
 	down     bool
 	token    func(w http.ResponseWriter) bool // answers instead
+	info     map[string]any                   // of userinfo; nil: none is there
+	infoCode int                              // 0: 200
+	asked    int                              // how often for userinfo
 
 	query url.Values // of the last authorization request
 	auth  string     // how the client proved itself
@@ -65,9 +69,19 @@ func (p *op) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if p.issuer != "" {
 			issuer = p.issuer
 		}
-		p.json(w, map[string]any{"issuer": issuer, "authorization_endpoint": p.url + "/auth", "token_endpoint": p.url + "/token", "jwks_uri": p.url + "/jwks",
+		more := ""
+		if p.info != nil {
+			more = p.url + "/userinfo"
+		}
+		p.json(w, map[string]any{"issuer": issuer, "userinfo_endpoint": more, "authorization_endpoint": p.url + "/auth", "token_endpoint": p.url + "/token", "jwks_uri": p.url + "/jwks",
 			"device_authorization_endpoint": p.url + "/d", "revocation_endpoint": p.url + "/r", "registration_endpoint": p.url + "/g",
 			"authorization_response_iss_parameter_supported": true})
+	case "/userinfo":
+		p.asked++
+		if r.Header.Get("Authorization") != "Bearer a" || p.infoCode != 0 {
+			w.WriteHeader(max(p.infoCode, http.StatusUnauthorized))
+		}
+		p.json(w, p.info)
 	case "/jwks":
 		p.json(w, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: &p.key.PublicKey, KeyID: "k", Algorithm: "ES256", Use: "sig"}}})
 	case "/auth":
@@ -237,6 +251,91 @@ func TestOIDCRefusals(t *testing.T) {
 			s := b.signIn()
 			if s.code != c.code || b.signedIn() || len(h.store.bindings) != 0 {
 				t.Errorf("%d, signed in %t, bound %v: %s", s.code, b.signedIn(), h.store.bindings, s.body)
+			}
+		})
+	}
+}
+
+// TestOIDCUserInfo: what the ID token leaves out is asked for, of the same subject, and the
+// word that an address is verified is never taken to another address.
+func TestOIDCUserInfo(t *testing.T) {
+	all := map[string]any{"sub": "1001", "email": "ann@example.org", "email_verified": true, "groups": []string{"mail"}, "name": "Ann"}
+	with := func(name string, value any) map[string]any {
+		m := maps.Clone(all)
+		m[name] = value
+		return m
+	}
+	for name, c := range map[string]struct {
+		leave    []string // out of the ID token
+		claims   map[string]any
+		info     map[string]any
+		infoCode int
+		code     int // 200: ann is in
+		asked    int
+	}{
+		"nothing is left out":                    {info: all, code: 200},
+		"all is left out":                        {leave: []string{"email", "email_verified", "groups"}, info: all, code: 200, asked: 1},
+		"the groups are":                         {leave: []string{"groups"}, info: all, code: 200, asked: 1},
+		"only whether it is verified":            {leave: []string{"email_verified"}, info: all, code: 200, asked: 1},
+		"verified is another address":            {leave: []string{"email_verified"}, claims: map[string]any{"email": "kate@example.org"}, info: all, code: 403, asked: 1},
+		"verified in the token, address not":     {leave: []string{"email"}, info: with("email_verified", false), code: 403, asked: 1},
+		"not verified there":                     {leave: []string{"email", "email_verified"}, info: with("email_verified", "true"), code: 403, asked: 1},
+		"of another subject":                     {leave: []string{"email"}, info: with("sub", "1002"), code: 403, asked: 1},
+		"of no subject":                          {leave: []string{"email"}, info: with("sub", nil), code: 403, asked: 1},
+		"groups of another subject":              {leave: []string{"groups"}, info: with("sub", "1002"), code: 502, asked: 1},
+		"no such group":                          {leave: []string{"groups"}, info: with("groups", []string{"staff"}), code: 403, asked: 1},
+		"what the token says of groups prevails": {claims: map[string]any{"groups": []string{"staff"}}, leave: []string{"email"}, info: all, code: 403, asked: 1},
+		"it is broken, and the groups are there": {leave: []string{"groups"}, info: all, infoCode: 500, code: 502, asked: 1},
+		"it is broken, and the address is there": {leave: []string{"email"}, info: all, infoCode: 500, code: 403, asked: 1},
+		"there is none":                          {leave: []string{"email"}, code: 403},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h, p := atOP(t, func(o *OIDCOptions, _ *Entrance) { o.Claim, o.Values, o.Emails = "groups", []string{"mail"}, true })
+			h.person("kate@example.org")
+			for name, value := range c.claims {
+				p.claims[name] = value
+			}
+			for _, name := range c.leave {
+				delete(p.claims, name)
+			}
+			p.info, p.infoCode = c.info, c.infoCode
+			b := h.browser()
+			s := b.signIn()
+			if s.code != c.code || p.asked != c.asked || b.signedIn() != (c.code == 200) || c.code == 200 && !strings.HasPrefix(s.body, "home of ann@") {
+				t.Errorf("%d, asked %d times: %s", s.code, p.asked, s.body)
+			}
+		})
+	}
+}
+
+// TestOIDCWithoutAddress: an administrator reads why nobody was bound, and what to do; who
+// is bound already comes in.
+func TestOIDCWithoutAddress(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(p *op)
+		want   string
+	}{
+		"none":         {func(p *op) { delete(p.claims, "email") }, "the provider tells no address, for which the scope email must be allowed"},
+		"not verified": {func(p *op) { delete(p.claims, "email_verified") }, "the provider does not say email_verified of ann@example.org; or use letterlockd person invite"},
+		"userinfo fails": {func(p *op) {
+			delete(p.claims, "email")
+			p.info, p.infoCode = map[string]any{"error": "server_error"}, 500
+		},
+			"the address could not be asked for: userinfo"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h, p := atOP(t, func(o *OIDCOptions, _ *Entrance) { o.Emails = true })
+			c.change(p)
+			s := h.browser().signIn()
+			if s.code != http.StatusForbidden || !strings.Contains(s.body, "allowed to know your mail address") {
+				t.Errorf("%+v", s)
+			}
+			if said := h.store.events[len(h.store.events)-1].Detail; !strings.Contains(said, c.want) || strings.Contains(said, "\n") {
+				t.Errorf("the audit trail says %q, want %q", said, c.want)
+			}
+			h.store.bindings[[2]string{p.url, "1001"}] = identity.Binding{Issuer: p.url, Subject: "1001", Person: "id-ann@example.org"}
+			if s := h.browser().signIn(); s.code != http.StatusOK {
+				t.Errorf("who is bound: %+v", s)
 			}
 		})
 	}

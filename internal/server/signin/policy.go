@@ -64,6 +64,10 @@ func (d *Desk) firstTime(r *http.Request, e Entrance, account Account) (identity
 	if !e.BindVerified {
 		return identity.Person{}, unknown
 	}
+	if account.NoEmail != "" {
+		unknown.Detail += ": " + account.NoEmail + "; or use letterlockd person invite"
+		unknown.Hint += " If " + label(e) + " asked you what this site may know of you, it must be allowed to know your mail address."
+	}
 	own := d.ownAddresses(account.Emails)
 	var found []identity.Person
 	for _, address := range own {

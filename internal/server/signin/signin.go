@@ -54,7 +54,9 @@ type Account struct {
 	Name    string // of the person, as they wrote it there
 	// Emails are addresses that the provider has verified, the preferred one first. They
 	// are looked at when nobody is bound to the account, and never after.
-	Emails   []string
+	Emails []string
+	// NoEmail says to an administrator why there is none.
+	NoEmail  string `json:"-"`
 	How      string // for the session: "github", "oidc:ISSUER"
 	Upstream string // issuer and sid, for back-channel logout
 	// Refresh is for asking again later, where that was asked for. An invitation that waits

@@ -1,0 +1,44 @@
+package browser
+
+import (
+	"context"
+
+	"github.com/letterlock-mail/letterlock/internal/lab"
+)
+
+// AtGlewlwyd are the steps of a person at the pages of a lab.Glewlwyd who was never there:
+// the password, the consent, and on.
+func (b *Browser) AtGlewlwyd(ctx context.Context, who lab.Person) []func() error {
+	return append(append(b.GlewlwydPassword(ctx, who), b.GlewlwydConsent(ctx)...), b.GlewlwydOn(ctx)...)
+}
+
+// GlewlwydPassword is what a browser is asked for that it does not know.
+func (b *Browser) GlewlwydPassword(ctx context.Context, who lab.Person) []func() error {
+	return []func() error{
+		func() error { return b.Fill(ctx, "#username", who.Name) },
+		func() error { return b.Fill(ctx, "#password", who.Password) },
+		func() error { return b.Click(ctx, "#loginbut") },
+	}
+}
+
+// GlewlwydConsent is a tick for each thing that the client may know. It is asked for once a
+// person, in whatever browser.
+func (b *Browser) GlewlwydConsent(ctx context.Context) []func() error {
+	var steps []func() error
+	for _, scope := range []string{"profile", "email"} {
+		steps = append(steps,
+			func() error { return b.Click(ctx, "#grant-"+scope) },
+			func() error { return b.WaitFor(ctx, "#grant-"+scope+":checked") },
+		)
+	}
+	return append(steps, func() error { return b.Click(ctx, ".carousel-item.active button.btn-primary") })
+}
+
+// GlewlwydOn goes on to the client, which everybody has to, at each sign-in.
+func (b *Browser) GlewlwydOn(ctx context.Context) []func() error {
+	return []func() error{
+		func() error { return b.WaitFor(ctx, ".row.text-center h3") }, // "Connection to ..."
+		// The same button stood on the page before, and did nothing there.
+		func() error { return b.Click(ctx, ".card-footer button.btn-success") },
+	}
+}
