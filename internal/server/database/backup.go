@@ -84,7 +84,7 @@ func backupTables() []table {
 		"directory: person external attributes changed#",
 		"leaver: issuer subject person state since# why",
 		"refresh_token: digest! consent issued# expires# spent# successor!",
-		"client: id name redirect_uris logout_uris grants scopes secret! without_pkce? introspects? consent created# disabled# reason",
+		"client: id name redirect_uris logout_uris grants scopes secret! without_pkce? introspects? consent created# disabled# reason jwks",
 		"client_gone: digest! gone#",
 	} {
 		name, columns, _ := strings.Cut(line, ": ")
