@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -39,7 +40,12 @@ func startChain(t *testing.T) *chain {
 	port := freePorts(t, 1)[0]
 	home := fmt.Sprintf("http://127.0.0.1:%d", port)
 	op := lab.RunOP(t, lab.OPOptions{Audience: "https://mail.try.test"})
-	c := &chain{op: op, home: home, site: startSiteWith(t, fmt.Sprintf("[issuer.op]\nurl = %q\naudiences = [\"https://mail.try.test\"]\nclients = [%q]\nneed_scope = \"mail\"\n", op.Issuer, lab.PublicClient)+fmt.Sprintf("[web]\npublic_url = %q\nlisten = \"127.0.0.1:%d\"\nmaster_key_file = \"@folder@/master.key\"\n[oauth]\nregistration = true\n", home, port))}
+	s := newSite(t)
+	s.more = fmt.Sprintf("[issuer.op]\nurl = %q\naudiences = [\"https://mail.try.test\"]\nclients = [%q]\nneed_scope = \"mail\"\n", op.Issuer, lab.PublicClient) + fmt.Sprintf("[web]\npublic_url = %q\nlisten = \"127.0.0.1:%d\"\nmaster_key_file = \"@folder@/master.key\"\n[oauth]\nregistration = true\n", home, port)
+	// What is printed is all there is about tokens and passwords.
+	s.change = func(o *lab.DovecotOptions) { o.Introspection, o.Sieve = "-", true }
+	c := &chain{op: op, home: home, site: s.start()}
+	c.onlyPrinted()
 	c.run("person", "add", "ann@try.test")
 	c.run("person", "add", "bob@try.test")
 	c.browser = &seat{t, home, c.signInAs("ann@try.test")}
@@ -47,6 +53,24 @@ func startChain(t *testing.T) *chain {
 	c.switchPostfix()
 	c.program = c.post("/register", "", `{"client_name":"Chain","redirect_uris":["http://127.0.0.1/cb"],"grant_types":["authorization_code","refresh_token"],"token_endpoint_auth_method":"none"}`)["client_id"].(string)
 	return c
+}
+
+// onlyPrinted looks whether Dovecot asks by nothing but what config dovecot has written, and
+// by the logins that were there before.
+func (c *chain) onlyPrinted() {
+	c.t.Helper()
+	out, err := exec.Command("doveconf", "-c", filepath.Join(c.dovecot.Dir, "dovecot.conf"), "-h", "passdb").Output()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for _, args := range regexp.MustCompile(`(?m)^ *args = (.*)$`).FindAllStringSubmatch(string(out), -1) {
+		if !strings.HasPrefix(args[1], filepath.Join(c.folder, "dovecot")+"/") && args[1] != "password=#hidden_use-P_to_show#" {
+			c.t.Errorf("Dovecot asks by %s", args[1])
+		}
+	}
+	if printed := strings.Count(string(out), "driver = oauth2"); printed != 2 {
+		c.t.Errorf("%d passdbs of ours in\n%s", printed, out)
+	}
 }
 
 // post sends a form, or JSON when form is empty, and reads the JSON answer.
@@ -129,16 +153,27 @@ func (c *chain) authenticate(conn *talk, line, more, dummy string) (*talk, strin
 	return conn, string(text), conn.say(dummy)
 }
 
+// together runs all at once: the mail servers make each refusal wait for seconds. What ends
+// one by Fatal fails the test and lets the others go on.
+func together(tries ...func()) {
+	var all sync.WaitGroup
+	for _, try := range tries {
+		all.Go(try)
+	}
+	all.Wait()
+}
+
 // TestTokensThroughTheChain: tokens of our server at a real Dovecot by introspection, with
-// the configuration that is printed, and at a real Postfix through mailauth: each mechanism,
-// each scope, the refusals that name our discovery, and a revocation on the person's page
-// that ends an open session.
+// nothing but the configuration that is printed, ManageSieve included, and at a real Postfix
+// through mailauth: each mechanism, each scope, the refusals that name our discovery, and a
+// revocation on the person's page that ends an open session.
 func TestTokensThroughTheChain(t *testing.T) {
 	c := startChain(t)
 	const ann = "ann@try.test"
 	all := c.token("urn:ietf:params:oauth:scope:mail")
 	reads, sends := c.token("imap offline_access"), c.token("imap smtp", "limit", "send-only")
 	forged := "llat_" + strings.Repeat("A", 43)
+	var tries []func()
 	for _, one := range []struct{ what, user, token, imap, smtp string }{
 		{"everything", ann, all, "a OK", "235"},
 		{"reading only", ann, reads, "a OK", "535"},
@@ -148,14 +183,18 @@ func TestTokensThroughTheChain(t *testing.T) {
 		{"a JSON Web Token", ann, "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbm4ifQ.", "a NO", "535"},
 	} {
 		for _, mechanism := range []string{"XOAUTH2", "OAUTHBEARER"} {
-			_, challenge, got := c.atIMAP(mechanism, one.user, one.token)
-			c.want(mechanism+" at IMAP: "+one.what, got, one.imap)
-			c.challenge(mechanism+" at IMAP: "+one.what, challenge, one.imap == "a NO")
-			_, challenge, got = c.atSMTP(mechanism, one.user, one.token)
-			c.want(mechanism+" at SMTP: "+one.what, got, one.smtp)
-			c.challenge(mechanism+" at SMTP: "+one.what, challenge, one.smtp == "535")
+			tries = append(tries, func() {
+				_, challenge, got := c.atIMAP(mechanism, one.user, one.token)
+				c.want(mechanism+" at IMAP: "+one.what, got, one.imap)
+				c.challenge(mechanism+" at IMAP: "+one.what, challenge, one.imap == "a NO")
+			}, func() {
+				_, challenge, got := c.atSMTP(mechanism, one.user, one.token)
+				c.want(mechanism+" at SMTP: "+one.what, got, one.smtp)
+				c.challenge(mechanism+" at SMTP: "+one.what, challenge, one.smtp == "535")
+			})
 		}
 	}
+	together(tries...)
 	conn, _, _ := c.atSMTP("OAUTHBEARER", ann, sends)
 	for _, step := range [][2]string{{"MAIL FROM:<" + ann + ">", "250"}, {"RCPT TO:<bob@try.test>", "250"}, {"DATA", "354"},
 		{"From: " + ann + "\r\nTo: bob@try.test\r\nSubject: token\r\n\r\nhello\r\n.", "250"}} {
@@ -188,6 +227,7 @@ func TestTokensThroughTheChain(t *testing.T) {
 			t.Error("a token stands in the log")
 		}
 	}
+	c.sieve()
 	c.tokensOfTheProvider()
 	c.letterlock()
 }
