@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -35,7 +37,7 @@ The secret of a program is shown once, when it is entered; what is kept is a has
 
 // clientFlags are the flags of client add.
 type clientFlags struct {
-	name, person                       string
+	name, person, auth, keys           string
 	redirects, logouts, scopes         []string
 	public, device, noPKCE, introspect bool
 }
@@ -48,8 +50,11 @@ func (p *program) clientAddCommand() *cobra.Command {
 browser and the answer goes to exactly that address; with --device they type a code;
 with --person the program is a machine that asks nobody and acts as that person's
 mailbox (client credentials). --public is for a program that can keep no secret: it
-gets none.`,
+gets none. With --auth private_key_jwt it proves itself by a signature (RFC 7523) and gets
+none either: the file of --jwks holds its public keys, RSA, P-256 or Ed25519, as a JWK set
+or as PEM.`,
 		Example: `  letterlockd client add webmail --name "Web mail" --redirect https://mail.example.org/cb
+  letterlockd client add scanner --name "Scanner" --person scanner@example.org --scope send-only --auth private_key_jwt --jwks scanner.pub.pem
   letterlockd client add board --name "Ticket board" --person tickets@example.org --scope imap,smtp`,
 		Args: command.Exactly(1),
 		RunE: func(c *cobra.Command, args []string) error { return p.addClient(c.Context(), args[0], f) },
@@ -62,6 +67,8 @@ gets none.`,
 	l.StringVar(&f.person, "person", "", "the `ADDRESS` that a machine acts as; needs --scope")
 	l.BoolVar(&f.device, "device", false, "it may use codes that people type elsewhere")
 	l.BoolVar(&f.public, "public", false, "it can keep no secret")
+	l.StringVar(&f.auth, "auth", "", "how it proves itself: client_secret (the default) or private_key_jwt")
+	l.StringVar(&f.keys, "jwks", "", "`FILE` with the public keys of a program that signs")
 	l.BoolVar(&f.noPKCE, "without-pkce", false, "it cannot do PKCE (Roundcube 1.6); its secret and its exact address have to do")
 	l.BoolVar(&f.introspect, "introspect", false, "it may ask whether tokens are good")
 	return c
@@ -72,9 +79,14 @@ func (p *program) addClient(ctx context.Context, id string, f clientFlags) error
 	if err != nil {
 		return err
 	}
+	if f.keys != "" {
+		if client.Keys, err = clientKeys(f.keys); err != nil {
+			return err
+		}
+	}
 	client.Created = p.now()
 	secret := ""
-	if !f.public {
+	if !f.public && client.Keys == "" {
 		random, err := web.NewSecret(p.random)
 		if err != nil {
 			return err
@@ -168,10 +180,36 @@ func readClient(id string, f clientFlags) (identity.Client, error) {
 		return usage("name at least one of --redirect, --device, --person and --introspect", "the program could do nothing")
 	case f.public && (f.person != "" || f.noPKCE || f.introspect):
 		return usage("leave --public out: such a program needs a secret", "--public goes with neither --person, --without-pkce nor --introspect")
+	case !slices.Contains([]string{"", secretAuth, authserver.KeyAuth}, f.auth):
+		return usage("--auth "+secretAuth+" or --auth "+authserver.KeyAuth, "no program proves itself by %q here", cli.Line(f.auth))
+	case f.public && (f.auth != "" || f.keys != ""):
+		return usage("leave --public out, or --auth and --jwks", "--public says that the program cannot prove itself")
+	case (f.auth == authserver.KeyAuth) != (f.keys != ""):
+		return usage("--auth private_key_jwt --jwks FILE", "--auth private_key_jwt and --jwks go together")
 	case f.person != "" && len(f.scopes) == 0:
 		return usage("say what the machine may do: --scope send-only", "--person needs --scope")
 	}
 	return c, nil
+}
+
+// secretAuth is a secret, by HTTP Basic or in the body.
+const secretAuth = "client_secret"
+
+// clientKeys reads the file with a program's public keys.
+func clientKeys(path string) (string, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return "", cli.Wrap(cli.DataError, err, "--jwks wants a file with public keys that can be read")
+	}
+	data, err := io.ReadAll(io.LimitReader(file, 1<<20)) // longer than what is taken
+	if err := errors.Join(err, file.Close()); err != nil {
+		return "", cli.Wrap(cli.DataError, err, "--jwks wants a file with public keys that can be read")
+	}
+	keys, err := authserver.ClientKeys(data)
+	if err != nil {
+		return "", cli.Wrap(cli.DataError, fmt.Errorf("%s: %w", cli.Line(path), err), "a JWK set, or the public key in PEM: openssl pkey -in key.pem -pubout")
+	}
+	return keys, nil
 }
 
 func notClientID(r rune) bool {
@@ -191,6 +229,7 @@ func mayClient(c identity.Client, person string) string {
 		{c.Introspects, "may ask about tokens"},
 		{c.WithoutPKCE, "without PKCE"},
 		{!c.Confidential(), "without a secret"},
+		{c.Keys != "", "proves itself by a signature"},
 		{len(c.Scopes) > 0, "at most " + strings.Join(c.Scopes, " ")},
 	} {
 		if one.is {

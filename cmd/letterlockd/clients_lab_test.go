@@ -16,6 +16,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-jose/go-jose/v4"
 	"golang.org/x/oauth2"
 
 	"github.com/letterlock-mail/letterlock/internal/lab/browser"
@@ -25,7 +26,8 @@ import (
 // TestIndependentClients: npm's openid-client and oauth4webapi, which check each answer
 // against the standards, at the daemon's own pages; the test is the browser. Basic and
 // pushed requests, iss, nonce, max_age, ID tokens by signature, userinfo, rotation, replay,
-// revocation, refusals, device codes, machines by both ways of authentication.
+// revocation, refusals, device codes, machines by both ways to show a secret, and programs
+// that sign: entered ones, and those that register with a key of their own.
 func TestIndependentClients(t *testing.T) {
 	d := newDesk(t, "http")
 	d.configure("example.org", "[oauth]\nregistration = true\n")
@@ -34,10 +36,19 @@ func TestIndependentClients(t *testing.T) {
 		Issuer string            `json:"issuer"`
 		Web    map[string]string `json:"web"`
 		Robot  map[string]string `json:"machine"`
+		Signer map[string]any    `json:"signer"`
 	}
 	to.Issuer = d.public
 	to.Web = map[string]string{"id": "webmail", "secret": d.must("client", "add", "webmail", "--name", "Web mail", "--redirect", "http://127.0.0.1:4711/cb")}
 	to.Robot = map[string]string{"id": "board", "secret": d.must("client", "add", "board", "--name", "Board", "--person", "ann@example.org", "--scope", "imap,smtp", "--introspect")}
+	key := jose.JSONWebKey{Key: signingKey(t), KeyID: "k1"}
+	public, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{key.Public()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.must("client", "add", "signer", "--name", "Signer", "--person", "ann@example.org", "--scope", "imap,smtp", "--introspect",
+		"--auth", "private_key_jwt", "--jwks", d.write("signer.json", string(public)))
+	to.Signer = map[string]any{"id": "signer", "key": key}
 	d.serve()
 	ann := d.sit("ann@example.org")
 
@@ -75,7 +86,7 @@ func TestIndependentClients(t *testing.T) {
 			answerClient(ann, in, question.Open, question.Refuse, question.Device)
 		}
 	}
-	if err := cmd.Wait(); err != nil || !done || asked < 9 {
+	if err := cmd.Wait(); err != nil || !done || asked < 13 {
 		t.Fatalf("%d questions, done %v: %v\n%s", asked, done, err, complaints.String())
 	}
 	if t.Failed() {

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -39,7 +40,12 @@ func startChain(t *testing.T) *chain {
 	port := freePorts(t, 1)[0]
 	home := fmt.Sprintf("http://127.0.0.1:%d", port)
 	op := lab.RunOP(t, lab.OPOptions{Audience: "https://mail.try.test"})
-	c := &chain{op: op, home: home, site: startSiteWith(t, fmt.Sprintf("[issuer.op]\nurl = %q\naudiences = [\"https://mail.try.test\"]\nclients = [%q]\nneed_scope = \"mail\"\n", op.Issuer, lab.PublicClient)+fmt.Sprintf("[web]\npublic_url = %q\nlisten = \"127.0.0.1:%d\"\nmaster_key_file = \"@folder@/master.key\"\n[oauth]\nregistration = true\n", home, port))}
+	s := newSite(t)
+	s.more = fmt.Sprintf("[issuer.op]\nurl = %q\naudiences = [\"https://mail.try.test\"]\nclients = [%q]\nneed_scope = \"mail\"\n", op.Issuer, lab.PublicClient) + fmt.Sprintf("[web]\npublic_url = %q\nlisten = \"127.0.0.1:%d\"\nmaster_key_file = \"@folder@/master.key\"\n[oauth]\nregistration = true\n", home, port)
+	// What is printed is all there is about tokens and passwords.
+	s.change = func(o *lab.DovecotOptions) { o.Introspection, o.Sieve = "-", true }
+	c := &chain{op: op, home: home, site: s.start()}
+	c.onlyPrinted()
 	c.run("person", "add", "ann@try.test")
 	c.run("person", "add", "bob@try.test")
 	c.browser = &seat{t, home, c.signInAs("ann@try.test")}
@@ -47,6 +53,24 @@ func startChain(t *testing.T) *chain {
 	c.switchPostfix()
 	c.program = c.post("/register", "", `{"client_name":"Chain","redirect_uris":["http://127.0.0.1/cb"],"grant_types":["authorization_code","refresh_token"],"token_endpoint_auth_method":"none"}`)["client_id"].(string)
 	return c
+}
+
+// onlyPrinted looks whether Dovecot asks by nothing but what config dovecot has written, and
+// by the logins that were there before.
+func (c *chain) onlyPrinted() {
+	c.t.Helper()
+	out, err := exec.Command("doveconf", "-c", filepath.Join(c.dovecot.Dir, "dovecot.conf"), "-h", "passdb").Output()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for _, args := range regexp.MustCompile(`(?m)^ *args = (.*)$`).FindAllStringSubmatch(string(out), -1) {
+		if !strings.HasPrefix(args[1], filepath.Join(c.folder, "dovecot")+"/") && args[1] != "password=#hidden_use-P_to_show#" {
+			c.t.Errorf("Dovecot asks by %s", args[1])
+		}
+	}
+	if printed := strings.Count(string(out), "driver = oauth2"); printed != 2 {
+		c.t.Errorf("%d passdbs of ours in\n%s", printed, out)
+	}
 }
 
 // post sends a form, or JSON when form is empty, and reads the JSON answer.
@@ -129,16 +153,27 @@ func (c *chain) authenticate(conn *talk, line, more, dummy string) (*talk, strin
 	return conn, string(text), conn.say(dummy)
 }
 
+// together runs all at once: the mail servers make each refusal wait for seconds. What ends
+// one by Fatal fails the test and lets the others go on.
+func together(tries ...func()) {
+	var all sync.WaitGroup
+	for _, try := range tries {
+		all.Go(try)
+	}
+	all.Wait()
+}
+
 // TestTokensThroughTheChain: tokens of our server at a real Dovecot by introspection, with
-// the configuration that is printed, and at a real Postfix through mailauth: each mechanism,
-// each scope, the refusals that name our discovery, and a revocation on the person's page
-// that ends an open session.
+// nothing but the configuration that is printed, ManageSieve included, and at a real Postfix
+// through mailauth: each mechanism, each scope, the refusals that name our discovery, and a
+// revocation on the person's page that ends an open session.
 func TestTokensThroughTheChain(t *testing.T) {
 	c := startChain(t)
 	const ann = "ann@try.test"
 	all := c.token("urn:ietf:params:oauth:scope:mail")
 	reads, sends := c.token("imap offline_access"), c.token("imap smtp", "limit", "send-only")
 	forged := "llat_" + strings.Repeat("A", 43)
+	var tries []func()
 	for _, one := range []struct{ what, user, token, imap, smtp string }{
 		{"everything", ann, all, "a OK", "235"},
 		{"reading only", ann, reads, "a OK", "535"},
@@ -148,14 +183,18 @@ func TestTokensThroughTheChain(t *testing.T) {
 		{"a JSON Web Token", ann, "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbm4ifQ.", "a NO", "535"},
 	} {
 		for _, mechanism := range []string{"XOAUTH2", "OAUTHBEARER"} {
-			_, challenge, got := c.atIMAP(mechanism, one.user, one.token)
-			c.want(mechanism+" at IMAP: "+one.what, got, one.imap)
-			c.challenge(mechanism+" at IMAP: "+one.what, challenge, one.imap == "a NO")
-			_, challenge, got = c.atSMTP(mechanism, one.user, one.token)
-			c.want(mechanism+" at SMTP: "+one.what, got, one.smtp)
-			c.challenge(mechanism+" at SMTP: "+one.what, challenge, one.smtp == "535")
+			tries = append(tries, func() {
+				_, challenge, got := c.atIMAP(mechanism, one.user, one.token)
+				c.want(mechanism+" at IMAP: "+one.what, got, one.imap)
+				c.challenge(mechanism+" at IMAP: "+one.what, challenge, one.imap == "a NO")
+			}, func() {
+				_, challenge, got := c.atSMTP(mechanism, one.user, one.token)
+				c.want(mechanism+" at SMTP: "+one.what, got, one.smtp)
+				c.challenge(mechanism+" at SMTP: "+one.what, challenge, one.smtp == "535")
+			})
 		}
 	}
+	together(tries...)
 	conn, _, _ := c.atSMTP("OAUTHBEARER", ann, sends)
 	for _, step := range [][2]string{{"MAIL FROM:<" + ann + ">", "250"}, {"RCPT TO:<bob@try.test>", "250"}, {"DATA", "354"},
 		{"From: " + ann + "\r\nTo: bob@try.test\r\nSubject: token\r\n\r\nhello\r\n.", "250"}} {
@@ -188,6 +227,7 @@ func TestTokensThroughTheChain(t *testing.T) {
 			t.Error("a token stands in the log")
 		}
 	}
+	c.sieve()
 	c.tokensOfTheProvider()
 	c.letterlock()
 }
@@ -271,132 +311,5 @@ func (c *chain) introspected(token string) {
 	expires, _ := told["exp"].(float64)
 	if told["active"] != true || told["iss"] != c.home || told["aud"] != "mail" || told["token_type"] != "Bearer" || expires-issued != 3600 || time.Since(time.Unix(int64(issued), 0)) > testPatience {
 		c.t.Errorf("introspection: %v", told)
-	}
-}
-
-// letterlock signs in by a device code at the issuer, and mail programs of others read and
-// send with what it gives them.
-func (c *chain) letterlock() {
-	c.t.Helper()
-	t, home := c.t, c.t.TempDir()
-	binary := filepath.Join(c.folder, "letterlock")
-	if out, err := exec.Command("go", "build", "-o", binary, "../letterlock").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), testPatience)
-	defer cancel()
-	run := func(stdin, name string, args ...string) string {
-		t.Helper()
-		if name == "letterlock" {
-			name = binary
-		}
-		cmd := exec.CommandContext(ctx, name, args...)
-		cmd.Env = []string{"HOME=" + home, "PATH=" + c.folder + ":/usr/bin:/bin", "LC_ALL=C", "CURL_CA_BUNDLE=" + c.ca.File}
-		cmd.Dir, cmd.Stdin = home, strings.NewReader(stdin)
-		var said strings.Builder
-		cmd.Stderr = &said
-		out, err := cmd.Output()
-		if err != nil {
-			t.Fatalf("%s %s: %v\n%s%s", name, strings.Join(args, " "), err, out, said.String())
-		}
-		return string(out)
-	}
-	c.deviceLogin(ctx, binary, home)
-	imaps, smtps := fmt.Sprintf("mail.try.test:%d", c.dovecot.IMAPS), fmt.Sprintf("mail.try.test:%d", c.postfix.Subs)
-	_, imapPort, _ := strings.Cut(imaps, ":")
-	_, smtpPort, _ := strings.Cut(smtps, ":")
-
-	// msmtp: OAUTHBEARER. curl: the inbox that bob's letters do not reach, so ann's own.
-	write := func(name, text string) {
-		t.Helper()
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(home, name)), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(home, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write(".msmtprc", "account default\nhost localhost\nport "+smtpPort+"\ntls on\ntls_starttls off\ntls_trust_file "+c.ca.File+
-		"\nauth oauthbearer\nuser ann@try.test\nfrom ann@try.test\npasswordeval letterlock token ann@try.test\n")
-	run("From: ann@try.test\nTo: ann@try.test\nSubject: by msmtp\n\nhello\n", "msmtp", "ann@try.test")
-	write(".muttrc", "set from=ann@try.test\nset smtp_url=\"smtps://ann@try.test@localhost:"+smtpPort+"/\"\nset smtp_authenticators=\"oauthbearer\"\n"+
-		"set smtp_oauth_refresh_command=\"letterlock token ann@try.test\"\nset certificate_file="+c.ca.File+"\nset ssl_usesystemcerts=no\nset ssl_ca_certificates_file="+c.ca.File+"\nset copy=no\nset record=\"\"\n")
-	run("hello\n", "mutt", "-s", "by mutt", "ann@try.test")
-	// Delivery is Postfix's matter: ask until both letters are there.
-	options := run("", "letterlock", "token", "--curl", "ann@try.test")
-	write("curlrc", options)
-	for tick := time.NewTicker(200 * time.Millisecond); ; {
-		found := run("", "curl", "-sS", "-K", "curlrc", "--url", "imaps://localhost:"+imapPort+"/INBOX?SUBJECT%20by")
-		if len(strings.Fields(found)) >= 4 { // * SEARCH 1 2
-			tick.Stop()
-			break
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("the letters did not arrive: %s", found)
-		}
-	}
-	// getmail 6.18 has a race of its own when it delivers (see cmd/letterlock/e2e): it is
-	// judged by what it fetched.
-	fetched := filepath.Join(home, "fetched")
-	write(".config/getmail/getmailrc", "[retriever]\ntype = SimpleIMAPSSLRetriever\nserver = localhost\nport = "+imapPort+"\nusername = ann@try.test\nuse_xoauth2 = True\n"+
-		"password_command = (\""+binary+"\", \"token\", \"ann@try.test\")\nca_certs = "+c.ca.File+
-		"\n[destination]\ntype = MDA_external\npath = /usr/bin/tee\narguments = (\"-a\", \""+fetched+"\")\nallow_root_commands = True\n[options]\nread_all = False\n")
-	limit, stop := context.WithTimeout(ctx, 20*time.Second)
-	defer stop()
-	getmail := exec.CommandContext(limit, "getmail", "--getmaildir", filepath.Join(home, ".config/getmail"))
-	getmail.Env, getmail.Dir = []string{"HOME=" + home, "PATH=/usr/bin:/bin", "LC_ALL=C"}, home
-	getmail.WaitDelay = 5 * time.Second
-	out, failure := getmail.CombinedOutput()
-	if text, err := os.ReadFile(fetched); err != nil || !strings.Contains(string(text), "Subject: by m") {
-		t.Errorf("getmail: %v, %v\n%s", failure, err, out)
-	}
-	run("", "letterlock", "logout", "ann@try.test")
-	_, page := c.browser.do(http.MethodGet, "/", nil)
-	if open, _, _ := strings.Cut(page, "Ended app passwords"); strings.Contains(open, "<h3>Our letterlock") {
-		t.Errorf("after logout the program still stands on the page: %s", open)
-	}
-}
-
-// deviceLogin is letterlock login by a code that ann types in on the page.
-func (c *chain) deviceLogin(ctx context.Context, binary, home string) {
-	c.t.Helper()
-	id := "letterlock"
-	c.run("client", "add", id, "--name", "Our letterlock", "--public", "--device", "--redirect", "http://127.0.0.1/")
-	cmd := exec.CommandContext(ctx, binary, "login", "ann@try.test", "--issuer", c.home, "--client-id", id, "--ca-file", c.ca.File, "--key", "file", "--flow", "device",
-		"--imap", fmt.Sprintf("localhost:%d", c.dovecot.IMAPS), "--smtp", fmt.Sprintf("localhost:%d", c.postfix.Subs), "--imap-security", "tls", "--smtp-security", "tls")
-	cmd.Env = []string{"HOME=" + home, "PATH=/usr/bin:/bin", "LC_ALL=C"}
-	said, err := cmd.StderrPipe()
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		c.t.Fatal(err)
-	}
-	var text strings.Builder
-	buffer := make([]byte, 4096)
-	code := regexp.MustCompile(`[B-Z]{4}-[B-Z]{4}`)
-	approved := false
-	for {
-		n, err := said.Read(buffer)
-		text.Write(buffer[:n])
-		if found := code.FindString(text.String()); found != "" && !approved {
-			approved = true
-			_, page := c.browser.do(http.MethodGet, "/device?user_code="+found, nil)
-			_, page = c.browser.press(page, "/device")
-			if !strings.Contains(page, "Our letterlock") || !strings.Contains(page, "127.0.0.1") {
-				c.t.Errorf("the page does not say who asks and from where: %s", page)
-			}
-			if res, page := c.browser.press(page, "/device/decide", "decision", "allow"); res.StatusCode != http.StatusSeeOther {
-				c.t.Fatalf("%s %s", res.Status, page)
-			}
-		}
-		if err != nil {
-			break
-		}
-	}
-	if err := cmd.Wait(); err != nil {
-		c.t.Fatalf("letterlock login: %v\n%s", err, text.String())
 	}
 }

@@ -37,6 +37,8 @@ type DovecotOptions struct {
 	Relay string
 	// Mechanisms offered. Default: xoauth2 oauthbearer.
 	Mechanisms string
+	// Sieve: ManageSieve is there as well, with STARTTLS, and Pigeonhole behind it.
+	Sieve bool
 	// Userdb takes the place of the one that knows everybody; @dir@, @uid@ and @gid@ in it
 	// are the server's folder and the owner of mail.
 	Userdb string
@@ -54,6 +56,7 @@ type Dovecot struct {
 	POP3S      int
 	Submission int // STARTTLS
 	Subs       int // submission with implicit TLS
+	Sieve      int // ManageSieve, STARTTLS; 0: there is none
 	AuthPort   int // Dovecot's auth client protocol, for Postfix
 	Version    string
 
@@ -71,7 +74,11 @@ func StartDovecot(ctx context.Context, o DovecotOptions) (*Dovecot, error) {
 	if err != nil {
 		return nil, err
 	}
-	for program, pkg := range map[string]string{"imap": "dovecot-imapd", "pop3": "dovecot-pop3d", "submission": "dovecot-submissiond"} {
+	programs := map[string]string{"imap": "dovecot-imapd", "pop3": "dovecot-pop3d", "submission": "dovecot-submissiond"}
+	if o.Sieve {
+		programs["managesieve"] = "dovecot-managesieved"
+	}
+	for program, pkg := range programs {
 		if _, err := find(program, pkg); err != nil {
 			return nil, err
 		}
@@ -104,12 +111,15 @@ func (o *DovecotOptions) setDefaults() {
 
 func startDovecot(ctx context.Context, path string, o DovecotOptions) (*Dovecot, error) {
 	d := &Dovecot{Host: "127.0.0.1", options: o}
-	ports, err := freePorts(7)
+	ports, err := freePorts(8)
 	if err != nil {
 		return nil, err
 	}
 	d.IMAP, d.IMAPS, d.POP3, d.POP3S = ports[0], ports[1], ports[2], ports[3]
 	d.Submission, d.Subs, d.AuthPort = ports[4], ports[5], ports[6]
+	if o.Sieve {
+		d.Sieve = ports[7]
+	}
 	if d.Dir, err = newFolder("dovecot"); err != nil {
 		return nil, err
 	}

@@ -38,16 +38,22 @@ func (d *Dovecot) writeConfig() error {
 		"@tokens@", strings.ReplaceAll(tokens, "@dir@", d.Dir), "@dir@", d.Dir, "@cert@", cert.CertFile, "@key@", cert.KeyFile, "@mechanisms@", d.options.Mechanisms,
 		"@uid@", strconv.Itoa(uid), "@gid@", strconv.Itoa(gid),
 	).Replace(strings.Replace(dovecotConf, "@userdb@", userdb, 1)))
-	for _, l := range []struct {
+	type listener struct {
 		service, name string
 		port          int
 		ssl           bool
-	}{
+	}
+	listeners := []listener{
 		{"imap-login", "imap", d.IMAP, false}, {"imap-login", "imaps", d.IMAPS, true},
 		{"pop3-login", "pop3", d.POP3, false}, {"pop3-login", "pop3s", d.POP3S, true},
 		{"submission-login", "submission", d.Submission, false}, {"submission-login", "submissions", d.Subs, true},
 		{"auth", "auth-client", d.AuthPort, false},
-	} {
+	}
+	if d.options.Sieve {
+		conf.WriteString(sieveConf)
+		listeners = append(listeners, listener{"managesieve-login", "sieve", d.Sieve, false})
+	}
+	for _, l := range listeners {
 		ssl := "no"
 		if l.ssl {
 			ssl = "yes"
@@ -57,7 +63,7 @@ func (d *Dovecot) writeConfig() error {
 	}
 	conf.WriteString(d.relayConf())
 	if os.Geteuid() != 0 {
-		conf.WriteString(unprivilegedConf(name, group))
+		conf.WriteString(unprivilegedConf(name, group, d.options.Sieve))
 	}
 	conf.WriteString(d.options.Extra)
 	if err := os.WriteFile(d.file("dovecot.conf"), []byte(conf.String()), 0o644); err != nil {
@@ -102,12 +108,16 @@ func (d *Dovecot) oauthConf() string {
 
 // unprivilegedConf lets everything run as one ordinary user, who may not change
 // its root folder either.
-func unprivilegedConf(user, group string) string {
+func unprivilegedConf(user, group string, sieve bool) string {
 	var conf strings.Builder
 	fmt.Fprintf(&conf, "default_internal_user = %s\ndefault_internal_group = %s\ndefault_login_user = %s\n", user, group, user)
-	for _, service := range []string{
+	services := []string{
 		"aggregator", "anvil", "director", "imap-login", "imap-urlauth-login", "ipc", "old-stats", "pop3-login", "stats", "submission-login",
-	} {
+	}
+	if sieve {
+		services = append(services, "managesieve-login")
+	}
+	for _, service := range services {
 		fmt.Fprintf(&conf, "service %s {\n  chroot =\n}\n", service)
 	}
 	return conf.String()
@@ -118,6 +128,12 @@ const tokenConf = `passdb {
   mechanisms = xoauth2 oauthbearer
   args = @dir@/oauth2.ext
 }`
+
+const sieveConf = `protocols = $protocols sieve
+plugin {
+  sieve = file:~/sieve;active=~/.dovecot.sieve
+}
+`
 
 const everybodyConf = `userdb {
   driver = static

@@ -10,7 +10,7 @@ import * as oauth from 'oauth4webapi'
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]()
 const read = async () => (await lines.next()).value
 const ask = async (question) => { console.log(JSON.stringify(question)); return read() }
-const { issuer, web, machine } = JSON.parse(await read())
+const { issuer, web, machine, signer } = JSON.parse(await read())
 const server = new URL(issuer)
 const callback = 'http://127.0.0.1:4711/cb'
 
@@ -65,6 +65,60 @@ async function openidClient() {
   }
 }
 
+// Programs that sign: one that was entered with its public key, and one that registers with
+// a key that it has just made, by each algorithm.
+async function signing() {
+  const insecure = { execute: [client.allowInsecureRequests] }
+  const { kid, ...jwk } = signer.key
+  const own = { kid, key: await crypto.subtle.importKey('jwk', jwk, { name: 'ECDSA', namedCurve: 'P-256' }, false, ['sign']) }
+  const robot = await client.discovery(server, signer.id, {}, client.PrivateKeyJwt(own), insecure)
+  const token = await client.clientCredentialsGrant(robot, { scope: 'smtp' })
+  assert.equal((await client.tokenIntrospection(robot, token.access_token)).active, true)
+  await client.tokenRevocation(robot, token.access_token)
+  assert.deepEqual(await client.tokenIntrospection(robot, token.access_token), { active: false })
+
+  // What it must not be: used twice, for another, too long, of another key, without a kid that is known.
+  let used
+  const changed = (f) => client.discovery(server, signer.id, {}, client.PrivateKeyJwt(own, { [client.modifyAssertion]: f }), insecure)
+  const again = await changed((_, claims) => { used ??= claims.jti; claims.jti = used })
+  await client.clientCredentialsGrant(again, {})
+  await assert.rejects(client.clientCredentialsGrant(again, {}), { error: 'invalid_client' })
+  for (const f of [
+    (_, claims) => { claims.aud = 'https://evil.test' }, (_, claims) => { claims.aud = [issuer, 'https://evil.test'] },
+    (_, claims) => { claims.exp += 3600 }, (_, claims) => { claims.exp -= 3600 }, (_, claims) => { claims.sub = 'board' },
+    (head) => { head.kid = 'x' }, (_, claims) => { delete claims.jti },
+  ]) await assert.rejects(client.clientCredentialsGrant(await changed(f), {}), { error: 'invalid_client' })
+  const stranger = await crypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, false, ['sign'])
+  const forger = await client.discovery(server, signer.id, {}, client.PrivateKeyJwt({ key: stranger.privateKey, kid }), insecure)
+  await assert.rejects(client.clientCredentialsGrant(forger, {}), { error: 'invalid_client' })
+
+  const rsa = { modulusLength: 2048, publicExponent: new Uint8Array([1, 0, 1]), hash: 'SHA-256' }
+  for (const [alg, kind] of [['RS256', { name: 'RSASSA-PKCS1-v1_5', ...rsa }], ['PS256', { name: 'RSA-PSS', ...rsa }], ['ES256', { name: 'ECDSA', namedCurve: 'P-256' }], ['EdDSA', 'Ed25519']]) {
+    const pair = await crypto.subtle.generateKey(kind, true, ['sign', 'verify'])
+    const { kty, n, e, crv, x, y } = await crypto.subtle.exportKey('jwk', pair.publicKey)
+    const key = { key: pair.privateKey, kid: 'mine' }
+    // Ed25519 goes by its older name as well (RFC 9864).
+    const authentication = client.PrivateKeyJwt(key, { [client.modifyAssertion]: (head) => { head.alg = alg } })
+    const config = await client.dynamicClientRegistration(server, {
+      client_name: `signs by ${alg}`, redirect_uris: ['http://127.0.0.1/cb'], token_endpoint_auth_method: 'private_key_jwt', token_endpoint_auth_signing_alg: alg,
+      grant_types: ['authorization_code', 'refresh_token'], jwks: { keys: [{ kty, n, e, crv, x, y, kid: 'mine', use: 'sig' }] },
+    }, authentication, insecure)
+    assert.equal(config.clientMetadata().token_endpoint_auth_method, 'private_key_jwt')
+    const verifier = client.randomPKCECodeVerifier(), state = client.randomState()
+    const asked = { redirect_uri: callback, scope: 'imap offline_access', state, code_challenge: await client.calculatePKCECodeChallenge(verifier), code_challenge_method: 'S256' }
+    const url = await client.buildAuthorizationUrlWithPAR(config, asked)
+    const tokens = await client.authorizationCodeGrant(config, new URL(await ask({ open: url.href })), { pkceCodeVerifier: verifier, expectedState: state })
+    // A stolen refresh token is worth nothing without the key.
+    const thief = await client.discovery(server, config.clientMetadata().client_id, {}, client.None(), insecure)
+    await assert.rejects(client.refreshTokenGrant(thief, tokens.refresh_token), { error: 'invalid_client' })
+    const next = await client.refreshTokenGrant(config, tokens.refresh_token)
+    await client.tokenRevocation(config, next.refresh_token)
+  }
+  await assert.rejects(client.dynamicClientRegistration(server, {
+    redirect_uris: ['http://127.0.0.1/cb'], token_endpoint_auth_method: 'private_key_jwt', jwks_uri: `${issuer}/jwks`,
+  }, client.None(), insecure), { error: 'invalid_client_metadata' })
+}
+
 async function oauth4webapi() {
   const plain = { [oauth.allowInsecureRequests]: true }
   for (const algorithm of ['oidc', 'oauth2']) {
@@ -95,6 +149,7 @@ async function oauth4webapi() {
 }
 
 await openidClient()
+await signing()
 await oauth4webapi()
 console.log(JSON.stringify({ done: true }))
 process.exit(0)

@@ -78,7 +78,7 @@ type Options struct {
 	Trail       Trail       // is told of consents and of what ended them
 	Throttle    Throttle    // slows floods and guesses
 	Counter     Counter     // shares the count of wrong user codes between instances
-	Once        OnceStore   // keeps pushed requests (RFC 9126); nil: there are none
+	Once        OnceStore   // keeps pushed requests (RFC 9126) and used assertions (RFC 7523); nil: there are none
 	// Remote is the network address of who asks, where a proxy stands in front.
 	Remote func(*http.Request) netip.Addr
 	// Again has somebody who is signed in prove it once more, as SignIn.Begin does.
@@ -194,6 +194,11 @@ func (s *Server) loadClients() error {
 		for _, uri := range client.RedirectURIs {
 			if err := checkRedirectURI(uri); err != nil {
 				return fmt.Errorf("client %q: redirect URI %q: %w", client.ID, uri, err)
+			}
+		}
+		if client.Keys != "" {
+			if _, err := keySet([]byte(client.Keys)); err != nil {
+				return fmt.Errorf("client %q: keys: %w", client.ID, err)
 			}
 		}
 		s.clients[client.ID] = client

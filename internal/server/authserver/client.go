@@ -89,26 +89,46 @@ func (s *Server) Named(ctx context.Context, id identity.ClientID) (identity.Clie
 	return client, err == nil
 }
 
-// requestClient is the client that sent a request to an endpoint for programs. A public
-// one that proves itself with a secret is somebody else's, and to wave it through would
-// let it believe that the secret counts.
+// requestClient is the client that sent a request to an endpoint for programs.
 func (s *Server) requestClient(w http.ResponseWriter, r *http.Request, in params) (identity.Client, *oauthError) {
-	id, secret, ok := presentedClient(r, in)
+	said, ok := presentedClient(r, in)
 	if !ok {
-		return identity.Client{}, s.refuseClient(w, r, id, "client authentication in two ways, or in one that is not known")
+		return identity.Client{}, s.refuseClient(w, r, said.id, "client authentication in two ways, or in one that is not known")
 	}
-	client, err := s.client(r.Context(), id)
+	client, reason, err := s.proveClient(r, said)
 	switch {
-	case errors.Is(err, identity.ErrNotFound):
-		return identity.Client{}, s.refuseClient(w, r, id, "unknown client")
 	case err != nil:
 		return identity.Client{}, s.storeFault("find client", err)
-	case client.Confidential() != (secret != ""), !client.Confidential() && r.Header.Get("Authorization") != "":
-		return identity.Client{}, s.refuseClient(w, r, id, "a secret where there is none, or none where there is one")
-	case client.Confidential() && !client.Secret.Equal(identity.DigestOf(secret)):
-		return identity.Client{}, s.refuseClient(w, r, id, "wrong client secret")
+	case reason != "":
+		return identity.Client{}, s.refuseClient(w, r, said.id, reason)
 	}
 	return client, nil
+}
+
+// proveClient finds the client that is presented and holds it to its one way of proving
+// itself; reason is why it is not believed. A public one that proves itself is somebody
+// else's, and to wave it through would let it believe that the proof counts.
+func (s *Server) proveClient(r *http.Request, said presented) (client identity.Client, reason string, err error) {
+	client, err = s.client(r.Context(), said.id)
+	if errors.Is(err, identity.ErrNotFound) {
+		return client, "unknown client", nil
+	}
+	if err != nil {
+		return client, "", err
+	}
+	byKey := client.Keys != ""
+	switch {
+	case byKey != (said.assertion != "") || byKey && s.Once == nil:
+		return client, "an assertion where there is no key, or none where there is one", nil
+	case byKey:
+		reason, err = s.checkAssertion(r, client, said.assertion)
+		return client, reason, err
+	case client.Confidential() != (said.secret != ""), !client.Confidential() && r.Header.Get("Authorization") != "":
+		return client, "a secret where there is none, or none where there is one", nil
+	case client.Confidential() && !client.Secret.Equal(identity.DigestOf(said.secret)):
+		return client, "wrong client secret", nil
+	}
+	return client, "", nil
 }
 
 func (s *Server) refuseClient(w http.ResponseWriter, r *http.Request, id, reason string) *oauthError {
@@ -117,27 +137,47 @@ func (s *Server) refuseClient(w http.ResponseWriter, r *http.Request, id, reason
 	return invalidClient(w, r)
 }
 
-// presentedClient reads who a client says it is, by HTTP Basic or by the body (RFC 6749
-// section 2.3.1). Basic holds id and secret form-encoded; ours mean the same either way.
-// False: two ways at once, or one that is not done here.
-func presentedClient(r *http.Request, in params) (id, secret string, ok bool) {
+// presented is who a client says it is, and by what it would prove that: a secret, an
+// assertion, or nothing.
+type presented struct{ id, secret, assertion string }
+
+// presentedClient reads it: by HTTP Basic or by the body (RFC 6749 section 2.3.1), or by an
+// assertion, whose subject is the client (RFC 7523 section 3). Basic holds id and secret
+// form-encoded; ours mean the same either way. False: two ways at once, or one that is not
+// done here.
+func presentedClient(r *http.Request, in params) (presented, bool) {
+	header := r.Header.Get("Authorization")
 	if in["client_assertion"] != "" || in["client_assertion_type"] != "" {
-		return in["client_id"], "", false
+		if header != "" || in["client_secret"] != "" || in["client_assertion_type"] != assertionType {
+			return presented{id: in["client_id"]}, false
+		}
+		return assertedClient(in)
 	}
-	if r.Header.Get("Authorization") == "" {
-		return in["client_id"], in["client_secret"], true
+	if header == "" {
+		return presented{id: in["client_id"], secret: in["client_secret"]}, true
 	}
 	user, pass, basic := r.BasicAuth()
 	if !basic || len(user) > maxClientID || len(pass) > maxValue {
-		return "", "", false
+		return presented{}, false
 	}
 	id, err1 := url.QueryUnescape(user)
 	secret, err2 := url.QueryUnescape(pass)
 	if err1 != nil || err2 != nil || !plainText(id, maxClientID) {
-		return "", "", false
+		return presented{}, false
 	}
 	other := in["client_id"]
-	return id, secret, in["client_secret"] == "" && (other == "" || other == id)
+	return presented{id: id, secret: secret}, in["client_secret"] == "" && (other == "" || other == id)
+}
+
+// assertedClient takes the client from an assertion; a client_id beside it must be the same
+// (RFC 7521 section 4.2).
+func assertedClient(in params) (presented, bool) {
+	text, other := in["client_assertion"], in["client_id"]
+	a, err := readAssertion(text)
+	if err != nil || other != "" && other != a.claims.Subject {
+		return presented{id: other}, false
+	}
+	return presented{id: a.claims.Subject, assertion: text}, true
 }
 
 // allowedScopes holds what a client asks for to the most that it may have.

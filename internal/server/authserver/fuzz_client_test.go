@@ -24,6 +24,7 @@ func FuzzPresentedClient(f *testing.F) {
 	f.Add("Basic cnA6", "client_id=rp&client_secret=secret")
 	f.Add("Bearer x", "client_assertion=x")
 	f.Add("Basic JTAwOiUwMA==", "")
+	f.Add("", "client_assertion=eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.AAAA&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer")
 	f.Fuzz(func(t *testing.T, header, body string) {
 		in, twice, err := parseParams(body)
 		if err != nil || len(twice) > 0 {
@@ -31,11 +32,12 @@ func FuzzPresentedClient(f *testing.F) {
 		}
 		r := httptest.NewRequest(http.MethodPost, "/token", nil)
 		r.Header.Set("Authorization", header)
-		id, secret, ok := presentedClient(r, in)
+		said, ok := presentedClient(r, in)
 		if !ok {
 			return
 		}
-		if !plainText(id, maxClientID) && header != "" || in["client_assertion"] != "" {
+		id, secret := said.id, said.secret
+		if !plainText(id, maxClientID) && header != "" || said.assertion != in["client_assertion"] || said.assertion != "" && (secret != "" || header != "") {
 			t.Fatalf("%q and %q give the client %q", header, body, id)
 		}
 		if header != "" && (in["client_secret"] != "" || in["client_id"] != "" && in["client_id"] != id) {

@@ -20,7 +20,7 @@ func FuzzParams(f *testing.F) {
 			t.Fatalf("%q: taken, though net/url refuses it", raw)
 		}
 		for name, value := range all {
-			if value == "" || strings.ContainsAny(value, "\x00\r\n") || len(value) > maxValue {
+			if value == "" || strings.ContainsAny(value, "\x00\r\n") || len(value) > max(maxValue, longer(name)) {
 				t.Fatalf("%q: %q=%q", raw, name, value)
 			}
 			if len(values[name]) > 1 && name != "resource" && !contains(twice, name) {

@@ -132,20 +132,16 @@ func accepts(server identity.ResourceServer, scopes []string) bool {
 //
 // What an administrator entered as a client may ask too, when that was said of it.
 func (s *Server) resourceServer(r *http.Request, in params) (identity.ResourceServer, bool, error) {
-	id, password, ok := presentedClient(r, in)
-	if !ok || password == "" || len(password) > maxValue {
+	said, ok := presentedClient(r, in)
+	if !ok || said.secret == "" && said.assertion == "" || len(said.secret) > maxValue {
 		return identity.ResourceServer{}, false, nil
 	}
-	given := identity.DigestOf(password)
 	for _, server := range s.ResourceServers {
-		if server.ID == id {
-			return server, server.Secret.Equal(given), nil
+		if server.ID == said.id {
+			return server, said.secret != "" && server.Secret.Equal(identity.DigestOf(said.secret)), nil
 		}
 	}
-	client, err := s.client(r.Context(), id)
-	if errors.Is(err, identity.ErrNotFound) {
-		return identity.ResourceServer{}, false, nil
-	}
-	good := err == nil && client.Introspects && client.Confidential() && client.Secret.Equal(given)
-	return identity.ResourceServer{ID: id, Accepts: effectiveScopes(client.Scopes)}, good, err
+	client, reason, err := s.proveClient(r, said)
+	good := err == nil && reason == "" && client.Introspects && client.Confidential()
+	return identity.ResourceServer{ID: said.id, Accepts: effectiveScopes(client.Scopes)}, good, err
 }

@@ -29,8 +29,11 @@ type metadata struct {
 	ResponseModes         []string `json:"response_modes_supported"`
 	GrantTypes            []string `json:"grant_types_supported"`
 	TokenAuthMethods      []string `json:"token_endpoint_auth_methods_supported"`
+	TokenAuthAlgorithms   []string `json:"token_endpoint_auth_signing_alg_values_supported,omitempty"`
 	RevocationAuthMethods []string `json:"revocation_endpoint_auth_methods_supported"`
+	RevocationAlgorithms  []string `json:"revocation_endpoint_auth_signing_alg_values_supported,omitempty"`
 	IntrospectionMethods  []string `json:"introspection_endpoint_auth_methods_supported"`
+	IntrospectionAlgs     []string `json:"introspection_endpoint_auth_signing_alg_values_supported,omitempty"`
 	ChallengeMethods      []string `json:"code_challenge_methods_supported"`
 	IssParameter          bool     `json:"authorization_response_iss_parameter_supported"`
 	// OpenID Connect's default for the next but one is true.
@@ -82,6 +85,11 @@ func (s *Server) metadata(w http.ResponseWriter, _ *http.Request) {
 	}
 	if s.Once != nil {
 		all.PushedRequests = s.Issuer + "/par"
+		for _, methods := range []*[]string{&all.TokenAuthMethods, &all.RevocationAuthMethods, &all.IntrospectionMethods} {
+			*methods = append(*methods, KeyAuth)
+		}
+		names := assertionAlgorithmNames()
+		all.TokenAuthAlgorithms, all.RevocationAlgorithms, all.IntrospectionAlgs = names, names, names
 	}
 	writeJSON(w, http.StatusOK, all)
 }

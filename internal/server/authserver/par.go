@@ -45,7 +45,7 @@ func (s *Server) keepRequest(r *http.Request, client identity.Client, in params)
 	}
 	query := url.Values{}
 	for name, value := range in {
-		if name != "client_secret" {
+		if name != "client_secret" && name != "client_assertion" && name != "client_assertion_type" {
 			query.Set(name, value)
 		}
 	}

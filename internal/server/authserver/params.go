@@ -47,7 +47,7 @@ func parse(raw string, limit int) (all params, twice []string, err error) {
 			twice = append(twice, name)
 		}
 		for _, value := range list {
-			if !plainText(name, limit) || !plainText(value, limit) {
+			if !plainText(name, limit) || !plainText(value, max(limit, longer(name))) {
 				return nil, nil, errParams
 			}
 		}
@@ -56,6 +56,14 @@ func parse(raw string, limit int) (all params, twice []string, err error) {
 		}
 	}
 	return all, twice, nil
+}
+
+// longer is the bound of a parameter that may be longer than others.
+func longer(name string) int {
+	if name == "client_assertion" {
+		return maxAssertion
+	}
+	return 0
 }
 
 // plainText reports whether text is short valid UTF-8 without control characters,

@@ -24,13 +24,18 @@ const (
 )
 
 // registration is the client metadata of RFC 7591 section 2 that means something
-// here. Logos, pages and keys are neither kept nor fetched.
+// here. Logos and pages are neither kept nor fetched; keys are kept where the client proves
+// itself by them, and never fetched.
 type registration struct {
 	RedirectURIs  []string `json:"redirect_uris,omitempty"`
 	AuthMethod    string   `json:"token_endpoint_auth_method"`
 	GrantTypes    []string `json:"grant_types"`
 	ResponseTypes []string `json:"response_types"`
 	Name          string   `json:"client_name,omitempty"`
+
+	Keys       json.RawMessage `json:"jwks,omitempty"`
+	KeysURI    string          `json:"jwks_uri,omitempty"` // refused
+	SigningAlg string          `json:"token_endpoint_auth_signing_alg,omitempty"`
 }
 
 type registered struct {
@@ -49,20 +54,26 @@ type sealedClient struct {
 	Grants    []string `json:"g"`
 	Name      string   `json:"n,omitempty"`
 	Issued    int64    `json:"t"`
+
+	Keys json.RawMessage `json:"k,omitempty"`
 }
 
-// register is RFC 7591 without an initial access token, for public native clients.
+// register is RFC 7591 without an initial access token, for native clients: public ones, and
+// those that make a key of their own where they are installed.
 func (s *Server) register(w http.ResponseWriter, r *http.Request) {
 	wish, fault := readRegistration(w, r)
 	if fault == nil {
 		fault = checkRegistration(&wish)
+	}
+	if fault == nil && wish.AuthMethod == KeyAuth && s.Once == nil {
+		fault = badMetadata("want token_endpoint_auth_method none")
 	}
 	if fault != nil {
 		writeError(w, fault)
 		return
 	}
 	now := s.Now().Unix()
-	id, err := s.sealClientID(sealedClient{wish.RedirectURIs, wish.GrantTypes, wish.Name, now})
+	id, err := s.sealClientID(sealedClient{wish.RedirectURIs, wish.GrantTypes, wish.Name, now, wish.Keys})
 	if err != nil || len(id) > maxClientID {
 		writeError(w, badMetadata("the registration is too long"))
 		return
@@ -110,6 +121,9 @@ func (s *Server) showRegistration(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	wish := registration{RedirectURIs: client.RedirectURIs, AuthMethod: "none", ResponseTypes: []string{"code"}, Name: client.Name}
+	if client.Keys != "" {
+		wish.AuthMethod, wish.Keys = KeyAuth, json.RawMessage(client.Keys)
+	}
 	for _, grant := range client.Grants {
 		wish.GrantTypes = append(wish.GrantTypes, string(grant))
 	}
@@ -182,14 +196,38 @@ func checkRegistration(wish *registration) *oauthError {
 		}
 	}
 	switch {
-	case wish.AuthMethod != "none":
-		return badMetadata("want token_endpoint_auth_method none")
+	case wish.AuthMethod != "none" && wish.AuthMethod != KeyAuth:
+		return badMetadata("want token_endpoint_auth_method none or " + KeyAuth)
 	case len(wish.ResponseTypes) != 1 || wish.ResponseTypes[0] != "code":
 		return badMetadata("want response_types [code]")
 	case len(wish.Name) > 100 || !plainText(wish.Name, 100) || strings.ContainsFunc(wish.Name, deceptive):
 		return badMetadata("the name is too long or not plain text")
 	}
+	if fault := checkRegisteredKeys(wish); fault != nil {
+		return fault
+	}
 	return checkRegisteredRedirects(wish)
+}
+
+// checkRegisteredKeys keeps what is needed of a client's keys. An address of keys is not
+// taken: to fetch it would let anybody send this server where they please.
+func checkRegisteredKeys(wish *registration) *oauthError {
+	if wish.AuthMethod != KeyAuth {
+		wish.Keys, wish.KeysURI, wish.SigningAlg = nil, "", "" // for something that is not done here
+		return nil
+	}
+	if wish.KeysURI != "" {
+		return badMetadata("jwks_uri is not fetched here: send the keys as jwks")
+	}
+	keys, err := keySet(wish.Keys)
+	if err == nil && wish.SigningAlg != "" {
+		keys, err = onlyBy(keys, wish.SigningAlg)
+	}
+	if err != nil {
+		return badMetadata("jwks: " + err.Error())
+	}
+	wish.Keys = json.RawMessage(keys)
+	return nil
 }
 
 func checkRegisteredRedirects(wish *registration) *oauthError {
@@ -236,7 +274,7 @@ func (s *Server) openClientID(id string) (identity.Client, bool) {
 	if err != nil || json.Unmarshal(body, &sealed) != nil {
 		return identity.Client{}, false
 	}
-	client := identity.Client{ID: identity.ClientID(id), Name: sealed.Name, RedirectURIs: sealed.Redirects, Created: time.Unix(sealed.Issued, 0)}
+	client := identity.Client{ID: identity.ClientID(id), Name: sealed.Name, RedirectURIs: sealed.Redirects, Created: time.Unix(sealed.Issued, 0), Keys: string(sealed.Keys)}
 	if client.Name == "" {
 		client.Name = "A program without a name"
 	}

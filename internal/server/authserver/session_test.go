@@ -117,9 +117,10 @@ func TestEndSession(t *testing.T) {
 	}
 }
 
-// onces keeps pushed requests.
+// onces keeps pushed requests, and assertions for good.
 type onces struct {
 	mu   sync.Mutex
+	away bool
 	kept map[identity.Digest][]byte
 	till map[identity.Digest]time.Time
 }
@@ -127,6 +128,12 @@ type onces struct {
 func (o *onces) PutOnce(_ context.Context, d identity.Digest, _ string, data []byte, expires time.Time) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.away {
+		return errors.New("connection refused")
+	}
+	if _, there := o.kept[d]; there {
+		return identity.ErrExists
+	}
 	o.kept[d], o.till[d] = bytes.Clone(data), expires
 	return nil
 }

@@ -94,6 +94,7 @@ type Counter interface {
 
 // OnceStore keeps things that are taken once.
 type OnceStore interface {
+	// PutOnce gives identity.ErrExists while one of the same digest and kind is there.
 	PutOnce(ctx context.Context, digest identity.Digest, kind string, data []byte, expires time.Time) error
 	TakeOnce(ctx context.Context, digest identity.Digest, kind string, now time.Time) ([]byte, error)
 }

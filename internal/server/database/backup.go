@@ -86,7 +86,7 @@ func backupTables() []table {
 		"held: address external since# reason",
 		"departure: issuer person at#",
 		"refresh_token: digest! consent issued# expires# spent# successor!",
-		"client: id name redirect_uris logout_uris grants scopes secret! without_pkce? introspects? consent created# disabled# reason",
+		"client: id name redirect_uris logout_uris grants scopes secret! without_pkce? introspects? consent created# disabled# reason jwks",
 		"client_gone: digest! gone#",
 	} {
 		name, columns, _ := strings.Cut(line, ": ")

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	clientColumns = `id, name, redirect_uris, logout_uris, grants, scopes, secret, without_pkce, introspects, consent, created, disabled, reason`
+	clientColumns = `id, name, redirect_uris, logout_uris, grants, scopes, secret, without_pkce, introspects, consent, created, disabled, reason, jwks`
 	keyColumns    = `id, sealed, created, active`
 )
 
@@ -27,7 +27,7 @@ func (d secretDigest) Scan(value any) error {
 func clientInto(c *identity.Client) []any {
 	return []any{&c.ID, &c.Name, list[string]{&c.RedirectURIs, byLine}, list[string]{&c.LogoutURIs, byLine},
 		list[identity.GrantType]{&c.Grants, bySpace}, list[string]{&c.Scopes, bySpace}, secretDigest{&c.Secret},
-		&c.WithoutPKCE, &c.Introspects, &c.Consent, stamp{&c.Created}, stamp{&c.Disabled}, &c.Reason}
+		&c.WithoutPKCE, &c.Introspects, &c.Consent, stamp{&c.Created}, stamp{&c.Disabled}, &c.Reason, &c.Keys}
 }
 
 // AddClient keeps a program that an administrator enters, with the consent that it acts by
@@ -46,7 +46,7 @@ func (db *DB) AddClient(ctx context.Context, c identity.Client, consent *identit
 		}
 	}
 	secret := []byte{}
-	if c.Confidential() {
+	if c.Secret != (identity.Digest{}) {
 		secret = c.Secret[:]
 	}
 	return db.write(ctx, "add client", func(tx *tx) error {
@@ -62,9 +62,9 @@ func (db *DB) AddClient(ctx context.Context, c identity.Client, consent *identit
 				return err
 			}
 		}
-		_, err = tx.exec(`INSERT INTO client (`+clientColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+		_, err = tx.exec(`INSERT INTO client (`+clientColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
 			string(c.ID), c.Name, redirects, logouts, grants, scopes, secret, c.WithoutPKCE, c.Introspects, string(c.Consent),
-			micros(c.Created), micros(c.Disabled), c.Reason)
+			micros(c.Created), micros(c.Disabled), c.Reason, c.Keys)
 		return err
 	})
 }

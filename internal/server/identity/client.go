@@ -18,6 +18,9 @@ type Client struct {
 	Scopes []string
 	// Secret is the digest of a confidential client's secret; zero: public.
 	Secret Digest
+	// Keys are the public keys of a confidential client that proves itself by a signature, a
+	// JWK set (RFC 7517); empty: it has a secret, or is public.
+	Keys string
 	// WithoutPKCE: a confidential client that cannot do it. What it was sent in answer is
 	// then protected by its secret and its exact redirect alone.
 	WithoutPKCE bool
@@ -47,8 +50,8 @@ const (
 // Allows reports whether the client may use the grant type.
 func (c Client) Allows(want GrantType) bool { return slices.Contains(c.Grants, want) }
 
-// Confidential reports whether the client proves itself by a secret.
-func (c Client) Confidential() bool { return c.Secret != Digest{} }
+// Confidential reports whether the client proves itself, by a secret or a signature.
+func (c Client) Confidential() bool { return c.Secret != Digest{} || c.Keys != "" }
 
 // A SigningKey signs ID tokens. The private key is sealed: a stolen database signs
 // nothing.

@@ -30,7 +30,9 @@ func clientRoundTrip(t *testing.T, s Store) {
 	must(t, s.AddClient(ctx, fullClient(), &machine))
 	plain := identity.Client{ID: "mutt", Name: "Mutt", Verified: true}
 	must(t, s.AddClient(ctx, plain, nil))
-	for _, c := range []identity.Client{fullClient(), plain} {
+	signs := identity.Client{ID: "signs", Name: "Signs", Keys: `{"keys":[{"kty":"OKP","kid":"☕"}]}`, Verified: true}
+	must(t, s.AddClient(ctx, signs, nil))
+	for _, c := range []identity.Client{fullClient(), plain, signs} {
 		found, err := s.Client(ctx, c.ID)
 		must(t, err)
 		if diff := cmp.Diff(c, found); diff != "" {
@@ -42,7 +44,7 @@ func clientRoundTrip(t *testing.T, s Store) {
 	}
 	all, err := s.Clients(ctx)
 	must(t, err)
-	if diff := cmp.Diff([]identity.Client{plain, fullClient()}, all); diff != "" {
+	if diff := cmp.Diff([]identity.Client{plain, signs, fullClient()}, all); diff != "" {
 		t.Errorf("the list:\n%s", diff)
 	}
 	// Neither the client nor its consent is kept when one of them is there already.
