@@ -38,6 +38,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/secret"
@@ -63,6 +64,9 @@ type Account struct {
 	// Factor is the second factor that was proved with it; empty: none yet.
 	Factor identity.Factor `json:"-"`
 }
+
+// session is what the issuer calls the session.
+func (a Account) session() string { return strings.TrimPrefix(a.Upstream, a.Issuer+" ") }
 
 // A Flow is one sign-in between leaving and coming back.
 type Flow struct {
