@@ -74,6 +74,9 @@ type Flow struct {
 	State       string
 	Verifier    string // PKCE
 	Nonce       string
+	// Afresh: the browser was signed out here, so that the provider is asked not to let its
+	// own session answer. Only a wish: what comes back is not held to it.
+	Afresh bool
 }
 
 // A Provider knows who people are. Errors are *Refused or *Away; any other is a fault of

@@ -27,6 +27,14 @@ func (d *Desk) signOut(w http.ResponseWriter, r *http.Request) {
 	outPage().Show(w, http.StatusOK, nil)
 }
 
+// outCookie marks a browser that was signed out: its next sign-in asks the provider for a new
+// proof. Else whoever comes next at the same browser would be let in by the provider's session,
+// unasked, by the same click.
+const (
+	outCookie = "letterlock-out"
+	outLife   = 12 * time.Hour
+)
+
 // SignOut has the browser signed out: its session ends, and so does a sign-in that waits for
 // its second factor, which whoever sits there next would need no first one for. The cookies
 // go even when the store could not be asked.
@@ -34,6 +42,7 @@ func SignOut(w http.ResponseWriter, r *http.Request, sessions *web.Sessions, sto
 	browser, name := sessions.Value(r, browserCookie), sessions.Value(r, halfCookie)
 	http.SetCookie(w, sessions.Cookie(halfCookie, "", -1))
 	http.SetCookie(w, sessions.Cookie(browserCookie, "", -1)) // what is under way at a provider ends with it
+	http.SetCookie(w, sessions.Cookie(outCookie, "1", outLife))
 	err := sessions.End(w, r)
 	if browser == "" || name == "" {
 		return err
