@@ -33,8 +33,9 @@ func (p *program) configRoundcubeCommand() *cobra.Command {
 
   gateway  letterlockd stands in front and hands over a token with each request: no login
            form, nothing that outlives it, a log-out that ends everything. The best.
-  oauth    Roundcube asks our authorization server itself and keeps the tokens. Enter it
-           first with letterlockd client add, as the output says.
+  oauth    Roundcube asks our authorization server itself and keeps the tokens; its log-out
+           revokes them, and the same person's in other browsers. Enter it first with
+           letterlockd client add, as the output says.
   apache   Apache's mod_auth_openidc signs people in at your identity provider, and the
            provider's own token goes to the mail servers; letterlockd checks issuer,
            audience and client ([issuer.NAME]). config apache prints its other half.

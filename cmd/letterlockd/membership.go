@@ -191,7 +191,10 @@ func (l *plan) logouts() map[string]http.Handler {
 			}
 			return claims, nil, err
 		}
-		all["/signin/"+name+"/backchannel-logout"] = membership.NewLogout(membership.LogoutOptions{Verify: verify, Store: l.db, Now: l.now, Log: l.log})
+		halves := func(ctx context.Context, c oauth.LogoutClaims) error {
+			return signin.EndHalves(ctx, l.db, c.Issuer, c.SessionID, c.Subject, l.now())
+		}
+		all["/signin/"+name+"/backchannel-logout"] = membership.NewLogout(membership.LogoutOptions{Verify: verify, Store: l.db, Halves: halves, Now: l.now, Log: l.log})
 	}
 	return all
 }

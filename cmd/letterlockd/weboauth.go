@@ -15,6 +15,7 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/server/credential"
 	"github.com/letterlock-mail/letterlock/internal/server/database"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
+	"github.com/letterlock-mail/letterlock/internal/server/signin"
 	"github.com/letterlock-mail/letterlock/internal/server/throttle"
 	"github.com/letterlock-mail/letterlock/internal/server/web"
 )
@@ -45,10 +46,13 @@ func (l *plan) authServer(p *program, sessions *web.Sessions, master secret.Mast
 		return nil, cli.Wrap(cli.Config, err, "correct [throttle] in "+l.conf.Path)
 	}
 	o, ended := l.conf.OAuth, endings{l.db, l.inner}
+	signOut := func(w http.ResponseWriter, r *http.Request) error {
+		return signin.SignOut(w, r, sessions, l.db, l.now())
+	}
 	server, err := authserver.New(authserver.Options{
 		Issuer: l.conf.Web.PublicURL, Codes: l.db, Devices: l.db, Tokens: l.db, Grants: ended, People: l.db,
 		Bearers: l.inner, ClientStore: ended, Keys: l.db, Trail: l.db, Counter: l.db, Once: l.db, Throttle: scale,
-		SignIn: pageSignIn{l, sessions, factors}, Again: signInAgain, Prove: proveAgain, SignOut: sessions.End, Remote: sessions.Client,
+		SignIn: pageSignIn{l, sessions, factors}, Again: signInAgain, Prove: proveAgain, SignOut: signOut, Remote: sessions.Client,
 		Key: key, Registration: o.Registration, Open: o.Open, NoDevice: o.NoDevice,
 		AccessLifetime: o.Access, RefreshLifetime: o.Refresh, Now: l.now, Random: p.random, Log: l.log,
 	})

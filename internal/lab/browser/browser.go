@@ -142,12 +142,23 @@ func (b *Browser) Text(ctx context.Context) (string, error) {
 
 // Fill types into the field that a CSS selector finds.
 func (b *Browser) Fill(ctx context.Context, selector, text string) error {
-	return b.do(ctx, chromedp.SendKeys(chromedp.CSS(selector), text))
+	return b.found(ctx, func() error { return b.do(ctx, chromedp.SendKeys(chromedp.CSS(selector), text)) })
 }
 
 // Click clicks what a CSS selector finds.
 func (b *Browser) Click(ctx context.Context, selector string) error {
-	return b.do(ctx, chromedp.Click(chromedp.CSS(selector)))
+	return b.found(ctx, func() error { return b.do(ctx, chromedp.Click(chromedp.CSS(selector))) })
+}
+
+// found takes a step again when the page was replaced between finding a node and using it,
+// as happens while it loads on a busy machine. Nothing was clicked or typed by then.
+func (b *Browser) found(ctx context.Context, step func() error) error {
+	for {
+		err := step()
+		if err == nil || ctx.Err() != nil || b.ctx.Err() != nil || !strings.Contains(strings.ToLower(err.Error()), "node with given id") {
+			return err
+		}
+	}
 }
 
 // WaitFor waits until something that a CSS selector finds is visible.

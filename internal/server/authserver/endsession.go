@@ -11,6 +11,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 
+	"github.com/letterlock-mail/letterlock/internal/server/identity"
 	"github.com/letterlock-mail/letterlock/internal/server/web"
 )
 
@@ -18,7 +19,8 @@ import (
 type farewell struct {
 	client string // name of the program, when it is known
 	target string // where to go afterwards; empty: nowhere
-	proven bool   // the hint is ours and about the person who sits there
+	ours   bool   // there is a hint, of this server
+	proven bool   // and it is about the person who sits there
 }
 
 var farewellPage = sync.OnceValue(func() *web.Page {
@@ -56,10 +58,12 @@ func (s *Server) endSession(w http.ResponseWriter, r *http.Request) {
 		// does not seem to be. They would read "signed out" and be signed in still. GET brings
 		// the cookie along, and decides.
 		s.endAgain(w, query)
+	case !signedIn && bye.ours:
+		s.signOut(w, r, session, bye, query) // a sign-in may be half done
 	case !signedIn:
 		s.leave(w, bye, query)
 	case bye.proven:
-		s.signOut(w, r, bye, query)
+		s.signOut(w, r, session, bye, query)
 	default:
 		targets := []string{}
 		if bye.target != "" {
@@ -98,14 +102,21 @@ func (s *Server) sessionEnded(w http.ResponseWriter, r *http.Request) {
 		web.Fault(w, http.StatusBadRequest, "The program sent a malformed request.", "")
 		return
 	}
-	s.signOut(w, r, bye, in["request"])
+	s.signOut(w, r, session, bye, in["request"])
 }
 
-func (s *Server) signOut(w http.ResponseWriter, r *http.Request, bye farewell, query string) {
+func (s *Server) signOut(w http.ResponseWriter, r *http.Request, session Session, bye farewell, query string) {
 	if err := s.SignOut(w, r); err != nil {
 		s.Log.Error("end session", "error", err)
 		web.Later(w)
 		return
+	}
+	if session.Person != "" {
+		detail := "asked for by a program that is not known"
+		if bye.client != "" {
+			detail = "asked for by " + bye.client
+		}
+		s.note(r.Context(), identity.Event{Kind: "signout", Person: session.Person, Actor: string(session.Person), From: s.remoteAddr(r), Detail: detail})
 	}
 	s.leave(w, bye, query)
 }
@@ -142,6 +153,7 @@ func (s *Server) readFarewell(r *http.Request, query string, session Session) (f
 			return bye, false
 		}
 		id = claims.Audience[0]
+		bye.ours = true
 		bye.proven = claims.Subject == string(session.Person)
 	}
 	client, err := s.client(r.Context(), id)

@@ -19,11 +19,21 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 )
 
-// leavers counts who was signed out.
+// leavers counts who was signed out, and keeps the audit trail of it.
 type leavers struct {
 	mu    sync.Mutex
 	count int
+	trail []identity.Event
 	fail  error
+}
+
+func (l *leavers) AddEvent(_ context.Context, e identity.Event) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e.Kind == "signout" {
+		l.trail = append(l.trail, e)
+	}
+	return nil
 }
 
 func (l *leavers) out(w http.ResponseWriter, _ *http.Request) error {
@@ -40,7 +50,7 @@ func (l *leavers) out(w http.ResponseWriter, _ *http.Request) error {
 // them out; anybody else has to ask them; nobody is sent where the program has not said.
 func TestEndSession(t *testing.T) {
 	l := &leavers{}
-	c := newChecksWith(t, func(o *authserver.Options) { o.SignOut = l.out })
+	c := newChecksWith(t, func(o *authserver.Options) { o.SignOut, o.Trail = l.out, l })
 	hint := c.tokens().text(t, "id_token")
 	other := newChecks(t).tokens().text(t, "id_token")
 	forged := hint[:len(hint)-6] + "AAAAAA"
@@ -64,19 +74,24 @@ func TestEndSession(t *testing.T) {
 		"to a place, by nobody":           {url.Values{"post_logout_redirect_uri": {bye}}, "p1", 400, false, ""},
 		"the id of another with the hint": {url.Values{"id_token_hint": {hint}, "client_id": {"old"}}, "p1", 400, false, ""},
 		"twice the same":                  {url.Values{"state": {"a", "b"}}, "p1", 400, false, ""},
-		"nobody signed in":                {url.Values{"id_token_hint": {hint}, "post_logout_redirect_uri": {bye}}, "", 303, false, bye},
+		"nobody signed in":                {url.Values{"id_token_hint": {hint}, "post_logout_redirect_uri": {bye}}, "", 303, true, bye}, // a sign-in may be half done
+		"nobody, by nobody":               {url.Values{}, "", 200, false, ""},
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
-			l.count = 0
+			l.count, l.trail = 0, nil
 			browser := c.browser(one.who)
 			got := c.get(browser, "/end_session?"+one.query.Encode())
 			if method == http.MethodPost {
-				l.count = 0
+				l.count, l.trail = 0, nil
 				browser = c.browser(one.who)
 				got = c.postRaw(browser, "/end_session", one.query.Encode())
 			}
 			if got.status != one.status || got.header.Get("Location") != one.target || (l.count == 1) != one.gone {
 				t.Errorf("%s by %s: %d to %q, signed out %d times", what, method, got.status, got.header.Get("Location"), l.count)
+			}
+			noted := len(l.trail) == 1 && l.trail[0].Person == "p1" && l.trail[0].Actor == "p1" && l.trail[0].Detail == "asked for by Relying party"
+			if want := one.gone && one.who != ""; noted != want || !want && len(l.trail) > 0 {
+				t.Errorf("%s by %s: the trail says %+v", what, method, l.trail)
 			}
 		}
 	}
@@ -111,9 +126,9 @@ func TestEndSession(t *testing.T) {
 	if got := c.postRaw(browser, action, form.Encode(), "Origin", c.url); got.status != http.StatusSeeOther || got.header.Get("Location") != bye || l.count != 1 {
 		t.Errorf("the person's yes: %d %s", got.status, got.header.Get("Location"))
 	}
-	l.fail = errors.New("connection refused")
-	if got := c.get(c.browser("p1"), "/end_session?"+url.Values{"id_token_hint": {hint}}.Encode()); got.status != http.StatusServiceUnavailable {
-		t.Errorf("a store that is away: %d", got.status)
+	l.fail, l.trail = errors.New("connection refused"), nil
+	if got := c.get(c.browser("p1"), "/end_session?"+url.Values{"id_token_hint": {hint}}.Encode()); got.status != http.StatusServiceUnavailable || len(l.trail) > 0 {
+		t.Errorf("a store that is away: %d, trail %v", got.status, l.trail)
 	}
 }
 

@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
@@ -56,9 +57,28 @@ func (db *DB) EndSessions(ctx context.Context, person identity.PersonID) error {
 }
 
 // EndUpstream ends what came of one session at an identity provider (OpenID Connect
-// Back-Channel Logout 1.0 section 2.7).
-func (db *DB) EndUpstream(ctx context.Context, issuerAndSid string) error {
-	return db.endSessions(ctx, `DELETE FROM session WHERE upstream = $1 AND upstream <> ''`, issuerAndSid)
+// Back-Channel Logout 1.0 section 2.7), and says whose it was: a logout need not name them.
+func (db *DB) EndUpstream(ctx context.Context, issuerAndSid string) ([]identity.PersonID, error) {
+	var whose []identity.PersonID
+	err := db.write(ctx, "end sessions", func(tx *tx) error {
+		whose = nil
+		err := tx.all(`DELETE FROM session WHERE upstream = $1 AND upstream <> '' RETURNING person`, []any{issuerAndSid}, func(scan func(...any) error) error {
+			var one identity.PersonID
+			if err := scan(&one); err != nil {
+				return err
+			}
+			if !slices.Contains(whose, one) {
+				whose = append(whose, one)
+			}
+			return nil
+		})
+		tx.taken = len(whose) > 0
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return whose, nil
 }
 
 func (db *DB) endSessions(ctx context.Context, text string, arg any) error {

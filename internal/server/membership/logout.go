@@ -23,7 +23,7 @@ type Verifier func(ctx context.Context, raw string) (oauth.LogoutClaims, error, 
 type Sessions interface {
 	Binding(ctx context.Context, issuer, subject string) (identity.Binding, error)
 	EndSessions(ctx context.Context, person identity.PersonID) error
-	EndUpstream(ctx context.Context, issuerAndSid string) error
+	EndUpstream(ctx context.Context, issuerAndSid string) ([]identity.PersonID, error)
 }
 
 // Once keeps what is taken once.
@@ -40,8 +40,10 @@ type LogoutOptions struct {
 		Sessions
 		Once
 	}
-	Now func() time.Time
-	Log *slog.Logger
+	// Halves ends sign-ins that wait for their second factor; nil: there are none.
+	Halves func(ctx context.Context, c oauth.LogoutClaims) error
+	Now    func() time.Time
+	Log    *slog.Logger
 }
 
 // A Logout takes back-channel logouts of one issuer (OpenID Connect Back-Channel Logout 1.0):
@@ -137,28 +139,47 @@ func (l *Logout) end(ctx context.Context, c oauth.LogoutClaims) error {
 }
 
 func (l *Logout) sessions(ctx context.Context, c oauth.LogoutClaims) error {
-	var person identity.PersonID
-	detail := "by " + c.Issuer
+	// First those that are not there yet: one that is completed in between is a session then.
+	if l.o.Halves != nil {
+		if err := l.o.Halves(ctx, c); err != nil {
+			return err
+		}
+	}
+	var people []identity.PersonID
 	if c.Subject != "" {
 		b, err := l.o.Store.Binding(ctx, c.Issuer, c.Subject)
 		if err != nil && !errors.Is(err, identity.ErrNotFound) {
 			return err
 		}
-		person = b.Person
+		people = append(people, b.Person)
 	}
+	detail := "by " + c.Issuer
 	if c.SessionID != "" {
-		if err := l.o.Store.EndUpstream(ctx, c.Issuer+" "+c.SessionID); err != nil {
+		// Section 2.4: a token may name nobody, only the session; whose it was says the session.
+		whose, err := l.o.Store.EndUpstream(ctx, c.Issuer+" "+c.SessionID)
+		if err != nil {
 			return err
 		}
+		if len(whose) > 0 {
+			people = whose
+		}
 		detail += ", one session there"
-	} else if person != "" {
+	} else if len(people) > 0 && people[0] != "" {
 		// Section 2.7: without a session all of the subject. Those that came in otherwise end
 		// too: the issuer speaks of the person, and a sign-in too many does no harm.
-		if err := l.o.Store.EndSessions(ctx, person); err != nil {
+		if err := l.o.Store.EndSessions(ctx, people[0]); err != nil {
 			return err
 		}
 		detail += ", all sessions"
 	}
-	l.o.Log.Info("logout", "issuer", c.Issuer, "person", person)
-	return l.o.Store.AddEvent(ctx, identity.Event{At: l.o.Now(), Kind: "session.ended", Person: person, Actor: c.Issuer, Detail: detail})
+	if len(people) == 0 {
+		people = []identity.PersonID{""}
+	}
+	l.o.Log.Info("logout", "issuer", c.Issuer, "people", people)
+	for _, person := range people {
+		if err := l.o.Store.AddEvent(ctx, identity.Event{At: l.o.Now(), Kind: "session.ended", Person: person, Actor: c.Issuer, Detail: detail}); err != nil {
+			return err
+		}
+	}
+	return nil
 }

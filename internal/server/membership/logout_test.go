@@ -23,9 +23,9 @@ type frail struct {
 	fail bool
 }
 
-func (f *frail) EndUpstream(ctx context.Context, s string) error {
+func (f *frail) EndUpstream(ctx context.Context, s string) ([]identity.PersonID, error) {
 	if f.fail {
-		return identity.ErrUnavailable
+		return nil, identity.ErrUnavailable
 	}
 	return f.Sessions.EndUpstream(ctx, s)
 }
@@ -57,6 +57,8 @@ func TestLogout(t *testing.T) {
 			return claims, errors.New("check logout token: by nobody"), nil
 		case raw == "away":
 			return claims, nil, errors.New("keys endpoint answered 502")
+		case strings.HasPrefix(raw, "only-sid"):
+			claims.SessionID = "s3"
 		case strings.HasPrefix(raw, "sid"):
 			claims.SessionID, claims.Subject = "s1", "0"
 		case strings.HasPrefix(raw, "sub"):
@@ -66,7 +68,12 @@ func TestLogout(t *testing.T) {
 		}
 		return claims, nil, nil
 	}
-	h := membership.NewLogout(membership.LogoutOptions{Verify: verify, Store: store, Now: func() time.Time { return k.now }, Log: slog.New(slog.DiscardHandler)})
+	var halves []string
+	note := func(_ context.Context, c oauth.LogoutClaims) error {
+		halves = append(halves, c.SessionID+"/"+c.Subject)
+		return nil
+	}
+	h := membership.NewLogout(membership.LogoutOptions{Verify: verify, Store: store, Halves: note, Now: func() time.Time { return k.now }, Log: slog.New(slog.DiscardHandler)})
 	ask := func(method, kind, body string) int {
 		t.Helper()
 		r := httptest.NewRequestWithContext(t.Context(), method, "/", strings.NewReader(body))
@@ -113,6 +120,20 @@ func TestLogout(t *testing.T) {
 	}
 	if got := send("stranger-1"); got != http.StatusOK {
 		t.Errorf("nobody here: %d", got)
+	}
+	// A token that names nobody, only a session: it ends, and the trail says whose it was.
+	third := k.session("p2", issuer+" s3")
+	if got := send("only-sid-1"); got != http.StatusOK || k.alive(third) || !k.alive(other) || !k.alive(stays) {
+		t.Errorf("a session and no subject: %d", got)
+	}
+	if got := send("only-sid-2"); got != http.StatusOK {
+		t.Errorf("a session that has ended: %d", got)
+	}
+	if noted, err := k.db.Events(t.Context(), identity.EventFilter{Kind: "session.ended", Person: "p2"}); err != nil || len(noted) != 1 || !strings.Contains(noted[0].Detail, "one session there") {
+		t.Errorf("trail of the session's owner %+v %v", noted, err)
+	}
+	if got := strings.Join(halves, " "); got != "s1/0 s1/0 /1 /99 s3/ s3/" {
+		t.Errorf("sign-ins half done: told of %q", got)
 	}
 	events, err := k.db.Events(t.Context(), identity.EventFilter{Kind: "session.ended", Person: "p0"})
 	if err != nil || len(events) != 1 || events[0].Actor != issuer {

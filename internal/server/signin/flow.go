@@ -80,7 +80,9 @@ func (d *Desk) depart(w http.ResponseWriter, r *http.Request, e Entrance) (strin
 	if err != nil {
 		return "", err
 	}
-	target, err := e.Provider.Begin(r.Context(), d.flow(e.Name, browser, state))
+	f := d.flow(e.Name, browser, state)
+	f.Afresh = d.o.Sessions.Value(r, outCookie) != ""
+	target, err := e.Provider.Begin(r.Context(), f)
 	if err != nil {
 		return "", judge(label(e), err)
 	}
@@ -191,6 +193,9 @@ func (d *Desk) enter(w http.ResponseWriter, r *http.Request, person identity.Per
 	}
 	d.keep(r.Context(), account)
 	http.SetCookie(w, d.o.Sessions.Cookie(browserCookie, "", -1))
+	if d.o.Sessions.Value(r, outCookie) != "" {
+		http.SetCookie(w, d.o.Sessions.Cookie(outCookie, "", -1))
+	}
 	d.o.Log.Info("signed in", "person", person.Address, "how", account.How, "remote", d.o.Sessions.Client(r))
 	if !web.LocalPath(back) {
 		back = "/"

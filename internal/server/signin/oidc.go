@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -110,10 +111,17 @@ func (p *OIDC) Begin(ctx context.Context, f Flow) (string, error) {
 		}
 	}
 	req := oauth.AuthRequest{RedirectURI: f.RedirectURI, State: f.State, Verifier: secret.New(f.Verifier), Nonce: f.Nonce}
+	var prompts []string
+	if f.Afresh {
+		prompts = append(prompts, "login") // section 3.1.2.1
+	}
 	if p.o.Again {
 		// OpenID Connect Core section 11: without the prompt the scope may be ignored.
 		scopes = append(scopes, "offline_access")
-		req.Extra = url.Values{"prompt": {"consent"}}
+		prompts = append(prompts, "consent")
+	}
+	if len(prompts) > 0 {
+		req.Extra = url.Values{"prompt": {strings.Join(prompts, " ")}}
 	}
 	req.Scopes = scopes
 	return conn.AuthCodeURL(req)

@@ -199,6 +199,29 @@ func TestOIDC(t *testing.T) {
 	}
 }
 
+// TestSignedOutAsksAfresh: after a log-out the provider is asked for a new proof, once, and
+// nothing that was under way or half done in the browser is left.
+func TestSignedOutAsksAfresh(t *testing.T) {
+	h, p := atOP(t, func(o *OIDCOptions, _ *Entrance) { o.Again = true })
+	b := h.browser()
+	asked := func(want string) {
+		t.Helper()
+		if s := b.signIn(); !strings.HasPrefix(s.body, "home of ann@example.org") || p.query.Get("prompt") != want {
+			t.Errorf("asked with prompt %q, want %q: %d %s", p.query.Get("prompt"), want, s.code, s.body)
+		}
+	}
+	asked("consent")
+	b.walk("/signin/campus", p.url) // a second sign-in is under way
+	if s := b.one("POST", public+"/signout", url.Values{}); s.code != 200 || b.signedIn() || len(b.jar) != 1 {
+		t.Errorf("signed out: %d, cookies left %v", s.code, b.jar)
+	}
+	asked("login consent")
+	b.one("POST", public+"/signout?choose=1", url.Values{})
+	asked("login consent")
+	delete(b.jar, "__Host-letterlock") // the session alone ended
+	asked("consent")
+}
+
 // What a wrong, bent or hostile provider says; nobody comes in by it.
 func TestOIDCRefusals(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -160,19 +160,3 @@ func (d *Desk) chooser(w http.ResponseWriter, r *http.Request) {
 		Passkey   *web.PasskeyForm
 	}{doors, form})
 }
-
-// signOut ends the session here.
-func (d *Desk) signOut(w http.ResponseWriter, r *http.Request) {
-	_, person, ok := d.o.Sessions.Current(r)
-	if err := d.o.Sessions.End(w, r); err != nil {
-		d.o.Log.Error("session not ended", "error", err)
-		web.Fault(w, http.StatusServiceUnavailable, "The session could not be ended just now.", "This browser has forgotten it. Sign out again in a minute, to be sure.")
-		return
-	}
-	if ok {
-		if err := d.event(r, "signout", person.ID, ""); err != nil {
-			d.o.Log.Error("sign-out not recorded", "error", err)
-		}
-	}
-	outPage().Show(w, http.StatusOK, nil)
-}

@@ -41,6 +41,7 @@ type half struct {
 	Person  identity.PersonID `json:"person"`
 	Account Account           `json:"account"`
 	Back    string            `json:"back"`
+	At      time.Time         `json:"at"`
 }
 
 // second stops a sign-in where a second factor is wanted first.
@@ -66,7 +67,7 @@ func (d *Desk) second(w http.ResponseWriter, r *http.Request, person identity.Pe
 	if !has.Second() {
 		target = web.SignInPath + "/enrol"
 	}
-	return true, d.hold(w, r, half{person.ID, account, back}, target)
+	return true, d.hold(w, r, half{person.ID, account, back, d.o.Now()}, target)
 }
 
 func (d *Desk) hold(w http.ResponseWriter, r *http.Request, h half, target string) error {
@@ -127,6 +128,13 @@ func (d *Desk) waiting(r *http.Request) (waiting, error) {
 	}
 	if err != nil {
 		return w, fmt.Errorf("find sign-in: %w", err)
+	}
+	over, err := d.ended(r.Context(), w.half)
+	if err != nil {
+		return w, err
+	}
+	if over {
+		return w, mistaken("a sign-in whose session at the provider has ended")
 	}
 	if w.person, err = d.o.Store.Person(r.Context(), w.Person); err != nil {
 		return w, fmt.Errorf("find person: %w", err)

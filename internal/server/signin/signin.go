@@ -38,6 +38,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/secret"
@@ -66,12 +67,18 @@ type Account struct {
 	Factor identity.Factor `json:"-"`
 }
 
+// session is what the issuer calls the session.
+func (a Account) session() string { return strings.TrimPrefix(a.Upstream, a.Issuer+" ") }
+
 // A Flow is one sign-in between leaving and coming back.
 type Flow struct {
 	RedirectURI string
 	State       string
 	Verifier    string // PKCE
 	Nonce       string
+	// Afresh: the browser was signed out here, so that the provider is asked not to let its
+	// own session answer. Only a wish: what comes back is not held to it.
+	Afresh bool
 }
 
 // A Provider knows who people are. Errors are *Refused or *Away; any other is a fault of

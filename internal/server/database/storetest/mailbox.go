@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
@@ -223,10 +224,13 @@ func (c *checker) sessions() {
 	if len(list) != 3 || list[0].ID != digest("a3") || list[2].ID != digest("a1") {
 		c.Errorf("ann has %d sessions, want three, the newest first", len(list))
 	}
-	c.must(s.EndUpstream(ctx, "")) // a session without upstream is not meant
+	c.same("whose had none", len(got(s.EndUpstream(ctx, ""))(c)), 0) // a session without upstream is not meant
 	c.same("all", living(), "a1 a2 a3 b1 b2 ")
-	c.must(s.EndUpstream(ctx, "https://op.test sid"))
+	whose := got(s.EndUpstream(ctx, "https://op.test sid"))(c)
+	slices.Sort(whose)
+	c.same("whose", fmt.Sprint(whose), "[ann bob]")
 	c.same("after EndUpstream", living(), "a1 a3 b2 ")
+	c.same("whose by then", len(got(s.EndUpstream(ctx, "https://op.test sid"))(c)), 0)
 	c.must(s.EndSession(ctx, digest("a1")))
 	c.same("after EndSession", living(), "a3 b2 ")
 	c.must(s.EndSessions(ctx, "ann"))

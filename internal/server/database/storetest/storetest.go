@@ -53,7 +53,7 @@ type People interface {
 	TouchSession(ctx context.Context, id identity.SessionID, at time.Time) error
 	EndSession(ctx context.Context, id identity.SessionID) error
 	EndSessions(ctx context.Context, person identity.PersonID) error
-	EndUpstream(ctx context.Context, issuerAndSid string) error
+	EndUpstream(ctx context.Context, issuerAndSid string) ([]identity.PersonID, error)
 	Sessions(ctx context.Context, person identity.PersonID) ([]identity.Session, error)
 
 	Admins(ctx context.Context) ([]identity.Person, error)
@@ -264,7 +264,8 @@ func (c *checker) absent() {
 	// To end or to note what is not there is no error: it is as the caller wants it.
 	c.must(s.EndSession(ctx, digest("s")))
 	c.must(s.EndSessions(ctx, "x"))
-	c.must(s.EndUpstream(ctx, "x"))
+	_, err = s.EndUpstream(ctx, "x")
+	c.must(err)
 	c.must(s.Used(ctx, []identity.Use{{Credential: "x", At: At(1)}}))
 	c.same("Credentials", got(s.Credentials(ctx, "x"))(c), []identity.Credential(nil))
 	c.same("AddressesOf", got(s.AddressesOf(ctx, "x"))(c), []identity.Address(nil))
