@@ -115,7 +115,7 @@ func (p *program) store(ctx context.Context) (*database.DB, error) {
 	if err != nil {
 		return nil, cli.Wrap(cli.Config, err, "")
 	}
-	o := database.Options{Now: p.now, Log: p.log}
+	o := database.Options{Now: p.now, Log: p.log, ViewCheck: p.serving}
 	// A command follows a file that is there, so that a revocation holds while the daemon
 	// is down. It makes none: it would belong to whoever ran the command.
 	if _, err := os.Stat(conf.Database.ViewFile); err == nil || p.serving {

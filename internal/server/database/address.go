@@ -32,7 +32,10 @@ func (db *DB) PutAddress(ctx context.Context, a identity.Address) error {
 				return fmt.Errorf("owner %s: %w", owner.Person, err)
 			}
 		}
-		tx.taken = true
+		tx.ended = true
+		if err := tx.touchAddress(a.Address); err != nil {
+			return err
+		}
 		if err := tx.dropAddress(a.Address); err != nil {
 			return err
 		}
@@ -206,7 +209,10 @@ func (db *DB) DeleteAddress(ctx context.Context, address string) error {
 		if !there {
 			return identity.ErrNotFound
 		}
-		tx.taken = true
+		tx.ended = true
+		if err := tx.touchAddress(address); err != nil {
+			return err
+		}
 		return tx.dropAddress(address)
 	})
 }

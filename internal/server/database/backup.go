@@ -104,7 +104,7 @@ func backupTables() []table {
 // a browser, counters, where work has got to, other people's tokens, and the schema's own.
 func leftOut() []string {
 	return []string{"session", "mail_session", "mail_token", "code", "device", "access_token", "counter", "signing_key", "generation",
-		"lease", "hook_run", "hook_mark", "membership_look", "upstream_grant", versionTable, "letterlock_schema_claim"}
+		"view_change", "lease", "hook_run", "hook_mark", "membership_look", "upstream_grant", versionTable, "letterlock_schema_claim"}
 }
 
 func (t table) head() tableHead {

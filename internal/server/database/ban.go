@@ -14,7 +14,7 @@ func (db *DB) PutBan(ctx context.Context, b identity.Ban) error {
 		return fmt.Errorf("put ban: network: %w", identity.ErrInvalid)
 	}
 	return db.write(ctx, "put ban", func(tx *tx) error {
-		tx.taken = true
+		tx.ended = true
 		_, err := tx.exec(`INSERT INTO ban (network, allow, until, reason, made) VALUES ($1, $2, $3, $4, $5)
 			ON CONFLICT (network) DO UPDATE SET allow = $2, until = $3, reason = $4, made = $5`,
 			b.Network.Masked().String(), b.Allow, micros(b.Until), b.Reason, micros(b.Made))
@@ -25,7 +25,7 @@ func (db *DB) PutBan(ctx context.Context, b identity.Ban) error {
 // DeleteBan removes the entry for a network.
 func (db *DB) DeleteBan(ctx context.Context, network netip.Prefix) error {
 	return db.write(ctx, "delete ban", func(tx *tx) error {
-		tx.taken = true // an entry that allows is a right
+		tx.ended = true // an entry that allows is a right
 		return tx.must(`DELETE FROM ban WHERE network = $1`, network.Masked().String())
 	})
 }

@@ -65,7 +65,7 @@ func (db *DB) Bindings(ctx context.Context, person identity.PersonID) ([]identit
 // Unbind removes a binding: the account signs nobody in any more.
 func (db *DB) Unbind(ctx context.Context, issuer, subject string) error {
 	return db.write(ctx, "unbind", func(tx *tx) error {
-		tx.taken = true
+		tx.ended = true
 		for _, text := range []string{`DELETE FROM upstream_grant WHERE issuer = $1 AND subject = $2`, `DELETE FROM leaver WHERE issuer = $1 AND subject = $2`} {
 			if _, err := tx.exec(text, issuer, subject); err != nil {
 				return err

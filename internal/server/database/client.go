@@ -94,7 +94,7 @@ func (db *DB) Clients(ctx context.Context) ([]identity.Client, error) {
 // reason stays.
 func (db *DB) DisableClient(ctx context.Context, id identity.ClientID, at time.Time, reason string) error {
 	return db.write(ctx, "disable client", func(tx *tx) error {
-		tx.taken = true
+		tx.ended = true
 		if err := tx.must(`UPDATE client SET reason = CASE WHEN disabled = 0 THEN $3 ELSE reason END,
 			disabled = CASE WHEN disabled = 0 THEN $2 ELSE disabled END WHERE id = $1`, string(id), micros(at), reason); err != nil {
 			return err
@@ -106,7 +106,7 @@ func (db *DB) DisableClient(ctx context.Context, id identity.ClientID, at time.T
 // DeleteClient forgets a program and ends everything that people allowed it.
 func (db *DB) DeleteClient(ctx context.Context, id identity.ClientID, at time.Time) error {
 	return db.write(ctx, "delete client", func(tx *tx) error {
-		tx.taken = true
+		tx.ended = true
 		if err := tx.must(`DELETE FROM client WHERE id = $1`, string(id)); err != nil {
 			return err
 		}
@@ -137,7 +137,7 @@ func (db *DB) ClientGrants(ctx context.Context, id identity.ClientID) ([]identit
 func (db *DB) EndRegistration(ctx context.Context, id identity.ClientID, at time.Time) error {
 	gone := identity.DigestOf(string(id))
 	return db.write(ctx, "end registration", func(tx *tx) error {
-		tx.taken = true
+		tx.ended = true
 		if _, err := tx.exec(`INSERT INTO client_gone (digest, gone) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING`, gone[:], micros(at)); err != nil {
 			return err
 		}

@@ -44,7 +44,6 @@ func (db *DB) AddCredential(ctx context.Context, c identity.Credential) error {
 		if err := tx.loginFree(login); err != nil {
 			return err
 		}
-		tx.shown = true
 		_, err := tx.exec(`INSERT INTO credential (id, person, selector, hash, name, login, label, protocols, networks, senders, recipients,
 			per_hour, limited, created, expires, revoked, reason, last_use, last_from, last_protocol)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)`,
@@ -60,7 +59,7 @@ func (db *DB) AddCredential(ctx context.Context, c identity.Credential) error {
 				return err
 			}
 		}
-		return nil
+		return tx.touchPerson(c.Person)
 	})
 }
 
@@ -149,7 +148,14 @@ func (db *DB) Expiring(ctx context.Context, after, until time.Time) ([]identity.
 // RevokeCredential ends an app password; the first reason stays.
 func (db *DB) RevokeCredential(ctx context.Context, id identity.CredentialID, at time.Time, reason string) error {
 	return db.write(ctx, "revoke credential", func(tx *tx) error {
-		tx.taken = true
+		tx.ended = true
+		var person string
+		if err := tx.one(`SELECT person FROM credential WHERE id = $1`, []any{string(id)}, &person); err != nil {
+			return err
+		}
+		if err := tx.touchPerson(identity.PersonID(person)); err != nil {
+			return err
+		}
 		return tx.must(`UPDATE credential SET reason = CASE WHEN revoked = 0 THEN $3 ELSE reason END,
 			revoked = CASE WHEN revoked = 0 THEN $2 ELSE revoked END WHERE id = $1`, string(id), micros(at), reason)
 	})

@@ -54,6 +54,9 @@ type Options struct {
 	// what the views show and nothing else, so that they need no rights on the database,
 	// and lies on the machine of the mail servers whatever the database is.
 	ViewFile string
+	// ViewCheck has the whole file compared when it is opened; else it is believed to show
+	// what it says it does.
+	ViewCheck bool
 	// ViewMode is the mode of a view file that is made. Default: 0640.
 	ViewMode fs.FileMode
 }

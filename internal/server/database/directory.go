@@ -72,7 +72,6 @@ func (db *DB) AddUser(ctx context.Context, u identity.User, actor string) error 
 		if err := tx.unused(p.Address, ""); err != nil {
 			return err
 		}
-		tx.shown = true
 		if _, err := tx.exec(`INSERT INTO person (id, address, name, admin, created, disabled, reason) VALUES ($1, $2, $3, $4, $5, 0, '')`,
 			string(p.ID), p.Address, p.Name, p.Admin, micros(p.Created)); err != nil {
 			return err
@@ -82,6 +81,9 @@ func (db *DB) AddUser(ctx context.Context, u identity.User, actor string) error 
 			return err
 		}
 		if err := tx.putDirectory(u, at); err != nil {
+			return err
+		}
+		if err := tx.touchPerson(p.ID); err != nil {
 			return err
 		}
 		if err := db.note(tx, "person.added", p.ID, at, actor, p.Address); err != nil {
@@ -169,7 +171,10 @@ func (db *DB) ChangeUser(ctx context.Context, id identity.PersonID, at time.Time
 func (db *DB) changed(tx *tx, old identity.User, u *identity.User, at time.Time, actor string) error {
 	var what []string
 	if old.Person.Address != u.Person.Address {
-		tx.taken = true
+		tx.ended = true
+		if err := tx.touchPerson(old.Person.ID); err != nil {
+			return err
+		}
 		if err := tx.dropPlainMailbox(old.Person.ID, old.Person.Address); err != nil {
 			return err
 		}
@@ -194,6 +199,11 @@ func (db *DB) changed(tx *tx, old identity.User, u *identity.User, at time.Time,
 	}
 	if err := tx.must(`UPDATE person SET address = $2, name = $3 WHERE id = $1`, string(old.Person.ID), u.Person.Address, u.Person.Name); err != nil {
 		return err
+	}
+	if old.Person.Address != u.Person.Address {
+		if err := tx.touchPerson(old.Person.ID); err != nil {
+			return err
+		}
 	}
 	if err := tx.putDirectory(*u, at); err != nil || len(what) == 0 {
 		return err

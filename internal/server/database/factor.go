@@ -86,7 +86,7 @@ func (db *DB) RemovePasskey(ctx context.Context, person identity.PersonID, id []
 
 // unprove: what a browser proved with a factor that is gone counts no more.
 func (t *tx) unprove(person identity.PersonID) error {
-	t.taken = true
+	t.ended = true
 	_, err := t.exec(`UPDATE session SET admin = $2, factor = '' WHERE person = $1`, string(person), false)
 	return err
 }
@@ -135,7 +135,7 @@ func (db *DB) PutRecovery(ctx context.Context, person identity.PersonID, codes [
 		if err := tx.livingPerson(person, true); err != nil {
 			return err
 		}
-		tx.taken = true
+		tx.ended = true
 		if _, err := tx.exec(`DELETE FROM recovery_code WHERE person = $1`, string(person)); err != nil {
 			return err
 		}

@@ -30,7 +30,10 @@ func (t *tx) hold(h identity.Hold) (turned bool, err error) {
 		string(h.Person), h.Source, micros(h.Since), h.Reason); err != nil {
 		return false, err
 	}
-	t.taken = true
+	t.ended = true
+	if err := t.touchPerson(h.Person); err != nil {
+		return false, err
+	}
 	if disabled == 0 {
 		if _, err := t.exec(`UPDATE person SET disabled = $2, reason = $3 WHERE id = $1`, string(h.Person), micros(h.Since), h.Reason); err != nil {
 			return false, err
@@ -65,7 +68,9 @@ func (t *tx) release(person identity.PersonID, source string) (turned bool, err 
 	}); err != nil {
 		return false, err
 	}
-	t.shown = true
+	if err := t.touchPerson(person); err != nil {
+		return false, err
+	}
 	if len(left) > 0 {
 		_, err := t.exec(`UPDATE person SET reason = $2 WHERE id = $1`, string(person), left[0].Reason)
 		return false, err

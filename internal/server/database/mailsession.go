@@ -105,7 +105,7 @@ func (db *DB) IssueMail(ctx context.Context, session identity.Digest, access ide
 // is not there has been ended already.
 func (db *DB) EndMailSession(ctx context.Context, id identity.Digest, at time.Time, signIn bool) error {
 	return db.write(ctx, "end mail session", func(tx *tx) error {
-		tx.taken = true
+		tx.ended = true
 		if signIn {
 			if _, err := tx.exec(`DELETE FROM session WHERE EXISTS
 				(SELECT 1 FROM mail_session m WHERE m.id = $1 AND m.person = session.person AND m.began = session.created)`, id[:]); err != nil {

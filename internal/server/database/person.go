@@ -26,9 +26,11 @@ func (db *DB) AddPerson(ctx context.Context, p identity.Person) error {
 		if err := tx.unused(p.Address, ""); err != nil {
 			return err
 		}
-		tx.shown = true
 		if _, err := tx.exec(`INSERT INTO person (id, address, name, admin, created, disabled, reason) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
 			string(p.ID), p.Address, p.Name, p.Admin, micros(p.Created), micros(p.Disabled), p.Reason); err != nil {
+			return err
+		}
+		if err := tx.touchPerson(p.ID); err != nil {
 			return err
 		}
 		return db.reheld(tx, p, "", p.Created)
@@ -108,13 +110,19 @@ func (db *DB) UpdatePerson(ctx context.Context, p identity.Person) error {
 		if err := tx.one(`SELECT address FROM person WHERE id = $1`, []any{string(p.ID)}, &old); err != nil {
 			return err
 		}
-		tx.taken = true
+		tx.ended = true
+		if err := tx.touchPerson(p.ID); err != nil {
+			return err
+		}
 		if old != p.Address {
 			if err := tx.rename(p.ID, old, p.Address); err != nil {
 				return err
 			}
 		}
-		return tx.must(`UPDATE person SET address = $2, name = $3, admin = $4 WHERE id = $1`, string(p.ID), p.Address, p.Name, p.Admin)
+		if err := tx.must(`UPDATE person SET address = $2, name = $3, admin = $4 WHERE id = $1`, string(p.ID), p.Address, p.Name, p.Admin); err != nil {
+			return err
+		}
+		return tx.touchPerson(p.ID)
 	})
 }
 
@@ -172,7 +180,9 @@ func (db *DB) DisablePerson(ctx context.Context, id identity.PersonID, at time.T
 // EnablePerson lets a disabled person in again, whoever has shut them out.
 func (db *DB) EnablePerson(ctx context.Context, id identity.PersonID) error {
 	return db.write(ctx, "enable person", func(tx *tx) error {
-		tx.shown = true
+		if err := tx.touchPerson(id); err != nil {
+			return err
+		}
 		if _, err := tx.exec(`DELETE FROM hold WHERE person = $1`, string(id)); err != nil {
 			return err
 		}
@@ -188,7 +198,10 @@ func (db *DB) DeletePerson(ctx context.Context, id identity.PersonID) error {
 }
 
 func (t *tx) deletePerson(id identity.PersonID, now time.Time) error {
-	t.taken = true
+	t.ended = true
+	if err := t.touchPerson(id); err != nil {
+		return err
+	}
 	if err := t.must(`DELETE FROM person WHERE id = $1`, string(id)); err != nil {
 		return err
 	}

@@ -84,7 +84,7 @@ func (db *DB) EndUpstream(ctx context.Context, issuerAndSid string) ([]identity.
 func (db *DB) endSessions(ctx context.Context, text string, arg any) error {
 	return db.write(ctx, "end sessions", func(tx *tx) error {
 		n, err := tx.exec(text, arg)
-		tx.taken = tx.taken || n > 0
+		tx.ended = tx.ended || n > 0
 		return err
 	})
 }

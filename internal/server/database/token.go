@@ -213,7 +213,7 @@ func (db *DB) GrantsOf(ctx context.Context, person identity.PersonID) ([]identit
 // RevokeGrant ends a grant and with it its family; the first reason stays.
 func (db *DB) RevokeGrant(ctx context.Context, id identity.GrantID, at time.Time, reason string) error {
 	return db.write(ctx, "revoke grant", func(tx *tx) error {
-		tx.taken = true
+		tx.ended = true
 		return tx.must(`UPDATE consent SET reason = CASE WHEN revoked = 0 THEN $3 ELSE reason END,
 			revoked = CASE WHEN revoked = 0 THEN $2 ELSE revoked END WHERE id = $1`, string(id), micros(at), reason)
 	})
@@ -222,7 +222,7 @@ func (db *DB) RevokeGrant(ctx context.Context, id identity.GrantID, at time.Time
 // RevokeAccess ends one access token.
 func (db *DB) RevokeAccess(ctx context.Context, digest identity.Digest, at time.Time) error {
 	return db.write(ctx, "revoke access token", func(tx *tx) error {
-		tx.taken = true
+		tx.ended = true
 		return tx.must(`UPDATE access_token SET revoked = CASE WHEN revoked = 0 THEN $2 ELSE revoked END WHERE digest = $1`, digest[:], micros(at))
 	})
 }

@@ -20,11 +20,13 @@ import (
 type tx struct {
 	ctx   context.Context
 	inner *sql.Tx
-	// A right was taken away; something that views show has changed. Counted by one
+	// A right was taken away, and ended: one that no view shows, or whose names are noted;
+	// something that views show has changed, and noted are the names. Counted by one
 	// statement just before the commit, because that row is the one all writers share.
-	taken, shown bool
-	noted        int              // lines of the audit trail so far
-	last         []identity.Event // lines that come after all others
+	taken, ended, shown bool
+	names               map[string]bool
+	noted               int              // lines of the audit trail so far
+	last                []identity.Event // lines that come after all others
 }
 
 // exec runs a statement and returns how many rows it met.
@@ -118,7 +120,7 @@ func (db *DB) write(ctx context.Context, op string, do func(*tx) error) error {
 	shown := false
 	err := db.repeat(ctx, op, func(ctx context.Context) error {
 		return db.attempt(ctx, db.writes, db.engine.options, true, func(t *tx) error {
-			defer func() { shown = t.shown || t.taken }()
+			defer func() { shown = t.shows() }()
 			if err := do(t); err != nil {
 				return err
 			}
@@ -127,16 +129,7 @@ func (db *DB) write(ctx context.Context, op string, do func(*tx) error) error {
 					return err
 				}
 			}
-			if !t.shown && !t.taken {
-				return nil
-			}
-			// What takes a right away also shows in the views.
-			step := 0
-			if t.taken {
-				step = 1
-			}
-			_, err := t.exec(`UPDATE generation SET taken = taken + $1, shown = shown + 1 WHERE id = 1`, step)
-			return err
+			return db.count(t)
 		})
 	})
 	if err == nil && shown {

@@ -29,6 +29,8 @@ type viewFile struct {
 
 	mu    sync.Mutex // one sync at a time in this process
 	shown int64      // of the database, as the file shows it
+	// distrust has the next sync compare the whole file, whatever it says it shows.
+	distrust bool
 }
 
 // viewTables are copied row by row from the views of the same name. dovecot_passdb is a
@@ -67,7 +69,7 @@ func (db *DB) openViewFile(ctx context.Context) error {
 	if err := file.Close(); err != nil {
 		return err
 	}
-	v := &viewFile{main: db.reads}
+	v := &viewFile{main: db.reads, distrust: db.o.ViewCheck}
 	if v.pool, err = openLite(path, "rw", 1, "_txlock", "immediate", "_sync", "FULL", "_journal", "DELETE"); err != nil {
 		return err
 	}
@@ -100,7 +102,8 @@ func (v *viewFile) prepare(ctx context.Context, db *DB) error {
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS shown (generation BIGINT)`); err != nil {
+		if _, err := tx.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS shown (generation BIGINT);
+			CREATE TABLE IF NOT EXISTS shown_mark (generation BIGINT, mark TEXT)`); err != nil {
 			return err
 		}
 		var have string
@@ -167,25 +170,44 @@ func (db *DB) SyncViews(ctx context.Context) error {
 		if err := source.QueryRowContext(ctx, `SELECT shown FROM generation WHERE id = 1`).Scan(&shown); err != nil {
 			return err
 		}
-		if err := v.copy(ctx, source, into, shown); err != nil {
+		have, err := stateOf(ctx, into)
+		if err != nil {
 			return err
 		}
-		v.shown = shown
+		names, now, whole, err := changes(ctx, source, have, shown)
+		if err != nil {
+			return err
+		}
+		if err := v.copy(ctx, source, into, now, names, whole || v.distrust); err != nil {
+			return err
+		}
+		v.shown, v.distrust = shown, false
 		return nil
 	})
 }
 
 // copy writes the difference between the views and the file, in one transaction.
-func (v *viewFile) copy(ctx context.Context, source, into *sql.Tx, shown int64) error {
+func (v *viewFile) copy(ctx context.Context, source, into *sql.Tx, now fileState, names []string, whole bool) error {
 	for _, t := range viewTables() {
-		if err := copyTable(ctx, source, into, t); err != nil {
+		var err error
+		if whole {
+			err = copyTable(ctx, source, into, t)
+		} else {
+			err = copyNames(ctx, source, into, t, names)
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", t.name, err)
 		}
 	}
-	if _, err := into.ExecContext(ctx, `DELETE FROM shown`); err != nil {
+	for _, text := range []string{`DELETE FROM shown`, `DELETE FROM shown_mark`} {
+		if _, err := into.ExecContext(ctx, text); err != nil {
+			return err
+		}
+	}
+	if _, err := into.ExecContext(ctx, `INSERT INTO shown VALUES ($1)`, now.shown); err != nil {
 		return err
 	}
-	if _, err := into.ExecContext(ctx, `INSERT INTO shown VALUES ($1)`, shown); err != nil {
+	if _, err := into.ExecContext(ctx, `INSERT INTO shown_mark VALUES ($1, $2)`, now.shown, now.mark); err != nil {
 		return err
 	}
 	return into.Commit()
@@ -202,6 +224,10 @@ func copyTable(ctx context.Context, source, into *sql.Tx, t table) error {
 	if err != nil {
 		return err
 	}
+	return replaceRows(ctx, into, t, have, want)
+}
+
+func replaceRows(ctx context.Context, into *sql.Tx, t table, have, want map[string][]any) error {
 	for key, row := range have {
 		if _, keep := want[key]; keep {
 			delete(want, key)
@@ -218,8 +244,8 @@ func copyTable(ctx context.Context, source, into *sql.Tx, t table) error {
 }
 
 // rowsOf reads rows under a key made of their first n columns.
-func rowsOf(ctx context.Context, tx *sql.Tx, text string, n int) (map[string][]any, error) {
-	rows, err := tx.QueryContext(ctx, text)
+func rowsOf(ctx context.Context, tx *sql.Tx, text string, n int, args ...any) (map[string][]any, error) {
+	rows, err := tx.QueryContext(ctx, text, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -259,8 +285,8 @@ func rowKey(row []any) string {
 	return string(key)
 }
 
-// viewPatience is how long a method waits for the view file after its own commit. The
-// whole file is compared, some 0.2 s for a thousand app passwords on a busy machine.
+// viewPatience is how long a method waits for the view file after its own commit: rarely
+// the whole file is compared.
 const viewPatience = 8 * time.Second
 
 // syncViews follows a commit. What was committed stays so even when the file could not

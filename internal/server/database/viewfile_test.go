@@ -115,7 +115,7 @@ func TestViewFile(t *testing.T) {
 		t.Errorf("files beside the view file: %v", left)
 	}
 	if got := ask(`SELECT group_concat(name, ' ') FROM (SELECT name FROM sqlite_master WHERE type <> 'index' ORDER BY name)`); got !=
-		"dovecot_passdb dovecot_userdb mail_login postfix_alias postfix_recipient postfix_sender_login shown" {
+		"dovecot_passdb dovecot_userdb mail_login postfix_alias postfix_recipient postfix_sender_login shown shown_mark" {
 		t.Errorf("in the file: %s", got)
 	}
 }

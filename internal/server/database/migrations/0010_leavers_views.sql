@@ -15,3 +15,12 @@ CREATE TABLE departure (
     at     BIGINT NOT NULL,
     PRIMARY KEY (issuer, person)
 );
+
+-- What each change of what the views show has touched: names of logins and addresses, a line
+-- each, or nothing for everything. The mark is the change's own: after a restore the same
+-- number means another one.
+CREATE TABLE view_change (
+    shown BIGINT PRIMARY KEY,
+    mark  {text} NOT NULL,
+    names {text} NOT NULL
+);
