@@ -33,7 +33,7 @@ milter_macro_daemon_name=ORIGINATING`
 // sqlSite is PostgreSQL, a Dovecot and a Postfix with a chroot and Debian's options, and
 // letterlockd that is never started. The two were there before; the files come later, and a
 // reload.
-func sqlSite(t *testing.T) *site {
+func sqlSite(t *testing.T) (*site, *lab.Postgres) {
 	t.Helper()
 	s := newSite(t)
 	s.write("hba.conf", "local all all peer\nhost all postgres,letterlock 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n", 0o644)
@@ -56,7 +56,7 @@ func sqlSite(t *testing.T) *site {
 	lmtp := freePorts(t, 1)[0]
 	s.dovecot = lab.RunDovecot(t, lab.DovecotOptions{CA: s.ca, Introspection: "-", Mechanisms: "plain login", Extra: fmt.Sprintf(
 		"!include_try %[1]s/conf.d/05-letterlock.conf\npassdb {\n  driver = passwd-file\n  mechanisms = plain login\n  args = %[1]s/users\n}\n!include_try %[1]s/conf.d/95-letterlock.conf\n"+
-			"protocols = imap pop3 submission lmtp\nservice lmtp {\n  inet_listener lmtp {\n    address = 127.0.0.1\n    port = %[2]d\n  }\n}\n", dove, lmtp)})
+			"auth_failure_delay = 0\nprotocols = imap pop3 submission lmtp\nservice lmtp {\n  inet_listener lmtp {\n    address = 127.0.0.1\n    port = %[2]d\n  }\n}\n", dove, lmtp)})
 	s.postfix = lab.RunPostfix(t, lab.PostfixOptions{CA: s.ca, Dovecot: s.dovecot, SASLPath: "private/letterlock-auth", Mailboxes: []string{"carol@try.test"}, Domains: []string{"try.test", "own.test"},
 		Main: fmt.Sprintf("virtual_transport = lmtp:inet:127.0.0.1:%d\nservice_throttle_time = 1s\nsmtpd_error_sleep_time = 0", lmtp)})
 	set := []string{"-P"}
@@ -69,7 +69,7 @@ func sqlSite(t *testing.T) *site {
 	}
 	s.postconf(set...)
 	s.postconf("-F", s.service(s.postfix.Submission)+"/chroot=y", s.service(s.postfix.Subs)+"/chroot=y")
-	return s
+	return s, pg
 }
 
 func (s *site) service(port int) string { return fmt.Sprintf("127.0.0.1:%d/inet", port) }
@@ -93,7 +93,7 @@ func (s *site) reloadDovecot(socket string) {
 // All of point 1 that SQL can do, with letterlockd stopped: Dovecot by driver = pgsql and
 // Postfix by proxy:pgsql:, as printed, and what it cannot do is refused.
 func TestBySQLAlone(t *testing.T) {
-	s := sqlSite(t)
+	s, pg := sqlSite(t)
 	const ann, bob, left = "ann@try.test", "bob@try.test", "left@try.test"
 	for _, args := range [][]string{{"person", "add", ann}, {"person", "add", bob}, {"person", "add", "new@try.test"}, {"person", "add", left},
 		{"address", "grant", "sales@try.test", ann}, {"address", "alias", "info@try.test", ann}, {"address", "grant", "@own.test", bob}} {
@@ -162,6 +162,8 @@ func TestBySQLAlone(t *testing.T) {
 	s.recipients(map[string]string{"new@try.test": "250", "info@try.test": "250", "carol@try.test": "250", "any@own.test": "250", left: "550", "nobody@try.test": "550"})
 	s.programs(ann, laptop, bob)
 	s.delivered(bob)
+
+	t.Run("doctor", func(t *testing.T) { s.testDoctorBySQL(t, pg) })
 
 	s.run("credential", "revoke", ann, "phone")
 	s.want("revoked just now", s.submit("ann+phone@try.test", phone, ann, ann, bob), "535")

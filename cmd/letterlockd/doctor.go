@@ -16,13 +16,14 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/command"
 	"github.com/letterlock-mail/letterlock/internal/config"
 	"github.com/letterlock-mail/letterlock/internal/server/doctor"
+	"github.com/letterlock-mail/letterlock/internal/server/recipe"
 )
 
 // doctorFlags are what the command line of doctor says.
 type doctorFlags struct {
 	postfix, dovecot string
 	dns              string
-	json, all        bool
+	sql, json, all   bool
 }
 
 func (p *program) doctorCommand() *cobra.Command {
@@ -33,6 +34,10 @@ func (p *program) doctorCommand() *cobra.Command {
 letterlockd as they would, and tell each known trap that was found: what it is, why it
 matters, and the command that mends it. Nothing is changed. Where nothing is wrong,
 nothing is printed. Run it as root: sockets are tried with the rights of the user postfix.
+
+With --sql Postfix and Dovecot are to ask SQL, which goes on while letterlockd is away: each
+table of Postfix is looked up with its account, and has to know somebody who is a person
+here; Dovecot is had to ask once, for somebody whom there cannot be. Tables of letterlockd are looked at without the flag too, where there are any.
 
 What is looked at follows from letterlockd.toml: Postfix and Dovecot from [postfix] and
 [dovecot]; DNS from [portal], where what is published is compared with what letterlockd
@@ -46,6 +51,7 @@ The exit status is 78 when the configuration is wrong, 69 when only something th
 answer does not, and else 0; warnings do not count.`,
 		Example: `  letterlockd doctor
   letterlockd doctor --all
+  letterlockd doctor --sql
   letterlockd doctor --dns-server 192.0.2.53
   letterlockd doctor --json | jq '.[] | select(.level == "wrong")'`,
 		Args: command.Exactly(0),
@@ -54,6 +60,7 @@ answer does not, and else 0; warnings do not count.`,
 	c.Flags().StringVar(&f.postfix, "postfix-dir", "", "Postfix's configuration `folder`; default: the one that postconf knows")
 	c.Flags().StringVar(&f.dovecot, "dovecot-dir", "", "`folder` of dovecot.conf; default: the one that doveconf knows")
 	c.Flags().StringVar(&f.dns, "dns-server", "", "DNS server to ask, as `ADDRESS` or ADDRESS:PORT; default: the system's")
+	c.Flags().BoolVar(&f.sql, "sql", false, "Postfix and Dovecot ask SQL and not letterlockd (config postfix --sql, config dovecot --sql-only)")
 	c.Flags().BoolVar(&f.json, "json", false, "print every trap, found or not, as JSON")
 	c.Flags().BoolVar(&f.all, "all", false, "print the traps that were not found too")
 	return c
@@ -99,16 +106,22 @@ func (p *program) doctorOptions(ctx context.Context, f doctorFlags) (doctor.Opti
 	if err != nil {
 		return o, err
 	}
-	if conf.Postfix != (config.Postfix{}) {
-		o.Postfix = &doctor.Postfix{Dir: f.postfix, SASL: conf.Postfix.SASL, Senders: conf.Postfix.Senders, Milter: conf.Postfix.Milter, Domain: conf.Domains[0]}
+	if conf.Postfix != (config.Postfix{}) || f.sql {
+		o.Postfix = &doctor.Postfix{Dir: f.postfix, SASL: conf.Postfix.SASL, Senders: conf.Postfix.Senders, Milter: conf.Postfix.Milter}
+		if f.sql {
+			o.Postfix.SQL, o.Postfix.SASL, o.Postfix.Senders, o.Postfix.Milter = true, "", "", ""
+		}
+		if len(conf.Domains) > 0 {
+			o.Postfix.Domain = conf.Domains[0]
+		}
 		if owner, err := user.Lookup("postfix"); err == nil && os.Geteuid() == 0 {
 			uid, err1 := strconv.Atoi(owner.Uid)
 			gid, err2 := strconv.Atoi(owner.Gid)
 			o.Postfix.UID, o.Postfix.GID, o.Postfix.As = uid, gid, err1 == nil && err2 == nil
 		}
 	}
-	if conf.Dovecot.Listen != "" {
-		o.Dovecot = &doctor.Dovecot{Dir: f.dovecot, Listen: conf.Dovecot.Listen}
+	if conf.Dovecot.Listen != "" || f.sql {
+		o.Dovecot = &doctor.Dovecot{Dir: f.dovecot, Listen: conf.Dovecot.Listen, SQL: f.sql, Query: recipe.PasswordQuery()}
 		for _, network := range conf.Throttle.Allow {
 			o.Dovecot.Webmail = append(o.Dovecot.Webmail, network.String())
 		}
@@ -120,6 +133,7 @@ func (p *program) doctorOptions(ctx context.Context, f doctorFlags) (doctor.Opti
 			o.Dovecot.Nodes = append(o.Dovecot.Nodes, doctor.Node{Name: name, URL: node.URL, Key: key})
 		}
 	}
+	o.Sample = p.sample
 	if err := outside(ctx, &o, conf, f.dns); err != nil {
 		return o, err
 	}

@@ -25,13 +25,13 @@ import (
 
 // doctor runs the command, in this process, and returns what it found by JSON, and its
 // exit status.
-func (s *site) doctor(dovecotDir string) ([]doctor.Finding, int) {
+func (s *site) doctor(dovecotDir string, flags ...string) ([]doctor.Finding, int) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), testPatience)
 	defer cancel()
 	var out, complaints bytes.Buffer
 	p := &program{
-		args: []string{"letterlockd", "--config", s.conf, "doctor", "--json", "--postfix-dir", s.postfix.Dir, "--dovecot-dir", dovecotDir},
+		args: append([]string{"letterlockd", "--config", s.conf, "doctor", "--json", "--postfix-dir", s.postfix.Dir, "--dovecot-dir", dovecotDir}, flags...),
 		term: &cli.Terminal{In: strings.NewReader(""), Out: &out, Err: &complaints}, getenv: os.Getenv, now: time.Now, random: rand.Reader,
 	}
 	code := p.run(ctx)
@@ -39,7 +39,7 @@ func (s *site) doctor(dovecotDir string) ([]doctor.Finding, int) {
 	if err := json.Unmarshal(out.Bytes(), &found); err != nil {
 		s.t.Fatalf("doctor: exit %d: %v\n%s%s", code, err, &out, &complaints)
 	}
-	for _, word := range []string{"dove-secret", "order-key", "never-shown"} {
+	for _, word := range []string{"dove-secret", "order-key", "never-shown", "dove-sql", "post-sql", "ARGON2"} {
 		if strings.Contains(out.String()+complaints.String(), word) {
 			s.t.Errorf("the doctor tells a secret:\n%s", &out)
 		}
@@ -158,9 +158,9 @@ func (s *site) testDoctorPostfix(t *testing.T) {
 }
 
 // found wants the one trap, and perhaps those that come with it.
-func (s *site) found(id string, others []string, dove string, mended bool) {
+func (s *site) found(id string, others []string, dove string, mended bool, flags ...string) {
 	s.t.Helper()
-	found, code := s.doctor(dove)
+	found, code := s.doctor(dove, flags...)
 	ids, bad := notOK(found)
 	want := append([]string{id}, others...)
 	slices.Sort(want)
@@ -183,7 +183,7 @@ func (s *site) found(id string, others []string, dove string, mended bool) {
 		return
 	}
 	s.mend(bad)
-	if ids, bad := notOK(first(s.doctor(dove))); len(ids) > 0 {
+	if ids, bad := notOK(first(s.doctor(dove, flags...))); len(ids) > 0 {
 		s.t.Errorf("%s is not mended:\n%+v", id, bad)
 	}
 }

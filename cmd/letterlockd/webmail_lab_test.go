@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -19,6 +20,8 @@ import (
 
 	"github.com/letterlock-mail/letterlock/internal/lab"
 	"github.com/letterlock-mail/letterlock/internal/lab/browser"
+	"github.com/letterlock-mail/letterlock/internal/lab/zone"
+	"github.com/letterlock-mail/letterlock/internal/server/doctor"
 )
 
 // A webmail is a real Roundcube behind letterlockd, with real Dovecot and Postfix, and an
@@ -151,6 +154,31 @@ sasl = "127.0.0.1:%[13]d"
 	return w
 }
 
+// doctor finds nothing to say about a gateway in front of a real Roundcube.
+func (w *webmail) doctor() {
+	w.t.Helper()
+	names := zone.Zone{"id.try.test A": {"127.0.0.1"}, "webmail.try.test A": {"127.0.0.1"}}
+	cmd := exec.CommandContext(w.t.Context(), w.binary, "--config", w.conf, "doctor", "--json", "--postfix-dir", w.postfix.Dir, "--dovecot-dir", w.dovecot.Dir, "--dns-server", names.Serve(w.t))
+	cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+w.ca.File)
+	out, _ := cmd.Output() // its exit status is about Postfix and Dovecot, which are not set up for this
+	var found []doctor.Finding
+	if err := json.Unmarshal(out, &found); err != nil {
+		w.t.Fatalf("doctor: %v\n%s", err, out)
+	}
+	looked := 0
+	for _, f := range found {
+		if !strings.HasPrefix(f.ID, "webmail-") {
+			continue
+		}
+		if looked++; f.Level != doctor.OK {
+			w.t.Errorf("doctor: %+v", f)
+		}
+	}
+	if looked != 4 {
+		w.t.Errorf("doctor looked at %d things about web mail", looked)
+	}
+}
+
 func (w *webmail) browser() *browser.Browser {
 	return browser.Run(w.t, browser.Options{CA: w.ca, Flags: map[string]any{
 		"host-resolver-rules": "MAP id.try.test 127.0.0.1, MAP webmail.try.test 127.0.0.1",
@@ -235,6 +263,7 @@ const sixAtOnce = `Promise.all([1,2,3,4,5,6].map(n => fetch('./?_task=mail&_acti
 // a revocation from another browser while reading, and the log-out. No password is anywhere.
 func TestRoundcubeGateway(t *testing.T) {
 	w := startWebmail(t)
+	w.doctor()
 	w.story(patiently(t), w.browser())
 }
 

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"net"
+	"os/exec"
 	"runtime"
 	"syscall"
 	"unsafe"
@@ -34,4 +35,9 @@ func dialAs(uid, gid int, connect func() (net.Conn, error)) (net.Conn, error) {
 	}()
 	r := <-done
 	return r.conn, r.err
+}
+
+// runAs has a program run with the rights of another user, and of one group only.
+func runAs(cmd *exec.Cmd, uid, gid int) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
 }

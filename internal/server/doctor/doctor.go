@@ -56,6 +56,7 @@ type Postfix struct {
 	Domain                string // an own domain, for a question to the sender map
 	UID, GID              int    // of the user postfix; sockets are tried with its rights
 	As                    bool   // whether UID and GID can be taken on: only root can
+	SQL                   bool   // it should ask SQL, not letterlockd
 }
 
 // Dovecot says where Dovecot stands and what it should be asking.
@@ -65,6 +66,8 @@ type Dovecot struct {
 	Nodes  []Node
 	// Webmail are networks that sign many people in from one address.
 	Webmail []string
+	SQL     bool   // it should ask SQL, not letterlockd
+	Query   string // what it should ask SQL, as config dovecot prints it
 }
 
 // A Node takes orders of revocation by doveadm's HTTP API.
@@ -79,8 +82,13 @@ type Options struct {
 	Dovecot *Dovecot
 	DNS     *DNS
 	WebMail []*WebMail
+	// Sample finds the address of a person to ask tables about, "" when there is nobody. It
+	// is called only where Postfix has tables of SQL.
+	Sample func(context.Context) (string, error)
 	// Run runs a program and returns what it printed; default Command.
 	Run func(ctx context.Context, program string, args ...string) ([]byte, error)
+	// Ask runs one as another user and says how it ended; default Ask.
+	Ask func(ctx context.Context, as User, program string, args ...string) (Answer, error)
 	// ReadFile reads a file that Dovecot's configuration names; default is bounded.
 	ReadFile func(path string) ([]byte, error)
 }
@@ -99,6 +107,9 @@ func Look(ctx context.Context, o Options) ([]Finding, error) {
 	if o.ReadFile == nil {
 		o.ReadFile = readFile
 	}
+	if o.Ask == nil {
+		o.Ask = Ask
+	}
 	var postfix *postfixFacts
 	var dovecot *dovecotFacts
 	err := together(func() (err error) {
@@ -114,6 +125,9 @@ func Look(ctx context.Context, o Options) ([]Finding, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	if o.Sample != nil && postfix != nil && len(postfix.tables()) > 0 {
+		postfix.sample, postfix.unsampled = o.Sample(ctx)
 	}
 	// One that hangs holds up the others no longer than its own patience.
 	parts := make([][]Finding, 3+len(o.WebMail))

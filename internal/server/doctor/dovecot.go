@@ -100,6 +100,7 @@ func parseExt(text []byte) map[string]string {
 // dovecotFacts are what doveconf and the files that it names say.
 type dovecotFacts struct {
 	*Dovecot
+	ask     func(ctx context.Context, as User, program string, args ...string) (Answer, error)
 	version string
 	root    block
 	passdbs []passdb
@@ -112,6 +113,9 @@ type passdb struct {
 	ext    map[string]string
 	err    error // the file could not be read
 	secret secret.String
+	// role is who an SQL passdb is at the database; by password, or by the socket.
+	role       string
+	byPassword bool
 }
 
 func readDovecot(ctx context.Context, o Options) (*dovecotFacts, error) {
@@ -123,7 +127,7 @@ func readDovecot(ctx context.Context, o Options) (*dovecotFacts, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &dovecotFacts{Dovecot: o.Dovecot}
+	f := &dovecotFacts{Dovecot: o.Dovecot, ask: o.Ask}
 	if f.version, f.root, err = parseDoveconf(text); err != nil {
 		return nil, err
 	}
@@ -136,7 +140,13 @@ func readDovecot(ctx context.Context, o Options) (*dovecotFacts, error) {
 				p.ext = parseExt(data)
 				p.secret = secret.New(p.ext["client_secret"])
 				delete(p.ext, "client_secret")
-				delete(p.ext, "connect") // of SQL: it may hold a password
+				for _, word := range words(p.ext["connect"]) {
+					if user, ok := strings.CutPrefix(word, "user="); ok {
+						p.role = user
+					}
+					p.byPassword = p.byPassword || strings.HasPrefix(word, "password=")
+				}
+				delete(p.ext, "connect") // it may hold a password
 			}
 		}
 		f.passdbs = append(f.passdbs, p)
@@ -149,7 +159,37 @@ func (f *dovecotFacts) place() *strings.Replacer {
 	if f.Dir != "" {
 		c, conf = " -c "+quote(filepath.Join(f.Dir, "dovecot.conf")), f.Dir
 	}
-	return strings.NewReplacer("@c@", c, "@conf@", conf)
+	return strings.NewReplacer("@c@", c, "@conf@", conf, "@folder@", f.folder(conf), "@flags@", f.flags())
+}
+
+// folder is where our files are: beside dovecot.conf, or where it includes them from.
+func (f *dovecotFacts) folder(conf string) string {
+	for _, p := range f.passdbs {
+		if strings.HasPrefix(filepath.Base(p.file), "letterlock-") {
+			return filepath.Dir(p.file)
+		}
+	}
+	return conf
+}
+
+// flags are those that config dovecot was given, as far as they can be seen.
+func (f *dovecotFacts) flags() string {
+	flags := ""
+	p, ours := f.sqlPassdb()
+	switch {
+	case f.bySQL():
+		flags = " --sql-only" + roleFlags(p.role, p.byPassword, "dovecot")
+	case ours:
+		flags = " --sql"
+	}
+	for _, service := range f.root.all("service", "auth") {
+		for _, listener := range service.all("unix_listener", "") {
+			if filepath.Base(listener.label) == "letterlock-auth" {
+				flags += " --postfix-socket " + quote(listener.label)
+			}
+		}
+	}
+	return flags
 }
 
 // serves reports whether a passdb is asked about a mechanism; without a list it is asked

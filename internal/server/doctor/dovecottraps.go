@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-const recipeAgain = "letterlockd config dovecot --write --config-dir @conf@ && doveadm@c@ reload"
+const recipeAgain = "letterlockd config dovecot --write --config-dir @folder@@flags@ && doveadm@c@ reload"
 
 // dovecotTraps are the rows about Dovecot 2.3.
 func dovecotTraps() []trap[*dovecotFacts] {
@@ -63,6 +63,9 @@ func dovecotTraps() []trap[*dovecotFacts] {
 			mend: recipeAgain, look: askEndpoints},
 		{id: "dovecot-doveadm", level: Wrong, live: true, why: "a revocation does not reach this node: open sessions go on",
 			mend: recipeAgain, look: askNodes},
+		{id: "dovecot-sql-query", level: Wrong, why: "another question gets other people in, or none", mend: recipeAgain, look: otherQuery},
+		{id: "dovecot-sql-view", level: Wrong, live: true, why: "no app password signs in by SQL",
+			mend: "letterlockd migrate --dovecot-role dovecot, or look at view_file of [database]; then: " + recipeAgain, look: askView},
 	}
 }
 
@@ -111,6 +114,9 @@ func (f *dovecotFacts) unread() []sighting {
 }
 
 func notAsking(_ context.Context, f *dovecotFacts) []sighting {
+	if f.bySQL() {
+		return nil // dovecot-sql-query tells
+	}
 	var missing []string
 	for _, way := range []struct{ setting, what string }{{"introspection_url", "tokens"}, {"grant_url", "passwords"}} {
 		if !slices.ContainsFunc(f.asking(), func(p passdb) bool { return p.ext[way.setting] != "" }) {

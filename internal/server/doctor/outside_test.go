@@ -111,7 +111,9 @@ func TestWebMailRows(t *testing.T) {
 			signIn(w, r)
 		}, form, []string{"wrong webmail-form [gateway.mail]: URL/?_task=login shows a field for a password"}},
 		{"another site", status(200), form, []string{"wrong webmail-form [gateway.mail]: URL/ answers 200 and leads to no sign-in: the gateway is not what stands there"}},
-		{"a redirect elsewhere", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://elsewhere.example/", 302) }, form,
+		{"a redirect elsewhere", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://elsewhere.example/", http.StatusFound)
+		}, form,
 			[]string{"wrong webmail-form [gateway.mail]: URL/ answers 302 and leads to no sign-in: the gateway is not what stands there"}},
 		{"an error", status(502), form, []string{"wrong webmail-form [gateway.mail]: URL/ answers 502"}},
 		{"by a forged header", func(w http.ResponseWriter, r *http.Request) {

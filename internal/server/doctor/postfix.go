@@ -13,8 +13,11 @@ import (
 // postfixFacts are what postconf says.
 type postfixFacts struct {
 	*Postfix
-	main     map[string]string
-	services []service
+	sample    string
+	unsampled error // why there is no sample
+	ask       func(ctx context.Context, as User, program string, args ...string) (Answer, error)
+	main      map[string]string
+	services  []service
 }
 
 // A service is one smtpd of master.cf.
@@ -70,7 +73,7 @@ func readPostfix(ctx context.Context, o Options) (*postfixFacts, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &postfixFacts{Postfix: o.Postfix, main: parsePostconf(main)}
+	f := &postfixFacts{Postfix: o.Postfix, ask: o.Ask, main: parsePostconf(main)}
 	f.services = parseMaster(services, parsePostconf(own), f.main)
 	return f, nil
 }
@@ -86,6 +89,7 @@ func settings() []string {
 		"smtpd_milters", "milter_default_action", "milter_mail_macros", "receive_override_options",
 		"smtpd_forbid_bare_newline", "cleanup_service_name", "message_reject_characters", "message_strip_characters",
 		"line_length_limit", "smtpd_sasl_response_limit", "smtpd_upstream_proxy_protocol",
+		"virtual_alias_maps", "virtual_mailbox_maps", "relay_recipient_maps", "proxy_read_maps",
 	}
 }
 
@@ -95,7 +99,36 @@ func (f *postfixFacts) place() *strings.Replacer {
 	if f.Dir != "" {
 		c = " -c " + quote(f.Dir)
 	}
-	return strings.NewReplacer("@c@", c, "@conf@", "main.cf")
+	return strings.NewReplacer("@c@", c, "@conf@", "main.cf", "@again@", "letterlockd config postfix"+f.flags())
+}
+
+// flags are those that config postfix was given, as far as they can be seen: a script
+// without them would undo a part.
+func (f *postfixFacts) flags() string {
+	flags := ""
+	if f.Dir != "" {
+		flags += " --config-dir " + quote(f.Dir)
+	}
+	tables := f.tables()
+	if f.SQL || len(tables) > 0 {
+		flags += " --sql"
+	}
+	for _, t := range tables {
+		data, err := readFile(t.path)
+		if err != nil || t.kind != "pgsql" {
+			continue
+		}
+		ext := parseExt(data)
+		return flags + roleFlags(ext["user"], ext["password"] != "", "postfix")
+	}
+	for _, name := range []string{"virtual_mailbox_maps", "relay_recipient_maps"} {
+		for _, word := range words(f.main[name]) {
+			if strings.HasPrefix(word, "socketmap:") && strings.HasSuffix(word, ":mailboxes") {
+				return flags + " --recipients"
+			}
+		}
+	}
+	return flags
 }
 
 // submissions are the services that people submit at.

@@ -24,16 +24,16 @@ func postfixTraps() []trap[*postfixFacts] {
 				return known(f.version(), "3.4", "3.12")
 			}},
 		{id: "postfix-no-submission", level: Wrong, why: "without a submission service nobody can send",
-			mend: "uncomment submission or submissions in master.cf, then: letterlockd config postfix",
+			mend: "uncomment submission or submissions in master.cf, then: @again@",
 			look: noSubmission},
 		{id: "postfix-auth-global", level: Wrong, why: "while the authentication socket is away, an smtpd that offers AUTH dies: here that stops mail from the world",
 			mend: setAt + "smtpd_sasl_auth_enable=no' && postfix@c@ reload", look: everywhere(authGlobal)},
 		{id: "postfix-auth-off", level: Wrong, why: "nobody can sign in there", mend: setAt + "smtpd_sasl_auth_enable=yes' && postfix@c@ reload",
 			look: submission(func(_ *postfixFacts, s service) string { return unless(s.yes("smtpd_sasl_auth_enable"), "AUTH is off") })},
 		{id: "postfix-sasl-elsewhere", level: Warning, why: "an outage reaches people as 535 (wrong password) unless Postfix asks letterlockd itself",
-			mend: "letterlockd config postfix", look: submission(saslElsewhere)},
+			mend: "@again@", look: submission(saslElsewhere)},
 		{id: "postfix-chroot", level: Wrong, why: "a chrooted smtpd sees only what is below the queue folder",
-			mend: "put the socket below the queue folder in [postfix] of letterlockd.toml, then: letterlockd config postfix", look: submission(hidden)},
+			mend: "put the socket below the queue folder in [postfix] of letterlockd.toml, then: @again@", look: submission(hidden)},
 		{id: "postfix-sasl-socket", level: Wrong, live: true, why: "no smtpd can start while this fails, and clients see a closed connection",
 			mend: "systemctl restart letterlockd.socket letterlockd", look: askEverySASL},
 		{id: "postfix-noplaintext", level: Wrong, why: "noplaintext takes away PLAIN, LOGIN, XOAUTH2 and OAUTHBEARER at once",
@@ -53,7 +53,7 @@ func postfixTraps() []trap[*postfixFacts] {
 			look: submission(func(_ *postfixFacts, s service) string {
 				return unless(s.get("smtpd_tls_security_level") == "encrypt" || s.yes("smtpd_tls_wrappermode"), "TLS is not demanded")
 			})},
-		{id: "postfix-sender-map", level: Wrong, why: "any person who signed in can send as any other", mend: "letterlockd config postfix",
+		{id: "postfix-sender-map", level: Wrong, why: "any person who signed in can send as any other", mend: "@again@",
 			look: submission(func(_ *postfixFacts, s service) string {
 				return unless(s.get("smtpd_sender_login_maps") != "", "smtpd_sender_login_maps is empty")
 			})},
@@ -64,7 +64,7 @@ func postfixTraps() []trap[*postfixFacts] {
 		{id: "postfix-sender-socket", level: Wrong, live: true, why: "while the map does not answer, all mail is answered 451",
 			mend: "systemctl restart letterlockd.socket letterlockd", look: askEveryMap},
 		{id: "postfix-milter-off", level: Wrong, why: "without our milter the From header and the limits of app passwords are not looked at",
-			mend: "letterlockd config postfix", look: submission(milterOff)},
+			mend: "@again@", look: submission(milterOff)},
 		{id: "postfix-milter-socket", level: Wrong, live: true, why: "while the milter does not answer, mail waits or goes unchecked",
 			mend: "systemctl restart letterlockd.socket letterlockd", look: askEveryMilter},
 		{id: "postfix-milter-accept", level: Wrong, why: "while the milter is away everybody sends as anybody",
@@ -82,8 +82,8 @@ func postfixTraps() []trap[*postfixFacts] {
 			})},
 		{id: "postfix-nul", level: Warning, why: "a NUL ends the text for some programs and not for others: what a filter saw is not what is read",
 			mend: `postconf@c@ -e 'message_reject_characters=\0' && postfix@c@ reload`,
-			look: submission(func(_ *postfixFacts, s service) string {
-				return unless(strings.Contains(s.ofCleanup("message_reject_characters")+s.ofCleanup("message_strip_characters"), `\0`),
+			look: submission(func(f *postfixFacts, s service) string {
+				return unless(f.SQL || strings.Contains(s.ofCleanup("message_reject_characters")+s.ofCleanup("message_strip_characters"), `\0`),
 					`neither message_reject_characters nor message_strip_characters holds \0 where its messages are cleaned up`)
 			})},
 		{id: "postfix-line-limit", level: Wrong, why: "AUTH with an initial response does not fit, and tokens are cut",
@@ -108,6 +108,11 @@ func postfixTraps() []trap[*postfixFacts] {
 				value := s.get("smtpd_upstream_proxy_protocol")
 				return unless(value == "", "the client's address is what a header of "+quoted(value)+" says")
 			})},
+		{id: "postfix-sql-off", level: Wrong, why: "SQL is to say who may send as whom, and is not asked", mend: "@again@", look: submission(notBySQL)},
+		{id: "postfix-sql-approved", level: Wrong, why: "proxymap opens no table that is not on its list, and all mail there is answered 451", mend: "@again@", look: unapproved},
+		{id: "postfix-sql-table", level: Wrong, live: true, why: "while a table does not answer, mail is answered 451",
+			mend: "letterlockd migrate --postfix-role postfix, or look at view_file of [database]; then: @again@", look: askTables},
+		{id: "postfix-sql-sample", level: Wrong, live: true, why: "who is not in the views cannot send, or gets no mail", mend: "@again@", look: askSample},
 	}
 }
 

@@ -80,7 +80,10 @@ func (d DNS) Records() []Record {
 			all = append(all, Record{Domain: domain, Name: name + "." + domain, Type: kind, Value: value, TTL: hour, Why: why})
 		}
 		kind, value := d.pages()
-		add("autoconfig", kind, value, "settings for Thunderbird and others (autoconfig)")
+		if d.IMAP.Host != "" || d.POP3.Host != "" {
+			// There is no autoconfig of an account that cannot read.
+			add("autoconfig", kind, value, "settings for Thunderbird and others (autoconfig)")
+		}
 		if d.Digest != "" {
 			add("ua-auto-config", kind, value, "settings for newer programs (PACC)")
 			all = append(all, Record{Domain: domain, Name: "_ua-auto-config." + domain, Type: "TXT", Value: d.Digest, TTL: fiveMinutes, Why: "vouches for the document of PACC; changes with it"})

@@ -31,6 +31,7 @@ func TestDNS(t *testing.T) {
 		{"without PACC", func(d *DNS) { d.Digest, d.NoPACC = "", "submission is on port 587" }, []string{"; No PACC: submission is on port 587.\n", "for autoconfig.DOMAIN too"}, []string{"ua-auto-config"}},
 		{"without https", func(d *DNS) { d.Host, d.Digest = "", "" }, []string{"_imaps._tcp.example.org. 3600 IN SRV 0 1 993"}, []string{"autoconfig.example", "No PACC"}},
 		{"an address", func(d *DNS) { d.Host, d.Port = "2001:db8::1", "8443" }, []string{"autoconfig.example.org. 3600 IN AAAA 2001:db8::1\n", "public_url has port 8443"}, []string{"CNAME"}},
+		{"sending only", func(d *DNS) { d.IMAP = Place{} }, []string{"ua-auto-config.example.org. 3600", "_imaps._tcp.example.org. 3600 IN SRV 0 0 0 ."}, []string{"\nautoconfig.example"}},
 		{"itself", func(d *DNS) { d.Host = "autoconfig.example.org" }, []string{"autoconfig.example.net. 3600 IN CNAME autoconfig.example.org."}, []string{"\nautoconfig.example.org. "}},
 		{"sieve and POP3", func(d *DNS) {
 			d.Sieve, d.POP3 = Place{"imap.example.org", 4190, true}, Place{"pop.example.org", 995, false}

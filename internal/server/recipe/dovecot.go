@@ -170,8 +170,12 @@ passdb {
 
 const dovecotSQL = `# A person's plain address is their oldest app password here, ann+phone@example.org the one
 # named phone. What is limited in recipients or messages an hour cannot send this way.
-password_query = SELECT username AS user, password, allow_nets FROM dovecot_passdb WHERE login = '%Lu' AND service = '%Ls'
-`
+password_query = ` + passwordQuery + "\n"
+
+const passwordQuery = `SELECT username AS user, password, allow_nets FROM dovecot_passdb WHERE login = '%Lu' AND service = '%Ls'`
+
+// PasswordQuery is what Dovecot 2.3 asks SQL about a sign-in.
+func PasswordQuery() string { return passwordQuery }
 
 const dovecotMechanisms = `# Letterlock: tokens beside what is there. This stands late, because conf.d/10-auth.conf
 # sets the list anew.
