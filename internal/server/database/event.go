@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"net/netip"
 	"time"
@@ -29,9 +30,34 @@ func (t *tx) next(e identity.Event) error {
 	return t.addEvent(e)
 }
 
+// AddNewEvents appends those events whose ids are not there yet, in one transaction, and
+// tells which they were.
+func (db *DB) AddNewEvents(ctx context.Context, events []identity.Event) (added []bool, err error) {
+	err = db.write(ctx, "add new events", func(tx *tx) error {
+		added = make([]bool, len(events))
+		for i, e := range events {
+			if e.ID == "" {
+				return fmt.Errorf("event without an id: %w", identity.ErrInvalid)
+			}
+			n, err := tx.exec(insertEvent+` ON CONFLICT (id) DO NOTHING`, eventArgs(e)...)
+			if err != nil {
+				return err
+			}
+			added[i] = n > 0
+		}
+		return nil
+	})
+	return added, err
+}
+
+const insertEvent = `INSERT INTO event (id, at, kind, person, actor, origin, detail) VALUES ($1, $2, $3, $4, $5, $6, $7)`
+
+func eventArgs(e identity.Event) []any {
+	return []any{e.ID, micros(e.At), e.Kind, string(e.Person), e.Actor, addrText(e.From), e.Detail}
+}
+
 func (t *tx) addEvent(e identity.Event) error {
-	_, err := t.exec(`INSERT INTO event (id, at, kind, person, actor, origin, detail) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-		e.ID, micros(e.At), e.Kind, string(e.Person), e.Actor, addrText(e.From), e.Detail)
+	_, err := t.exec(insertEvent, eventArgs(e)...)
 	return err
 }
 

@@ -29,9 +29,9 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 )
 
-// Store is where the lines go. A line whose id is there already is identity.ErrExists.
+// Store is where the lines go. Lines whose ids are there already are not added again.
 type Store interface {
-	AddEvent(ctx context.Context, e identity.Event) error
+	AddNewEvents(ctx context.Context, events []identity.Event) (added []bool, err error)
 	PersonByAddress(ctx context.Context, address string) (identity.Person, error)
 }
 
@@ -250,23 +250,37 @@ type line struct {
 	summary bool
 }
 
+// atOnce is how many lines are one transaction. One for each line made a storm of guesses a
+// storm of commits, and sign-ins waited for the disk where there is one core.
+const atOnce = 100
+
 // write writes what waits, and forgets the hours that are over.
 func (t *Tally) write(ctx context.Context, end bool) error {
 	hour := t.o.Now().Unix() / 3600
+	var some []line
 	for _, l := range t.due(hour, end) {
 		if l.c.person == "" {
 			person, err := t.whose(ctx, l.k.user)
 			if err != nil {
-				return err
+				return errors.Join(err, t.tell(ctx, some))
 			}
 			t.found(l.k, person)
 			if l.c.person = person; person == "" {
 				continue
 			}
 		}
-		if err := t.tell(ctx, l); err != nil {
-			return err
+		if t.admit(l) {
+			some = append(some, l)
 		}
+		if len(some) == atOnce {
+			if err := t.tell(ctx, some); err != nil {
+				return err
+			}
+			some = nil
+		}
+	}
+	if err := t.tell(ctx, some); err != nil {
+		return err
 	}
 	t.close(hour)
 	return nil
@@ -338,20 +352,52 @@ func (t *Tally) found(k key, person identity.PersonID) {
 	}
 }
 
-// tell writes one line. The id follows from what it tells of, so that of several instances
-// one writes the first line, and that a line whose commit was never confirmed does not
-// come twice.
-func (t *Tally) tell(ctx context.Context, l line) error {
+// admit counts a line among those of its hour; when there are too many, it is lost.
+func (t *Tally) admit(l line) bool {
 	t.mu.Lock()
-	full := t.lines[l.k.hour] >= t.o.PerHour
-	if full {
+	defer t.mu.Unlock()
+	if t.lines[l.k.hour] >= t.o.PerHour {
 		t.lost[l.k.hour] += uint64(l.c.number)
 		t.forget(l.k)
+		return false
 	}
-	t.mu.Unlock()
-	if full {
+	t.lines[l.k.hour]++
+	return true
+}
+
+// tell writes lines.
+func (t *Tally) tell(ctx context.Context, lines []line) error {
+	if len(lines) == 0 {
 		return nil
 	}
+	events := make([]identity.Event, len(lines))
+	for i, l := range lines {
+		events[i] = t.event(l)
+	}
+	added, err := t.o.Store.AddNewEvents(ctx, events)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i, l := range lines {
+		elsewhere := err != nil || !added[i]
+		if elsewhere {
+			t.lines[l.k.hour]-- // not one of ours
+		}
+		c := t.counts[l.k]
+		switch {
+		case err != nil || c == nil:
+		case l.summary:
+			t.forget(l.k)
+		default:
+			c.told, c.elsewhere = true, elsewhere
+		}
+	}
+	return err
+}
+
+// event is a line as it is written. The id follows from what it tells of, so that of several
+// instances one writes the first line, and that a line whose commit was never confirmed does
+// not come twice.
+func (t *Tally) event(l line) identity.Event {
 	e := identity.Event{At: l.c.first, Kind: Kind, Person: l.c.person, From: l.c.address, Detail: l.words()}
 	which := ""
 	if l.summary {
@@ -359,25 +405,7 @@ func (t *Tally) tell(ctx context.Context, l line) error {
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s\x00%s\x00%d\x00%s", l.c.person, l.k.network, l.k.protocol, l.k.reason, l.k.hour, which))
 	e.ID = "refused-" + hex.EncodeToString(sum[:16])
-	err := t.o.Store.AddEvent(ctx, e)
-	elsewhere := errors.Is(err, identity.ErrExists)
-	if err != nil && !elsewhere {
-		return err
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !elsewhere {
-		t.lines[l.k.hour]++
-	}
-	c := t.counts[l.k]
-	switch {
-	case c == nil:
-	case l.summary:
-		t.forget(l.k)
-	default:
-		c.told, c.elsewhere = true, elsewhere
-	}
-	return nil
+	return e
 }
 
 // words are what the page shows.

@@ -22,17 +22,20 @@ type book struct {
 	asked  int
 }
 
-func (b *book) AddEvent(_ context.Context, e identity.Event) error {
+func (b *book) AddNewEvents(_ context.Context, events []identity.Event) ([]bool, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.away != nil {
-		return b.away
+		return nil, b.away
 	}
-	if _, ok := b.events[e.ID]; ok {
-		return fmt.Errorf("add event: %w", identity.ErrExists)
+	added := make([]bool, len(events))
+	for i, e := range events {
+		_, there := b.events[e.ID]
+		if added[i] = !there; added[i] {
+			b.events[e.ID] = e
+		}
 	}
-	b.events[e.ID] = e
-	return nil
+	return added, nil
 }
 
 func (b *book) PersonByAddress(_ context.Context, address string) (identity.Person, error) {
@@ -169,6 +172,11 @@ func TestStoreAway(t *testing.T) {
 	store.away = errors.New("away")
 	if err := d.write(t.Context(), false); err == nil {
 		t.Fatal("written into nothing")
+	}
+	for hour, number := range d.lines {
+		if number != 0 {
+			t.Errorf("%d lines of hour %d are counted and not written", number, hour)
+		}
 	}
 	d.refuse("ann", "", "192.0.2.1", "expired")
 	store.away = nil

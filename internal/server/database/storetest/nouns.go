@@ -53,6 +53,14 @@ func (c *checker) roundTrips() {
 	event := identity.Event{ID: "e1", At: At(4), Kind: "credential.made", Person: "ann", Actor: "shell:0", From: netip.MustParseAddr("192.0.2.1"), Detail: "scanner\tby hand"}
 	c.must(s.AddEvent(ctx, event))
 	c.same("Events", got(s.Events(ctx, identity.EventFilter{}))(c), []identity.Event{event})
+	one, two := identity.Event{ID: "new-1", At: At(2), Kind: "x", Detail: "first"}, identity.Event{ID: "new-2", At: At(3), Kind: "x"}
+	again := one
+	again.Detail = "second"
+	c.same("AddNewEvents", got(s.AddNewEvents(ctx, []identity.Event{event, one, two, again}))(c), []bool{false, true, true, false})
+	c.same("Events", got(s.Events(ctx, identity.EventFilter{}))(c), []identity.Event{event, two, one})
+	_, err = s.AddNewEvents(ctx, []identity.Event{{ID: "new-3", At: At(4), Kind: "x"}, {At: At(4), Kind: "x"}})
+	c.want("AddNewEvents without an id", err, identity.ErrInvalid)
+	c.same("Events", got(s.Events(ctx, identity.EventFilter{}))(c), []identity.Event{event, two, one})
 
 	ban := identity.Ban{Network: netip.MustParsePrefix("198.51.100.0/24"), Allow: true, Until: At(9), Reason: "office", Made: At(5)}
 	c.must(s.PutBan(ctx, ban))

@@ -94,6 +94,7 @@ type Mailboxes interface {
 // Trail is what is noted, counted and taken once.
 type Trail interface {
 	AddEvent(ctx context.Context, e identity.Event) error
+	AddNewEvents(ctx context.Context, events []identity.Event) (added []bool, err error)
 	Events(ctx context.Context, filter identity.EventFilter) ([]identity.Event, error)
 	PutBan(ctx context.Context, b identity.Ban) error
 	DeleteBan(ctx context.Context, network netip.Prefix) error
