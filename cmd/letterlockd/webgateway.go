@@ -169,8 +169,8 @@ type gatewayGate struct {
 }
 
 // Refused implements gateway.Gate.
-func (g gatewayGate) Refused(ctx context.Context, remote netip.Addr) bool {
-	return g.lists.Ask(ctx, throttle.Attempt{Remote: remote}).Refuse
+func (g gatewayGate) Refused(_ context.Context, remote netip.Addr) bool {
+	return g.lists.Refuses(remote)
 }
 
 // Ask implements gateway.Gate.

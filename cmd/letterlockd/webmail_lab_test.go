@@ -442,10 +442,12 @@ func (w *webmail) revokedElsewhere(ctx context.Context, b *browser.Browser) {
 		t.Errorf("the web mail went on for %v", took)
 	}
 	t.Logf("the web mail ended %v after the revocation", took.Round(time.Millisecond))
-	// Roundcube's own script asks, hears of it, and keeps what was written.
+	// Roundcube's own script asks, hears of it, and keeps what was written. It keeps that every
+	// few seconds anyway; once it has heard it also lets the page go without a question, which
+	// would stand there until the end of the test.
 	evaluate[bool](ctx, t, b, `(rcmail.http_request('refresh', {}, false), true)`)
 	until(ctx, t, "the draft to be kept", func() bool {
-		return evaluate[bool](ctx, t, b, `document.querySelector('#composebody').value.includes('do not lose me') && JSON.stringify({...localStorage}).includes('do not lose me')`)
+		return evaluate[bool](ctx, t, b, `document.querySelector('#composebody').value.includes('do not lose me') && JSON.stringify({...localStorage}).includes('do not lose me') && rcmail.compose_skip_unsavedcheck === true`)
 	})
 	w.picture(ctx, b, "webmail-draft-kept")
 	// The same browser is signed in at the pages still; that is not enough now.

@@ -59,7 +59,7 @@ func leafMouths() []mouth {
 func gatewayMouths() []mouth {
 	return []mouth{
 		{"internal/server/gateway", "strip", "FuzzStrip"},
-		{"internal/server/gateway", "unbound", "FuzzBound"},
+		{"internal/server/gateway", "binder.unbound", "FuzzBound"},
 		{"internal/server/gateway", "pairs.feed", "FuzzForm"},
 		{"internal/server/gateway", "parts.feed", "FuzzForm"},
 		{"internal/server/gateway", "readBegin", "FuzzBegin"},

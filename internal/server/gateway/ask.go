@@ -52,7 +52,7 @@ func (g *Gateway) Asked() http.Handler {
 			head.Set("X-Letterlock-Authorization", t.basic.Reveal())
 			head.Set("X-Letterlock-Cookie", plainCookies(r, watches))
 			head.Set("X-Letterlock-User", e.state.Load().person.Address)
-			head.Set("X-Letterlock-Session", seal(e.bind, sessionCookie, ""))
+			head.Set("X-Letterlock-Session", newBinder(e.bind).seal(sessionCookie, ""))
 			w.WriteHeader(http.StatusOK)
 		}
 	})

@@ -216,18 +216,18 @@ func FuzzBound(f *testing.F) {
 	f.Add("roundcube_sessid", "s3cr3t", "s3cr3t~AAAAAAAAAAAAAAAAAAAAAA")
 	f.Add("a", "", "~")
 	f.Fuzz(func(t *testing.T, name, value, invented string) {
-		key, other := bindingKey("one"), bindingKey("other")
-		kept := bound(key, name, value)
-		if got, ok := unbound(key, name, kept); !ok || got != value {
+		key, other := newBinder(bindingKey("one")), newBinder(bindingKey("other"))
+		kept := key.bound(name, value)
+		if got, ok := key.unbound(name, kept); !ok || got != value {
 			t.Fatalf("%q came back as %q, %v", value, got, ok)
 		}
-		if _, ok := unbound(other, name, kept); ok {
+		if _, ok := other.unbound(name, kept); ok {
 			t.Fatal("another session took it")
 		}
-		if _, ok := unbound(key, name+"x", kept); ok {
+		if _, ok := key.unbound(name+"x", kept); ok {
 			t.Fatal("another name took it")
 		}
-		if _, ok := unbound(key, name, invented); ok {
+		if _, ok := key.unbound(name, invented); ok {
 			t.Fatalf("%q was taken", invented)
 		}
 	})

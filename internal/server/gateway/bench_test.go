@@ -56,13 +56,13 @@ func BenchmarkForward(b *testing.B) {
 		b.Fatal(err)
 	}
 	r := httptest.NewRequest(http.MethodGet, "http://webmail.test/?_task=mail&_mbox=INBOX", nil)
-	key := bindingKey(cookie)
+	key := newBinder(bindingKey(cookie))
 	for name, value := range map[string]string{
 		"User-Agent":      "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36",
 		"Accept":          "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
 		"Accept-Encoding": "gzip, deflate, br", "Accept-Language": "en-US,en;q=0.9", "Upgrade-Insecure-Requests": "1",
 		"Sec-Fetch-Dest": "document", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "same-origin", "Referer": "http://webmail.test/",
-		"Cookie": "letterlock-mail=" + cookie + "; roundcube_sessid=" + bound(key, "roundcube_sessid", "abcdefghijklmnopqrstuvwxyz") + "; roundcube_sessauth=" + bound(key, "roundcube_sessauth", "0123456789abcdef0123456789abcdef"),
+		"Cookie": "letterlock-mail=" + cookie + "; roundcube_sessid=" + key.bound("roundcube_sessid", "abcdefghijklmnopqrstuvwxyz") + "; roundcube_sessauth=" + key.bound("roundcube_sessauth", "0123456789abcdef0123456789abcdef"),
 	} {
 		r.Header.Set(name, value)
 	}

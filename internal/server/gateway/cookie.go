@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"hash"
 	"net/http"
 	"strings"
 	"time"
@@ -70,41 +71,53 @@ func (g *Gateway) clearCookies(w http.ResponseWriter, r *http.Request) {
 // there by chance fail the check, and are not the web mail's.
 const boundMark = "~"
 
-// seal is what binds a cookie of the web mail to the session it was made in.
-func seal(key [32]byte, name, value string) string {
-	mac := hmac.New(sha256.New, key[:])
-	mac.Write([]byte(name))
-	mac.Write([]byte{0})
-	mac.Write([]byte(value))
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:16])
+// A binder binds cookies of the web mail to the session they were made in. It is for one
+// request: its hash is used again for each of the cookies.
+type binder struct {
+	mac  hash.Hash
+	text []byte
+}
+
+func newBinder(key [32]byte) *binder { return &binder{mac: hmac.New(sha256.New, key[:])} }
+
+func (b *binder) seal(name, value string) string {
+	b.text = append(append(append(b.text[:0], name...), 0), value...)
+	b.mac.Reset()
+	b.mac.Write(b.text)
+	b.text = b.mac.Sum(b.text[:0])
+	return base64.RawURLEncoding.EncodeToString(b.text[:16])
 }
 
 // bound is the value as the browser keeps it.
-func bound(key [32]byte, name, value string) string {
-	return value + boundMark + seal(key, name, value)
+func (b *binder) bound(name, value string) string {
+	return value + boundMark + b.seal(name, value)
 }
 
 // unbound is the web mail's value again; false for one that was made in another session, by
 // a script, or by another host of the domain.
-func unbound(key [32]byte, name, value string) (string, bool) {
+func (b *binder) unbound(name, value string) (string, bool) {
 	cut := strings.LastIndex(value, boundMark)
 	if cut < 0 {
 		return "", false
 	}
 	plain := value[:cut]
-	return plain, hmac.Equal([]byte(value[cut+1:]), []byte(seal(key, name, plain)))
+	return plain, hmac.Equal([]byte(value[cut+1:]), []byte(b.seal(name, plain)))
 }
 
 // cookiesFor is the Cookie header for the web mail: its own cookies of this session, and
 // those that its scripts keep.
 func (g *Gateway) cookiesFor(r *http.Request, key [32]byte) string {
 	var b strings.Builder
+	var session *binder
 	for _, c := range r.Cookies() {
 		value, ok := c.Value, g.scripted(c.Name)
 		if isOwn(c.Name) {
 			continue
 		}
-		if plain, mine := unbound(key, c.Name, c.Value); mine {
+		if session == nil {
+			session = newBinder(key)
+		}
+		if plain, mine := session.unbound(c.Name, c.Value); mine {
 			value, ok = plain, true
 		}
 		if !ok {
@@ -136,13 +149,14 @@ func (g *Gateway) takeCookies(head http.Header, key [32]byte) {
 	}
 	cookies := (&http.Response{Header: http.Header{"Set-Cookie": head["Set-Cookie"]}}).Cookies()
 	head.Del("Set-Cookie")
+	session := newBinder(key)
 	for _, c := range cookies {
 		if isOwn(c.Name) {
 			continue
 		}
 		ends := c.MaxAge < 0 || !c.Expires.IsZero() && c.Expires.Before(g.o.Now())
 		if !ends && !(g.scripted(c.Name) && !c.HttpOnly) {
-			c.Value = bound(key, c.Name, c.Value)
+			c.Value = session.bound(c.Name, c.Value)
 		}
 		c.Domain = "" // not for its neighbours
 		c.Secure = c.Secure || g.secure

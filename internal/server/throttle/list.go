@@ -250,6 +250,13 @@ func (t *Throttle) listed(a netip.Addr, now time.Time) (refuse, allow bool, reas
 	return false, false, ""
 }
 
+// Refuses reports whether the lists and bans refuse an address. It counts nothing and makes
+// nothing: for who asks at each request of a browser that is signed in.
+func (t *Throttle) Refuses(remote netip.Addr) bool {
+	refuse, _, _ := t.listed(normal(remote), t.o.Now())
+	return refuse
+}
+
 // A Rehearsal is what a list would have done to those who signed in.
 type Rehearsal struct {
 	Good    int // good sign-ins looked at

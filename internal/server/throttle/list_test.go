@@ -162,6 +162,9 @@ func TestListsAreObeyed(t *testing.T) {
 		if d := try(t, throttle, from, "ann@example.org", -1); d.Refuse != refused || refused && d.Reason != "list drop" {
 			t.Errorf("%s: %+v", from, d)
 		}
+		if address := netip.MustParseAddr(from); throttle.Refuses(address) != refused || throttle.Refuses(netip.AddrFrom16(address.As16())) != refused {
+			t.Errorf("%s by the lists alone: want refused %v", from, refused)
+		}
 	}
 	empty, _ := ParseList("drop", strings.NewReader(""))
 	throttle.SetList(empty)
