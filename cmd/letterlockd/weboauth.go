@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"time"
 
@@ -16,7 +14,6 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/server/database"
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 	"github.com/letterlock-mail/letterlock/internal/server/signin"
-	"github.com/letterlock-mail/letterlock/internal/server/throttle"
 	"github.com/letterlock-mail/letterlock/internal/server/web"
 )
 
@@ -41,7 +38,7 @@ func (l *plan) authServer(p *program, sessions *web.Sessions, master secret.Mast
 	if err != nil {
 		return nil, err
 	}
-	scale, err := l.programScale()
+	scale, err := l.programScale(l.sharedCounts())
 	if err != nil {
 		return nil, cli.Wrap(cli.Config, err, "correct [throttle] in "+l.conf.Path)
 	}
@@ -117,35 +114,4 @@ func discovery(conf *config.Daemon) string {
 		return ""
 	}
 	return conf.Web.PublicURL + "/.well-known/openid-configuration"
-}
-
-// A programScale counts floods at the end points for programs, each kind apart: who is
-// refused a registration still gets tokens.
-type programScale map[string]*throttle.Throttle
-
-func (l *plan) programScale() (programScale, error) {
-	scale := programScale{}
-	for what, many := range map[string]int{authserver.ThrottleToken: 300, authserver.ThrottleDevice: 120, authserver.ThrottleRegister: 60} {
-		t, err := l.scale("throttle of "+what+" requests", throttle.Options{Rules: byNetwork(what, many)})
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", what, err)
-		}
-		scale[what] = t
-	}
-	return scale, nil
-}
-
-// Refuse implements authserver.Throttle.
-func (s programScale) Refuse(ctx context.Context, what string, from netip.Addr) bool {
-	t, visit := s[what], throttle.Attempt{Remote: from}
-	if t.Ask(ctx, visit).Refuse {
-		return true
-	}
-	t.Release(visit)
-	return false
-}
-
-// Count implements authserver.Throttle.
-func (s programScale) Count(ctx context.Context, what string, from netip.Addr) {
-	s[what].Tell(ctx, throttle.Attempt{Remote: from}, false)
 }

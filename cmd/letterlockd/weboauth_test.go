@@ -388,7 +388,7 @@ func TestKeyRotation(t *testing.T) {
 // are not.
 func TestProgramScale(t *testing.T) {
 	l := &plan{conf: &config.Daemon{}, log: slog.New(slog.DiscardHandler), now: time.Now}
-	scale, err := l.programScale()
+	scale, err := l.programScale(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,10 @@ func TestIssuerSection(t *testing.T) {
 	if one := c.Issuers["op"]; one.URL != "https://op.test/realms/x" || !slices.Equal(one.Scopes, []string{"imap", "smtp"}) {
 		t.Errorf("got %+v", one)
 	}
+	const asked = "introspection = \"https://op.test/i\"\nclient_id = \"x\"\nclient_secret_file = \"/etc/op\"\n"
+	if c, err = ParseDaemon("f", []byte(good+asked+"token_prefix = \"ory_at_\"\n")); err != nil || c.Issuers["op"].TokenPrefix != "ory_at_" {
+		t.Errorf("with a prefix: %v", err)
+	}
 	for what, text := range map[string]string{
 		"no audiences":       strings.Replace(good, "audiences", "#", 1),
 		"no clients":         strings.Replace(good, "clients", "#", 1),
@@ -41,6 +45,8 @@ func TestIssuerSection(t *testing.T) {
 		"half introspection": good + "introspection = \"https://op.test/i\"\n",
 		"without its secret": good + "introspection = \"https://op.test/i\"\nclient_id = \"x\"\n",
 		"a setting unknown":  good + "audience = \"mail\"\n",
+		"a beginning alone":  good + "token_prefix = \"ory_at_\"\n",
+		"an empty beginning": good + asked + "token_prefix = \"\"\n",
 	} {
 		var fault *Error
 		if _, err := ParseDaemon("f", []byte(text)); !errors.As(err, &fault) {

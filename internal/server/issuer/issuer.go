@@ -50,8 +50,11 @@ type Options struct {
 	Need string
 	// Introspection is the endpoint that judges tokens; empty: they are JSON Web Tokens.
 	Introspection string
-	ClientID      string // who we are there
-	Secret        secret.String
+	// Prefix is how the tokens of an issuer with introspection begin; empty: in any way. Where
+	// several issuers are asked it keeps the tokens of each from the others.
+	Prefix   string
+	ClientID string // who we are there
+	Secret   secret.String
 
 	HTTP *http.Client // of oauth.NewHTTPClient
 	Now  func() time.Time
@@ -68,6 +71,8 @@ type Issuer struct {
 	trouble error     // and what was the matter
 
 	asking sync.Mutex // one asks at a time; held without mu
+
+	memory memory
 }
 
 const (
@@ -110,16 +115,34 @@ func (l List) Verify(ctx context.Context, token secret.String) (credential.Outsi
 	if len(text) > maxToken {
 		return credential.OutsideToken{}, refuse("too long")
 	}
-	name := issuerOf(text)
+	if name := issuerOf(text); name != "" {
+		return l.verifyNamed(ctx, name, text)
+	}
+	var away error
+	for _, one := range l.introspecting(text) {
+		found, err := one.introspect(ctx, text)
+		switch {
+		case err == nil:
+			return found, nil
+		case !errors.Is(err, identity.ErrNotFound) && away == nil:
+			away = err // it may still be another's
+		}
+	}
+	if away != nil {
+		return credential.OutsideToken{}, away
+	}
+	return credential.OutsideToken{}, refuse("of no issuer on the list")
+}
+
+// verifyNamed is for a token that says whose it is: nobody else sees it.
+func (l List) verifyNamed(ctx context.Context, name, text string) (credential.OutsideToken, error) {
 	for _, one := range l {
 		switch {
-		case name == one.o.URL && one.o.Introspection == "":
+		case name != one.o.URL:
+		case one.o.Introspection == "":
 			return one.verifyJWT(ctx, text)
-		case one.o.Introspection != "" && (name == "" || name == one.o.URL):
-			found, err := one.introspect(ctx, text)
-			if !errors.Is(err, identity.ErrNotFound) || name != "" {
-				return found, err
-			}
+		default:
+			return one.introspect(ctx, text)
 		}
 	}
 	return credential.OutsideToken{}, refuse("of no issuer on the list")
@@ -360,8 +383,19 @@ func (i *Issuer) fetchKeys(ctx context.Context) (jose.JSONWebKeySet, error) {
 	return keys, nil
 }
 
-// introspect asks the issuer about a token (RFC 7662).
+// introspect asks the issuer about a token (RFC 7662), unless it has just said no to it.
 func (i *Issuer) introspect(ctx context.Context, text string) (credential.OutsideToken, error) {
+	if _, no := i.memory.recall(text, i.o.Now()); no {
+		return credential.OutsideToken{}, refuse("refused by its issuer a moment ago")
+	}
+	found, err := i.askAbout(ctx, text)
+	if err == nil || errors.Is(err, identity.ErrNotFound) {
+		i.memory.note(text, err == nil, i.o.Now())
+	}
+	return found, err
+}
+
+func (i *Issuer) askAbout(ctx context.Context, text string) (credential.OutsideToken, error) {
 	form := url.Values{"token": {text}, "token_type_hint": {"access_token"}}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, i.o.Introspection, strings.NewReader(form.Encode()))
 	if err != nil {

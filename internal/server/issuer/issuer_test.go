@@ -370,7 +370,7 @@ func TestIntrospectedTokens(t *testing.T) {
 		w.mu.Lock()
 		w.status, w.answer = c.status, c.answer
 		w.mu.Unlock()
-		_, err := list.Verify(t.Context(), secret.New("opaque-token"))
+		_, err := list.Verify(t.Context(), secret.New("opaque-token, "+what))
 		got := later
 		if err == nil {
 			got = yes
