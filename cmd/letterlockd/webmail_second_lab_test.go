@@ -23,7 +23,7 @@ func startSecondWebmail(t *testing.T) *webmail {
 			steps = append(steps, b.GlewlwydPassword(ctx, who)...)
 		}
 		if v == firstVisit {
-			consent := b.GlewlwydConsent(ctx)
+			consent := b.GlewlwydConsent(ctx, "profile", "email")
 			steps = append(steps, consent[:len(consent)-1]...)
 			steps = append(steps, func() error { w.picture(ctx, b, "webmail-consent"); return nil }, consent[len(consent)-1])
 		}

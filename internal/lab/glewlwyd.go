@@ -26,8 +26,9 @@ type GlewlwydOptions struct {
 	People []Person
 	// RedirectURIs of the client, byte for byte. Required.
 	RedirectURIs []string
-	// LoggedOut is where the client's people may be sent after a log-out; empty: nowhere.
-	LoggedOut string
+	// Elsewhere is the redirect URI of a second client, OtherClient, with the same secret;
+	// empty: there is none.
+	Elsewhere string
 	// Backchannel is where the client hears of log-outs (OpenID Connect Back-Channel Logout
 	// 1.0); empty: nowhere.
 	Backchannel string
@@ -51,6 +52,9 @@ type Glewlwyd struct {
 
 // glewlwydPlugin names the provider inside glewlwyd, and ends its issuer.
 const glewlwydPlugin = "oidc"
+
+// OtherClient is another program whose people sign in there.
+const OtherClient = "elsewhere"
 
 // StartGlewlwyd starts it and tells it of its people and its client; about a second.
 func StartGlewlwyd(ctx context.Context, o GlewlwydOptions) (*Glewlwyd, error) {
@@ -233,25 +237,29 @@ func (g *Glewlwyd) fill(ctx context.Context, o GlewlwydOptions) error {
 			"enabled": true, "scope": []string{"openid", "email", "profile", "g_profile"},
 		}})
 	}
-	client := map[string]any{
-		"client_id": g.ClientID, "name": "Letterlock", "enabled": true, "confidential": true, "client_secret": g.Secret,
-		"authorization_type": []string{"code", "refresh_token"}, "redirect_uri": o.RedirectURIs, "scope": []string{},
-		"token_endpoint_auth_method": []string{"client_secret_basic"},
-	}
-	if o.LoggedOut != "" {
-		client["post_logout_redirect_uri"] = o.LoggedOut
-	}
+	client := g.client(g.ClientID, "Letterlock", o.RedirectURIs...)
 	if o.Backchannel != "" {
 		client["backchannel_logout_uri"] = o.Backchannel
 		client["backchannel_logout_session_required"] = "true"
 	}
 	steps = append(steps, step{http.MethodPost, "client/", client})
+	if o.Elsewhere != "" {
+		steps = append(steps, step{http.MethodPost, "client/", g.client(OtherClient, "Elsewhere", o.Elsewhere)})
+	}
 	for _, s := range steps {
 		if err := admin.call(ctx, s.method, s.path, s.body, nil); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (g *Glewlwyd) client(id, name string, redirects ...string) map[string]any {
+	return map[string]any{
+		"client_id": id, "name": name, "enabled": true, "confidential": true, "client_secret": g.Secret,
+		"authorization_type": []string{"code", "refresh_token"}, "redirect_uri": redirects, "scope": []string{},
+		"token_endpoint_auth_method": []string{"client_secret_basic"},
+	}
 }
 
 // plugin is the OpenID provider's own settings.
@@ -291,7 +299,8 @@ func (g *Glewlwyd) plugin(o GlewlwydOptions) (map[string]any, error) {
 			"name-claim": "on-demand", "name-claim-scope": []string{"profile"}, "email-claim": "on-demand", "email-claim-scope": []string{"email"},
 			"request-parameter-allow": false, "introspection-revocation-allowed": false, "register-client-allowed": false,
 			"session-management-allowed": true, "session-cookie-name": "GLEWLWYD2_OIDC_SID", "session-cookie-expiration": 2419200,
-			"front-channel-logout-allowed": false, "back-channel-logout-allowed": true,
+			// Without the front channel its log-out page goes no further, and nobody hears of it.
+			"front-channel-logout-allowed": true, "back-channel-logout-allowed": true,
 		},
 	}, nil
 }

@@ -67,6 +67,7 @@ func (d *Desk) firstTime(r *http.Request, e Entrance, account Account) (identity
 	if account.NoEmail != "" {
 		unknown.Detail += ": " + account.NoEmail + "; or use letterlockd person invite"
 		unknown.Hint += " If " + label(e) + " asked you what this site may know of you, it must be allowed to know your mail address."
+		return identity.Person{}, unknown
 	}
 	own := d.ownAddresses(account.Emails)
 	var found []identity.Person
