@@ -141,8 +141,8 @@ rcube_plugin_api::get_instance()->register_hook('storage_connected', function ()
 // one sign-in and one consent, reading, sending, six requests at once while tokens are
 // renewed under them, the log-out, and a revocation on the person's page while reading.
 func TestRoundcubeOAuth(t *testing.T) {
-	ctx := patiently(t)
 	w := startRoundcubeOAuth(t)
+	ctx := patiently(t) // from here: a busy machine takes its time to build and to start
 	b := w.browser()
 	w.enterRoundcube(ctx, b)
 	w.picture(ctx, b, "webmail-oauth-inbox")
