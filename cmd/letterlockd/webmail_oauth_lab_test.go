@@ -109,8 +109,8 @@ rcube_plugin_api::get_instance()->register_hook('storage_connected', function ()
 // one sign-in and one consent, reading, sending, six requests at once while tokens are
 // renewed under them, the log-out, and a revocation on the person's page while reading.
 func TestRoundcubeOAuth(t *testing.T) {
-	ctx := patiently(t)
 	w := startRoundcubeOAuth(t)
+	ctx := patiently(t) // from here: a busy machine takes its time to build and to start
 	b := w.browser()
 	w.enterRoundcube(ctx, b)
 	w.picture(ctx, b, "webmail-oauth-inbox")
@@ -133,7 +133,7 @@ func (w *webmail) enterRoundcube(ctx context.Context, b *browser.Browser) {
 	t := w.t
 	t.Helper()
 	do(ctx, t, b, func() error { return b.Open(ctx, w.rc.URL+"/") })
-	w.signIn(ctx, b)
+	do(ctx, t, b, w.signInAtOP(ctx, b, lab.Alice())...)
 	do(ctx, t, b, func() error { return b.WaitFor(ctx, `button[value="allow"]`) })
 	w.picture(ctx, b, "webmail-oauth-consent")
 	press(ctx, t, b, `button[value="allow"]`)
@@ -143,24 +143,11 @@ func (w *webmail) enterRoundcube(ctx context.Context, b *browser.Browser) {
 	}
 }
 
-// press clicks what a selector finds by script. Chromium throws the mouse away that comes
-// before a new page's first picture, which a busy machine takes its time for; whoever waits
-// for what the click should have done then waits in vain.
+// press waits for what a selector finds, and clicks it by script.
 func press(ctx context.Context, t *testing.T, b *browser.Browser, selector string) {
 	t.Helper()
-	do(ctx, t, b, func() error { return b.WaitFor(ctx, selector) })
-	until(ctx, t, selector, func() bool {
-		return evaluate[bool](ctx, t, b, fmt.Sprintf(`(e => e ? (e.click(), true) : false)(document.querySelector(%q))`, selector))
-	})
-}
-
-// signIn fills in the provider's pages; once, for it asks who is signed in there no more.
-func (w *webmail) signIn(ctx context.Context, b *browser.Browser) {
-	t, who := w.t, lab.Alice()
-	t.Helper()
-	do(ctx, t, b, func() error { return b.WaitFor(ctx, "#signin") })
-	evaluate[bool](ctx, t, b, fmt.Sprintf(`(document.querySelector('[name=username]').value = %q, document.querySelector('[name=password]').value = %q, document.querySelector('#signin').click(), true)`, who.Name, who.Password))
-	press(ctx, t, b, "#allow")
+	do(ctx, t, b, func() error { return b.WaitFor(ctx, selector) },
+		func() error { return script(ctx, b, fmt.Sprintf(`document.querySelector(%q).click()`, selector)) })
 }
 
 // six has six requests under way at once, and each must have its answer.
@@ -374,7 +361,7 @@ func (w *webmail) revokedWhileReading(ctx context.Context, b *browser.Browser) {
 		func() error { return b.WaitFor(ctx, "#messagebody") })
 	other := w.browser()
 	do(ctx, t, other, func() error { return other.Open(ctx, w.pages+"/") })
-	w.signIn(ctx, other)
+	do(ctx, t, other, w.signInAtOP(ctx, other, lab.Alice())...)
 	revoke := `button[aria-label="Revoke the program Try Webmail"]`
 	do(ctx, t, other, func() error { return other.WaitFor(ctx, revoke) })
 	w.picture(ctx, other, "webmail-oauth-grant")

@@ -98,7 +98,7 @@ if (class_exists('rcube_plugin_api') && !defined('LETTERLOCK_HOOKS')) {
         if (empty($_SESSION['oauth_token']) || !$session || $session instanceof rcube_session_php) {
             return; // PHP's own sessions are locked
         }
-        if (($kept = $session->read(session_id())) === '') {
+        if (($kept = (string) $session->read(session_id())) === '') {
             $session->nowrite = true; // signed out meanwhile: it stays so
             return;
         }

@@ -113,7 +113,7 @@ func (p *OIDC) Begin(ctx context.Context, f Flow) (string, error) {
 	req := oauth.AuthRequest{RedirectURI: f.RedirectURI, State: f.State, Verifier: secret.New(f.Verifier), Nonce: f.Nonce}
 	var prompts []string
 	if f.Afresh {
-		prompts = append(prompts, "login") // section 3.1.2.1
+		prompts = append(prompts, afreshPrompt(p.o.Issuer))
 	}
 	if p.o.Again {
 		// OpenID Connect Core section 11: without the prompt the scope may be ignored.
@@ -125,6 +125,16 @@ func (p *OIDC) Begin(ctx context.Context, f Flow) (string, error) {
 	}
 	req.Scopes = scopes
 	return conn.AuthCodeURL(req)
+}
+
+// afreshPrompt has the person asked although the issuer knows the browser (OpenID Connect
+// Core section 3.1.2.1, which each issuer has to support, section 15.1). Google documents
+// none, consent and select_account only, and refuses what it does not know.
+func afreshPrompt(issuer string) string {
+	if strings.TrimSuffix(issuer, "/") == "https://accounts.google.com" {
+		return "select_account"
+	}
+	return "login"
 }
 
 // Finish implements Provider.
