@@ -188,24 +188,11 @@ func (w *webmail) browser() *browser.Browser {
 // signInAtOP fills in the pages of npm's oidc-provider.
 func (w *webmail) signInAtOP(ctx context.Context, b *browser.Browser, who lab.Person) []func() error {
 	return []func() error{
-		func() error { return b.WaitFor(ctx, "#signin") },
-		func() error {
-			return script(ctx, b, fmt.Sprintf(`document.querySelector('[name=username]').value = %q; document.querySelector('[name=password]').value = %q; document.querySelector('#signin').click()`, who.Name, who.Password))
-		},
-		func() error { return b.WaitFor(ctx, "#allow") },
-		func() error { return script(ctx, b, `document.querySelector('#allow').click()`) },
+		func() error { return b.Fill(ctx, `input[name="username"]`, who.Name) },
+		func() error { return b.Fill(ctx, `input[name="password"]`, who.Password) },
+		func() error { return b.Click(ctx, "#signin") },
+		func() error { return b.Click(ctx, "#allow") },
 	}
-}
-
-// script is a click by script. Chromium throws the mouse away that comes before a new page's
-// first picture, which a busy machine takes its time for; whoever waits for what the click
-// should have done then waits in vain.
-func script(ctx context.Context, b *browser.Browser, text string) error {
-	run, cancel := context.WithCancel(b.Context())
-	defer context.AfterFunc(ctx, cancel)()
-	defer cancel()
-	_, err := chromedp.Run(run, chromedp.Evaluate[bool](text+"; true"))
-	return err
 }
 
 // evaluate runs a script on the page; a promise is waited for.

@@ -143,11 +143,10 @@ func (w *webmail) enterRoundcube(ctx context.Context, b *browser.Browser) {
 	}
 }
 
-// press waits for what a selector finds, and clicks it by script.
+// press clicks what a selector finds.
 func press(ctx context.Context, t *testing.T, b *browser.Browser, selector string) {
 	t.Helper()
-	do(ctx, t, b, func() error { return b.WaitFor(ctx, selector) },
-		func() error { return script(ctx, b, fmt.Sprintf(`document.querySelector(%q).click()`, selector)) })
+	do(ctx, t, b, func() error { return b.Click(ctx, selector) })
 }
 
 // six has six requests under way at once, and each must have its answer.

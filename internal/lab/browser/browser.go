@@ -7,13 +7,17 @@ package browser
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"strings"
 	"sync"
+	"time"
 
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
 	"github.com/letterlock-mail/letterlock/internal/lab"
@@ -36,6 +40,7 @@ type Browser struct {
 	cancel  func()
 	profile string
 	out     *lockedBuffer
+	running sync.WaitGroup
 }
 
 // Start starts Chromium; about 1 s.
@@ -77,7 +82,22 @@ func Start(ctx context.Context, o Options) (*Browser, error) {
 		b.Stop()
 		return nil, fmt.Errorf("start chromium: %w: %s", err, b.out.String())
 	}
+	b.leave()
 	return b, nil
+}
+
+// leave says yes to what a page asks in a window of its own, which is mostly whether to
+// leave it: until somebody answers, the browser does nothing else.
+func (b *Browser) leave() {
+	asked := chromedp.Events(b.ctx, page.JavascriptDialogOpening)
+	b.running.Go(func() {
+		for _, err := range asked {
+			if err != nil {
+				return
+			}
+			_, _ = chromedp.Call(b.ctx, page.HandleJavaScriptDialog, page.HandleJavaScriptDialogParams{Accept: true})
+		}
+	})
 }
 
 // Run is Start for a test.
@@ -94,6 +114,7 @@ func Run(t lab.TB, o Options) *Browser {
 // Stop closes the browser and removes its profile.
 func (b *Browser) Stop() {
 	b.cancel()
+	b.running.Wait()
 	os.RemoveAll(b.profile)
 }
 
@@ -140,31 +161,67 @@ func (b *Browser) Text(ctx context.Context) (string, error) {
 	return ask(ctx, b, chromedp.Evaluate[string]("document.body.innerText"))
 }
 
-// Fill types into the field that a CSS selector finds.
+// Fill puts text into the field that a CSS selector finds, as typing does in the end.
 func (b *Browser) Fill(ctx context.Context, selector, text string) error {
-	return b.found(ctx, func() error { return b.do(ctx, chromedp.SendKeys(chromedp.CSS(selector), text)) })
+	return b.until(ctx, fmt.Sprintf(onVisible, quoted(selector), fmt.Sprintf(`e.focus();
+	Object.getOwnPropertyDescriptor(Object.getPrototypeOf(e), 'value').set.call(e, %s); // past what a page puts on the field
+	e.dispatchEvent(new Event('input', {bubbles: true})); e.dispatchEvent(new Event('change', {bubbles: true}));`, quoted(text))))
 }
 
-// Click clicks what a CSS selector finds.
+// Click clicks what a CSS selector finds, by script: Chromium throws the mouse away that
+// comes before a new page's first picture, which a busy machine takes its time for.
 func (b *Browser) Click(ctx context.Context, selector string) error {
-	return b.found(ctx, func() error { return b.do(ctx, chromedp.Click(chromedp.CSS(selector))) })
-}
-
-// found takes a step again when the page was replaced between finding a node and using it,
-// as happens while it loads on a busy machine. Nothing was clicked or typed by then.
-func (b *Browser) found(ctx context.Context, step func() error) error {
-	for {
-		err := step()
-		if err == nil || ctx.Err() != nil || b.ctx.Err() != nil || !strings.Contains(strings.ToLower(err.Error()), "node with given id") {
-			return err
-		}
-	}
+	return b.until(ctx, fmt.Sprintf(onVisible, quoted(selector), "if (e.disabled) return false; e.focus(); e.click();"))
 }
 
 // WaitFor waits until something that a CSS selector finds is visible.
 func (b *Browser) WaitFor(ctx context.Context, selector string) error {
-	return b.do(ctx, chromedp.WaitVisible(chromedp.CSS(selector)))
+	return b.until(ctx, fmt.Sprintf(onVisible, quoted(selector), ""))
 }
+
+// onVisible does something with the first visible element that a selector finds, once the
+// page is there.
+const onVisible = `(() => {
+	if (document.readyState === 'loading') return false;
+	const e = [...document.querySelectorAll(%s)].find((e) => e.checkVisibility({visibilityProperty: true}));
+	if (!e) return false;
+	%s
+	return true;
+})()`
+
+// until asks a page for something, again and again, until it says true. A page that goes
+// away meanwhile is asked no more and the next one is; chromedp's own waiting stays with
+// the one it began with, and sometimes for good.
+func (b *Browser) until(ctx context.Context, script string) error {
+	tick := time.NewTicker(25 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		done, err := ask(ctx, b, chromedp.Evaluate[bool](script, gesture))
+		switch {
+		case done:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case b.ctx.Err() != nil:
+			return fmt.Errorf("the browser ended: %w", err)
+		case err != nil && strings.Contains(err.Error(), "SyntaxError"):
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// quoted is text as a script has it.
+func quoted(text string) string {
+	out, _ := json.Marshal(text) // any string can be marshalled
+	return string(out)
+}
+
+// gesture has the page believe that a person does it.
+func gesture(p *runtime.EvaluateParams) { yes := true; p.UserGesture = &yes }
 
 // Screenshot writes a PNG picture of the page.
 func (b *Browser) Screenshot(ctx context.Context, file string) error {
