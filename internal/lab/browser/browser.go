@@ -171,8 +171,22 @@ func (b *Browser) Fill(ctx context.Context, selector, text string) error {
 // Click clicks what a CSS selector finds, by script: Chromium throws the mouse away that
 // comes before a new page's first picture, which a busy machine takes its time for.
 func (b *Browser) Click(ctx context.Context, selector string) error {
-	return b.until(ctx, fmt.Sprintf(onVisible, quoted(selector), "if (e.disabled) return false; e.focus(); e.click();"))
+	return b.until(ctx, fmt.Sprintf(onVisible, quoted(selector), click))
 }
+
+// click marks a document that it leads away from: it stands there for a while yet, and who
+// waits for the next page must not take it for that.
+const click = `if (e.disabled) return false;
+	const leaves = (v) => {
+		const a = v.type === 'click' ? v.target.closest?.('a[href]') : v.target;
+		if (!a || v.defaultPrevented || a.target || a.download) return;
+		if (v.type === 'click' && (!a.protocol.startsWith('http') || a.href.split('#')[0] === location.href.split('#')[0])) return;
+		document.labLeft = true;
+	};
+	addEventListener('pageshow', () => { document.labLeft = false; });
+	addEventListener('submit', leaves); addEventListener('click', leaves);
+	e.focus(); e.click();
+	removeEventListener('submit', leaves); removeEventListener('click', leaves);`
 
 // WaitFor waits until something that a CSS selector finds is visible.
 func (b *Browser) WaitFor(ctx context.Context, selector string) error {
@@ -182,7 +196,7 @@ func (b *Browser) WaitFor(ctx context.Context, selector string) error {
 // onVisible does something with the first visible element that a selector finds, once the
 // page is there.
 const onVisible = `(() => {
-	if (document.readyState === 'loading') return false;
+	if (document.readyState === 'loading' || document.labLeft) return false;
 	const e = [...document.querySelectorAll(%s)].find((e) => e.checkVisibility({visibilityProperty: true}));
 	if (!e) return false;
 	%s

@@ -98,14 +98,16 @@ if (class_exists('rcube_plugin_api') && !defined('LETTERLOCK_HOOKS')) {
         if (empty($_SESSION['oauth_token']) || !$session || $session instanceof rcube_session_php) {
             return; // PHP's own sessions are locked
         }
-        if (($kept = (string) $session->read(session_id())) === '') {
+        $kept = (string) $session->read(session_id());
+        list($mine, $_SESSION) = [$_SESSION, []];
+        if ($kept !== '') {
+            session_decode($kept);
+        }
+        list($theirs, $_SESSION) = [$_SESSION, $mine];
+        if (empty($theirs['oauth_token'])) {
             $session->nowrite = true; // signed out meanwhile: it stays so
             return;
         }
-        $mine = $_SESSION;
-        session_decode($kept);
-        $theirs = $_SESSION;
-        $_SESSION = $mine;
         if (($theirs['oauth_token']['expires'] ?? 0) > $mine['oauth_token']['expires']) {
             $_SESSION['oauth_token'] = $theirs['oauth_token'];
             $_SESSION['password'] = $theirs['password'];
