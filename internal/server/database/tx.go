@@ -273,7 +273,7 @@ func (db *DB) staleConns(err error) int {
 
 // attempt runs one transaction once, on one connection that is thrown away when it has
 // proved useless.
-func (db *DB) attempt(ctx context.Context, pool *sql.DB, options *sql.TxOptions, writes bool, do func(*tx) error) error {
+func (db *DB) attempt(ctx context.Context, pool *sql.DB, options *sql.TxOptions, writes bool, do func(*tx) error) (err error) {
 	if writes && db.gate != nil {
 		select {
 		case db.gate <- struct{}{}:
@@ -286,11 +286,14 @@ func (db *DB) attempt(ctx context.Context, pool *sql.DB, options *sql.TxOptions,
 	if err != nil {
 		return err
 	}
+	// Given back after a panic too, which a web server survives: the one connection that
+	// writes to SQLite would be gone for good.
+	defer func() { err = errors.Join(err, ignoreDone(conn.Close())) }()
 	err = db.run(ctx, conn, options, do)
 	if err != nil && again(err) == reconnect {
 		_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // closes it
 	}
-	return errors.Join(err, ignoreDone(conn.Close()))
+	return err
 }
 
 func ignoreDone(err error) error {
@@ -310,10 +313,10 @@ func (db *DB) run(ctx context.Context, conn *sql.Conn, options *sql.TxOptions, d
 	if err != nil {
 		return err
 	}
+	// The error of the statement is the one that counts. A rollback that fails has lost its
+	// connection, and the transaction with it; after a commit it does nothing.
+	defer inner.Rollback()
 	if err := do(&tx{ctx: ctx, inner: inner}); err != nil {
-		// The error of the statement is the one that counts. A rollback that fails has
-		// lost its connection, and the transaction with it.
-		_ = inner.Rollback()
 		return err
 	}
 	if err := inner.Commit(); err != nil {

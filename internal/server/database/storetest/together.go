@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"net/netip"
 
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 )
@@ -64,4 +65,26 @@ func (c *checker) together() {
 	if after := got(s.Generation(ctx))(c); after != before+1 {
 		c.Errorf("generation from %d to %d: a right was taken once", before, after)
 	}
+	c.panics()
+}
+
+// panics: a transaction that panics is undone and leaves nothing behind, no connection above
+// all. There are more of them than an engine has connections.
+func (c *checker) panics() {
+	ctx, s := c.Context(), c.s
+	boom := func() (what any) {
+		defer func() { what = recover() }()
+		_ = s.Together(ctx, func(ctx context.Context) error {
+			c.must(s.AddPerson(ctx, person("bob")))
+			panic("boom")
+		})
+		return nil
+	}
+	for range 20 {
+		c.same("what was thrown", boom(), any("boom"))
+	}
+	_, err := s.Person(ctx, "bob")
+	c.want("a person of a panic", err, identity.ErrNotFound)
+	c.must(s.PutBan(ctx, identity.Ban{Network: netip.MustParsePrefix("192.0.2.0/24")}))
+	c.must(s.DeleteBan(ctx, netip.MustParsePrefix("192.0.2.0/24")))
 }
