@@ -72,7 +72,7 @@ func (db *DB) EndUpstream(ctx context.Context, issuerAndSid string) ([]identity.
 			}
 			return nil
 		})
-		tx.taken = len(whose) > 0
+		tx.ended = tx.ended || len(whose) > 0 // no view shows a browser
 		return err
 	})
 	if err != nil {

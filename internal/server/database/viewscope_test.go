@@ -244,3 +244,28 @@ func TestViewFileIsBelieved(t *testing.T) {
 		t.Errorf("the file of another database is believed")
 	}
 }
+
+// A browser is in no view: to sign one out must not have the whole file compared.
+func TestNoViewShowsABrowser(t *testing.T) {
+	db := openViews(t, filepath.Join(t.TempDir(), "letterlock.db"), filepath.Join(t.TempDir(), "mail.db"))
+	ctx, now := t.Context(), time.Now()
+	ann := identity.Person{ID: "ann", Address: "ann@example.org", Created: now}
+	session := identity.Session{ID: identity.DigestOf("s"), Person: "ann", How: "x", Created: now, Seen: now, Expires: now.Add(time.Hour), Upstream: "https://op.test 1"}
+	if err := errors.Join(db.AddPerson(ctx, ann), db.AddSession(ctx, session)); err != nil {
+		t.Fatal(err)
+	}
+	generation := func() (taken, shown int64) {
+		t.Helper()
+		if err := db.reads.QueryRowContext(ctx, `SELECT taken, shown FROM generation WHERE id = 1`).Scan(&taken, &shown); err != nil {
+			t.Fatal(err)
+		}
+		return taken, shown
+	}
+	taken, shown := generation()
+	if whose, err := db.EndUpstream(ctx, "https://op.test 1"); err != nil || len(whose) != 1 {
+		t.Fatal(whose, err)
+	}
+	if took, shows := generation(); took != taken+1 || shows != shown {
+		t.Errorf("taken from %d to %d, shown from %d to %d", taken, took, shown, shows)
+	}
+}
