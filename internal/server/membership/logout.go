@@ -31,6 +31,9 @@ type Once interface {
 	PutOnce(ctx context.Context, digest identity.Digest, kind string, data []byte, expires time.Time) error
 	TakeOnce(ctx context.Context, digest identity.Digest, kind string, now time.Time) ([]byte, error)
 	AddEvent(ctx context.Context, e identity.Event) error
+	// Together makes one transaction of all that do asks with its context. An error of do
+	// undoes it and is returned; do may be called again.
+	Together(ctx context.Context, do func(ctx context.Context) error) error
 }
 
 // LogoutOptions shape a Logout.
@@ -145,6 +148,13 @@ func (l *Logout) sessions(ctx context.Context, c oauth.LogoutClaims) error {
 			return err
 		}
 	}
+	// Undone together with its line: at the issuer's next try nothing would say whose a session
+	// was that has ended.
+	return l.o.Store.Together(ctx, func(ctx context.Context) error { return l.browsers(ctx, c) })
+}
+
+// browsers ends those that are signed in, and writes down whose they were.
+func (l *Logout) browsers(ctx context.Context, c oauth.LogoutClaims) error {
 	var people []identity.PersonID
 	if c.Subject != "" {
 		b, err := l.o.Store.Binding(ctx, c.Issuer, c.Subject)

@@ -20,7 +20,15 @@ import (
 type frail struct {
 	membership.Sessions
 	membership.Once
-	fail bool
+	fail   bool
+	noLine bool // only the trail does not answer
+}
+
+func (f *frail) AddEvent(ctx context.Context, e identity.Event) error {
+	if f.noLine {
+		return identity.ErrUnavailable
+	}
+	return f.Once.AddEvent(ctx, e)
 }
 
 func (f *frail) EndUpstream(ctx context.Context, s string) ([]identity.PersonID, error) {
@@ -123,6 +131,11 @@ func TestLogout(t *testing.T) {
 	}
 	// A token that names nobody, only a session: it ends, and the trail says whose it was.
 	third := k.session("p2", issuer+" s3")
+	store.noLine = true
+	if got := send("only-sid-1"); got != http.StatusServiceUnavailable || !k.alive(third) {
+		t.Errorf("a session ended without its line: %d", got)
+	}
+	store.noLine = false
 	if got := send("only-sid-1"); got != http.StatusOK || k.alive(third) || !k.alive(other) || !k.alive(stays) {
 		t.Errorf("a session and no subject: %d", got)
 	}
@@ -132,7 +145,7 @@ func TestLogout(t *testing.T) {
 	if noted, err := k.db.Events(t.Context(), identity.EventFilter{Kind: "session.ended", Person: "p2"}); err != nil || len(noted) != 1 || !strings.Contains(noted[0].Detail, "one session there") {
 		t.Errorf("trail of the session's owner %+v %v", noted, err)
 	}
-	if got := strings.Join(halves, " "); got != "s1/0 s1/0 /1 /99 s3/ s3/" {
+	if got := strings.Join(halves, " "); got != "s1/0 s1/0 /1 /99 s3/ s3/ s3/" {
 		t.Errorf("sign-ins half done: told of %q", got)
 	}
 	events, err := k.db.Events(t.Context(), identity.EventFilter{Kind: "session.ended", Person: "p0"})
