@@ -72,7 +72,7 @@ func (db *DB) EndUpstream(ctx context.Context, issuerAndSid string) ([]identity.
 			}
 			return nil
 		})
-		tx.taken = len(whose) > 0
+		tx.ended = tx.ended || len(whose) > 0
 		return err
 	})
 	if err != nil {

@@ -244,3 +244,45 @@ func TestViewFileIsBelieved(t *testing.T) {
 		t.Errorf("the file of another database is believed")
 	}
 }
+
+// Log-outs at an identity provider come by the thousand, and no view shows a browser.
+func TestLogoutsTouchNoViews(t *testing.T) {
+	db := openViews(t, filepath.Join(t.TempDir(), "db"), "")
+	if err := db.AddPerson(t.Context(), identity.Person{ID: "ann", Address: "ann@example.org"}); err != nil {
+		t.Fatal(err)
+	}
+	counts := func() (shown, taken int) {
+		t.Helper()
+		if err := db.one(t.Context(), "", `SELECT shown, taken FROM generation WHERE id = 1`, nil, &shown, &taken); err != nil {
+			t.Fatal(err)
+		}
+		return shown, taken
+	}
+	now := time.Now()
+	begin := func(id string) {
+		t.Helper()
+		s := identity.Session{ID: identity.DigestOf(id), Person: "ann", Created: now, Expires: now.Add(time.Hour), Upstream: "https://op.test " + id}
+		if err := db.AddSession(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begin("s1")
+	shown, taken := counts()
+	if whose, err := db.EndUpstream(t.Context(), "https://op.test s1"); err != nil || len(whose) != 1 {
+		t.Fatalf("%v, %v", whose, err)
+	}
+	if again, ended := counts(); again != shown || ended != taken+1 {
+		t.Errorf("after a log-out the views are at %d and endings at %d, want %d and %d", again, ended, shown, taken+1)
+	}
+	// One that ends nothing takes nothing back of what its transaction has done before.
+	begin("s2")
+	_, taken = counts()
+	err := db.Together(t.Context(), func(ctx context.Context) error {
+		_, err1 := db.EndUpstream(ctx, "https://op.test s2")
+		_, err2 := db.EndUpstream(ctx, "https://op.test nobody")
+		return errors.Join(err1, err2)
+	})
+	if _, ended := counts(); err != nil || ended != taken+1 {
+		t.Errorf("two at once: endings at %d, want %d, %v", ended, taken+1, err)
+	}
+}
