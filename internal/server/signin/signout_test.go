@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -86,6 +87,17 @@ func TestLogoutWhileCompleting(t *testing.T) {
 		err := desk.complete(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, public+"/signin/factor", nil), found, "totp")
 		if (err == nil) != (c.left == 1) || len(h.store.sessions) != c.left {
 			t.Errorf("a log-out %s: %d sessions, %v", what, len(h.store.sessions), err)
+		}
+	}
+}
+
+// TestGitHubAfterLogout: after a log-out GitHub shows whom it would let in, and never else.
+func TestGitHubAfterLogout(t *testing.T) {
+	g := NewGitHub(GitHubOptions{ClientID: "us"})
+	for afresh, want := range map[bool]string{true: "select_account", false: ""} {
+		at, err := g.Begin(t.Context(), Flow{RedirectURI: public + "/signin/github/callback", State: "s", Verifier: strings.Repeat("v", 43), Afresh: afresh})
+		if err != nil || value(at, "prompt") != want || value(at, "allow_signup") != "false" {
+			t.Errorf("afresh %v: %s, %v", afresh, at, err)
 		}
 	}
 }
