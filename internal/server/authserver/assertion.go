@@ -105,7 +105,8 @@ func (c assertionClaims) fault(client identity.ClientID, audiences []string, now
 }
 
 // signedBy reports whether one of the client's keys made the signature: the one that is
-// named, or any where none is.
+// named, or any where none is. A key that was entered without a name, as PEM has none, is
+// tried by whatever name the program has for it.
 func (a assertion) signedBy(keys string) bool {
 	var set jose.JSONWebKeySet
 	if json.Unmarshal([]byte(keys), &set) != nil {
@@ -113,7 +114,7 @@ func (a assertion) signedBy(keys string) bool {
 	}
 	head := a.signed.Signatures[0].Protected
 	for _, key := range set.Keys {
-		if head.KeyID != "" && key.KeyID != head.KeyID || !slices.Contains(fitting(key), jose.SignatureAlgorithm(head.Algorithm)) {
+		if head.KeyID != "" && key.KeyID != "" && key.KeyID != head.KeyID || !slices.Contains(fitting(key), jose.SignatureAlgorithm(head.Algorithm)) {
 			continue
 		}
 		if _, err := a.signed.Verify(key.Key); err == nil {

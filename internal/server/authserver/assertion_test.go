@@ -84,7 +84,15 @@ func newSigns(t *testing.T, more ...func(*authserver.Options)) *signs {
 		t.Fatal(err)
 	}
 	s.public = set
-	for id, keys := range map[string]string{"robot": set, "second": second} {
+	der, err := x509.MarshalPKIXPublicKey(s.rsa.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	unnamed, err := authserver.ClientKeys(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, keys := range map[string]string{"robot": set, "second": second, "pem": unnamed} {
 		grant := identity.Grant{ID: identity.GrantID("g-" + id), Person: "p1", Client: identity.ClientID(id), Scopes: []string{"imap", "smtp"}, Created: s.clock.Now()}
 		if err := s.store.AddClient(t.Context(), identity.Client{ID: identity.ClientID(id), Name: id, Keys: keys, Introspects: true,
 			Grants: []identity.GrantType{identity.ClientCredentials}, Consent: grant.ID, Scopes: grant.Scopes}, &grant); err != nil {
@@ -162,6 +170,7 @@ func TestAssertions(t *testing.T) {
 		"RS256":                     s.sign(s.rsa, jose.RS256, kid("r"), s.claims()),
 		"PS256":                     s.sign(s.rsa, jose.PS256, kid("r"), s.claims()),
 		"EdDSA":                     s.sign(s.ed, jose.EdDSA, kid("d"), s.claims()),
+		"a kid for a key of PEM":    s.sign(s.rsa, jose.RS256, kid("2026"), s.claims("iss", "pem", "sub", "pem")),
 		"no kid":                    s.sign(s.rsa, jose.RS256, nil, s.claims()),
 		"for the token endpoint":    s.sign(s.ec, jose.ES256, nil, s.claims("aud", s.url+"/token")),
 		"a list of one audience":    s.sign(s.ec, jose.ES256, nil, s.claims("aud", []string{s.url})),
@@ -252,6 +261,7 @@ func TestAssertionAttacks(t *testing.T) {
 		"other client's key":                 {form: machineForm(s.sign(s.other, jose.ES256, map[string]any{"kid": "e"}, s.claims()))},
 		"a key that it brings along":         {form: machineForm(s.sign(s.other, jose.ES256, otherAlg, s.claims()))},
 		"a key that is not there":            {form: machineForm(s.sign(s.ec, jose.ES256, map[string]any{"kid": "x"}, s.claims()))},
+		"a kid for a key of PEM, by another": {form: machineForm(s.sign(s.ec, jose.ES256, map[string]any{"kid": "e"}, s.claims("iss", "pem", "sub", "pem")))},
 		"the kid of another key":             {form: machineForm(s.sign(s.ec, jose.ES256, map[string]any{"kid": "r"}, s.claims()))},
 		"RS384":                              {form: machineForm(s.sign(s.rsa, jose.RS384, nil, s.claims()))},
 		"another type":                       {form: machineForm(s.sign(s.ec, jose.ES256, map[string]any{"typ": "at+jwt"}, s.claims()))},

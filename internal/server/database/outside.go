@@ -9,10 +9,14 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 )
 
-const newestGrant = `SELECT ` + grantColumns + ` FROM consent g WHERE g.person = $1 AND g.client = $2 ORDER BY g.created DESC, g.revoked, g.id LIMIT 1`
+// newestGrant is the one in force, of which there is one at most, whatever the clocks of the
+// instances said that wrote them: by their time alone one that was allowed again would stay
+// behind the revoked one, and could not be allowed again either.
+const newestGrant = `SELECT ` + grantColumns + ` FROM consent g WHERE g.person = $1 AND g.client = $2
+	ORDER BY CASE WHEN g.revoked = 0 THEN 0 ELSE 1 END, g.created DESC, g.id LIMIT 1`
 
-// OutsideGrant finds by which grant a client of another issuer acts for a person: the newest,
-// a revoked one too. Where there never was any, the given one begins.
+// OutsideGrant finds by which grant a client of another issuer acts for a person: the one in
+// force, or the newest that was revoked. Where there never was any, the given one begins.
 func (db *DB) OutsideGrant(ctx context.Context, first identity.Grant) (identity.Grant, error) {
 	var grant identity.Grant
 	who := []any{string(first.Person), string(first.Client)}

@@ -20,13 +20,13 @@ import (
 type tx struct {
 	ctx   context.Context
 	inner *sql.Tx
-	// A right was taken away, and ended: one that no view shows, or whose names are noted;
-	// something that views show has changed, and noted are the names. Counted by one
-	// statement just before the commit, because that row is the one all writers share.
-	taken, ended, shown bool
-	names               map[string]bool
-	noted               int              // lines of the audit trail so far
-	last                []identity.Event // lines that come after all others
+	// A right has ended; something that views show has changed, under names that are not
+	// known, or under these. Counted by one statement just before the commit, because that
+	// row is the one all writers share.
+	ended, shown bool
+	names        map[string]bool
+	noted        int              // lines of the audit trail so far
+	last         []identity.Event // lines that come after all others
 }
 
 // exec runs a statement and returns how many rows it met.

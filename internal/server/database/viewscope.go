@@ -85,12 +85,12 @@ func oneText(into *[]string) func(scan func(...any) error) error {
 }
 
 // shows: the views show something else after this transaction.
-func (t *tx) shows() bool { return t.taken || t.shown || len(t.names) > 0 }
+func (t *tx) shows() bool { return t.shown || len(t.names) > 0 }
 
 // count counts the transaction for those who follow the database.
 func (db *DB) count(t *tx) error {
 	step := 0
-	if t.taken || t.ended {
+	if t.ended {
 		step = 1
 	}
 	if !t.shows() {
@@ -105,7 +105,7 @@ func (db *DB) count(t *tx) error {
 		return err
 	}
 	names := ""
-	if !t.taken && !t.shown && len(t.names) <= maxNames {
+	if !t.shown && len(t.names) <= maxNames {
 		names = strings.Join(slices.Sorted(maps.Keys(t.names)), byLine)
 	}
 	mark, err := identity.NewID(db.o.Random, db.o.Now())

@@ -245,27 +245,44 @@ func TestViewFileIsBelieved(t *testing.T) {
 	}
 }
 
-// A browser is in no view: to sign one out must not have the whole file compared.
-func TestNoViewShowsABrowser(t *testing.T) {
-	db := openViews(t, filepath.Join(t.TempDir(), "letterlock.db"), filepath.Join(t.TempDir(), "mail.db"))
-	ctx, now := t.Context(), time.Now()
-	ann := identity.Person{ID: "ann", Address: "ann@example.org", Created: now}
-	session := identity.Session{ID: identity.DigestOf("s"), Person: "ann", How: "x", Created: now, Seen: now, Expires: now.Add(time.Hour), Upstream: "https://op.test 1"}
-	if err := errors.Join(db.AddPerson(ctx, ann), db.AddSession(ctx, session)); err != nil {
+// Log-outs at an identity provider come by the thousand, and no view shows a browser.
+func TestLogoutsTouchNoViews(t *testing.T) {
+	db := openViews(t, filepath.Join(t.TempDir(), "db"), "")
+	if err := db.AddPerson(t.Context(), identity.Person{ID: "ann", Address: "ann@example.org"}); err != nil {
 		t.Fatal(err)
 	}
-	generation := func() (taken, shown int64) {
+	counts := func() (shown, taken int) {
 		t.Helper()
-		if err := db.reads.QueryRowContext(ctx, `SELECT taken, shown FROM generation WHERE id = 1`).Scan(&taken, &shown); err != nil {
+		if err := db.one(t.Context(), "", `SELECT shown, taken FROM generation WHERE id = 1`, nil, &shown, &taken); err != nil {
 			t.Fatal(err)
 		}
-		return taken, shown
+		return shown, taken
 	}
-	taken, shown := generation()
-	if whose, err := db.EndUpstream(ctx, "https://op.test 1"); err != nil || len(whose) != 1 {
-		t.Fatal(whose, err)
+	now := time.Now()
+	begin := func(id string) {
+		t.Helper()
+		s := identity.Session{ID: identity.DigestOf(id), Person: "ann", Created: now, Expires: now.Add(time.Hour), Upstream: "https://op.test " + id}
+		if err := db.AddSession(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if took, shows := generation(); took != taken+1 || shows != shown {
-		t.Errorf("taken from %d to %d, shown from %d to %d", taken, took, shown, shows)
+	begin("s1")
+	shown, taken := counts()
+	if whose, err := db.EndUpstream(t.Context(), "https://op.test s1"); err != nil || len(whose) != 1 {
+		t.Fatalf("%v, %v", whose, err)
+	}
+	if again, ended := counts(); again != shown || ended != taken+1 {
+		t.Errorf("after a log-out the views are at %d and endings at %d, want %d and %d", again, ended, shown, taken+1)
+	}
+	// One that ends nothing takes nothing back of what its transaction has done before.
+	begin("s2")
+	_, taken = counts()
+	err := db.Together(t.Context(), func(ctx context.Context) error {
+		_, err1 := db.EndUpstream(ctx, "https://op.test s2")
+		_, err2 := db.EndUpstream(ctx, "https://op.test nobody")
+		return errors.Join(err1, err2)
+	})
+	if _, ended := counts(); err != nil || ended != taken+1 {
+		t.Errorf("two at once: endings at %d, want %d, %v", ended, taken+1, err)
 	}
 }

@@ -119,8 +119,11 @@ func (l List) Verify(ctx context.Context, token secret.String) (credential.Outsi
 		return l.verifyNamed(ctx, name, text)
 	}
 	var away error
-	for _, one := range l.introspecting(text) {
-		found, err := one.introspect(ctx, text)
+	all := l.introspecting(text)
+	for n, one := range all {
+		asking, cancel := share(ctx, len(all)-n)
+		found, err := one.introspect(asking, text)
+		cancel()
 		switch {
 		case err == nil:
 			return found, nil
@@ -132,6 +135,16 @@ func (l List) Verify(ctx context.Context, token secret.String) (credential.Outsi
 		return credential.OutsideToken{}, away
 	}
 	return credential.OutsideToken{}, refuse("of no issuer on the list")
+}
+
+// share leaves time for the others that may still be asked: one that takes a question and
+// never answers would keep their people out.
+func share(ctx context.Context, askable int) (context.Context, context.CancelFunc) {
+	until, bounded := ctx.Deadline()
+	if !bounded {
+		return context.WithTimeout(ctx, askTime)
+	}
+	return context.WithTimeout(ctx, time.Until(until)/time.Duration(askable))
 }
 
 // verifyNamed is for a token that says whose it is: nobody else sees it.

@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -22,6 +23,7 @@ type judge struct {
 	knows map[string]bool
 	shown []string
 	away  bool
+	hangs chan struct{} // not nil: no answer until it is closed
 }
 
 func newJudge(t *testing.T, knows ...string) *judge {
@@ -32,6 +34,9 @@ func newJudge(t *testing.T, knows ...string) *judge {
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token := r.PostFormValue("token")
+		if j.hangs != nil {
+			<-j.hangs
+		}
 		j.mu.Lock()
 		defer j.mu.Unlock()
 		j.shown = append(j.shown, token)
@@ -164,5 +169,19 @@ func TestTokensOfSeveralIssuers(t *testing.T) {
 		if got := verdict(t, list, token); got != want {
 			t.Errorf("with one away, %s: %s, want %s", token, got, want)
 		}
+	}
+}
+
+// TestIssuerThatNeverAnswers: one that takes the question and says nothing leaves time for
+// those that are asked after it.
+func TestIssuerThatNeverAnswers(t *testing.T) {
+	hangs, good := newJudge(t), newJudge(t, "opaque")
+	hangs.hangs = make(chan struct{})
+	defer close(hangs.hangs)
+	list := List{hangs.issuer(t, "", now), good.issuer(t, "", now)}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if _, err := list.Verify(ctx, secret.New("opaque")); err != nil {
+		t.Errorf("a token of the other: %v", err)
 	}
 }

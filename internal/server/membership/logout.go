@@ -142,7 +142,8 @@ func (l *Logout) end(ctx context.Context, c oauth.LogoutClaims) error {
 }
 
 func (l *Logout) sessions(ctx context.Context, c oauth.LogoutClaims) error {
-	// First those that are not there yet: one that is completed in between is a session then.
+	// First those that are not there yet: one that is completed in between is a session then,
+	// or looks here once it is.
 	if l.o.Halves != nil {
 		if err := l.o.Halves(ctx, c); err != nil {
 			return err

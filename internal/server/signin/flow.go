@@ -166,13 +166,17 @@ func (d *Desk) admit(w http.ResponseWriter, r *http.Request, person identity.Per
 			return err
 		}
 	}
-	return d.enter(w, r, person, account, back)
+	if _, err := d.start(w, r, person, account); err != nil {
+		return err
+	}
+	d.enter(w, r, person, account, back)
+	return nil
 }
 
-// enter starts the session. It is the only way in.
-func (d *Desk) enter(w http.ResponseWriter, r *http.Request, person identity.Person, account Account, back string) error {
+// start starts the session. It is the only way in.
+func (d *Desk) start(w http.ResponseWriter, r *http.Request, person identity.Person, account Account) (identity.Session, error) {
 	if !person.Disabled.IsZero() {
-		return shutOut(person)
+		return identity.Session{}, shutOut(person)
 	}
 	detail := account.How + " " + account.Shown
 	if account.Factor != "" && string(account.Factor) != account.How {
@@ -180,17 +184,19 @@ func (d *Desk) enter(w http.ResponseWriter, r *http.Request, person identity.Per
 	}
 	// Before the session: nobody comes in unseen.
 	if err := d.event(r, "signin.ok", person.ID, detail); err != nil {
-		return err
+		return identity.Session{}, err
 	}
-	_, err := d.o.Sessions.Start(w, r, identity.Session{
+	session, err := d.o.Sessions.Start(w, r, identity.Session{
 		Person: person.ID, How: account.How, Upstream: account.Upstream, Factor: account.Factor, Admin: account.Factor.Admin(),
 	})
 	if errors.Is(err, identity.ErrRevoked) || errors.Is(err, identity.ErrNotFound) {
-		return shutOut(person) // disabled or removed in this moment
+		return session, shutOut(person) // disabled or removed in this moment
 	}
-	if err != nil {
-		return err
-	}
+	return session, err
+}
+
+// enter lets somebody in whose session has started.
+func (d *Desk) enter(w http.ResponseWriter, r *http.Request, person identity.Person, account Account, back string) {
 	d.keep(r.Context(), account)
 	http.SetCookie(w, d.o.Sessions.Cookie(browserCookie, "", -1))
 	if d.o.Sessions.Value(r, outCookie) != "" {
@@ -201,7 +207,6 @@ func (d *Desk) enter(w http.ResponseWriter, r *http.Request, person identity.Per
 		back = "/"
 	}
 	http.Redirect(w, r, back, http.StatusSeeOther)
-	return nil
 }
 
 func shutOut(person identity.Person) *Refused {

@@ -73,9 +73,15 @@ func (g *GitHub) scopes() []string {
 
 // Begin implements Provider.
 func (g *GitHub) Begin(_ context.Context, f Flow) (string, error) {
+	extra := url.Values{"allow_signup": {"false"}}
+	if f.Afresh {
+		// It asks for no new proof on wish, but stops at its choice of accounts instead of
+		// letting whoever sits there in by itself. Servers that do not know it pass it over.
+		extra.Set("prompt", "select_account")
+	}
 	return g.conn().AuthCodeURL(oauth.AuthRequest{
 		RedirectURI: f.RedirectURI, State: f.State, Verifier: secret.New(f.Verifier), Scopes: g.scopes(),
-		Extra: url.Values{"allow_signup": {"false"}},
+		Extra: extra,
 	})
 }
 

@@ -35,6 +35,7 @@ type keep struct {
 	events    []identity.Event
 	down      bool
 	now       func() time.Time
+	starting  func() // what happens just before a session is kept
 }
 
 func (k *keep) lock() func() { k.mu.Lock(); return k.mu.Unlock }
@@ -162,6 +163,9 @@ func (k *keep) AddEvent(_ context.Context, e identity.Event) error {
 }
 
 func (k *keep) AddSession(_ context.Context, s identity.Session) error {
+	if k.starting != nil {
+		k.starting()
+	}
 	defer k.lock()()
 	if !k.people[s.Person].Disabled.IsZero() {
 		return identity.ErrRevoked

@@ -134,7 +134,7 @@ func (d *Desk) waiting(r *http.Request) (waiting, error) {
 		return w, err
 	}
 	if over {
-		return w, mistaken("a sign-in whose session at the provider has ended")
+		return w, errOver()
 	}
 	if w.person, err = d.o.Store.Person(r.Context(), w.Person); err != nil {
 		return w, fmt.Errorf("find person: %w", err)
@@ -156,8 +156,27 @@ func (d *Desk) complete(w http.ResponseWriter, r *http.Request, h waiting, by id
 	}
 	http.SetCookie(w, d.o.Sessions.Cookie(halfCookie, "", -1))
 	h.Account.Factor = by
-	return d.enter(w, r, h.person, h.Account, h.Back)
+	session, err := d.start(w, r, h.person, h.Account)
+	if err != nil {
+		return err
+	}
+	// The provider may have ended it since it was found, when there was no session yet for
+	// that to end. From now on there is.
+	over, err := d.ended(r.Context(), h.half)
+	if err != nil || over {
+		err = errors.Join(err, d.o.Sessions.Abandon(w, r, session))
+	}
+	switch {
+	case err != nil:
+		return err
+	case over:
+		return errOver()
+	}
+	d.enter(w, r, h.person, h.Account, h.Back)
+	return nil
 }
+
+func errOver() error { return mistaken("a sign-in whose session at the provider has ended") }
 
 // factorPage shows the question and handles its answer: after a provider's word, before
 // there is a session.

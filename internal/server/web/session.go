@@ -236,6 +236,15 @@ func (s *Sessions) End(w http.ResponseWriter, r *http.Request) error {
 	return s.endOld(r)
 }
 
+// Abandon ends a session that this answer has started, also when its asker has gone.
+func (s *Sessions) Abandon(w http.ResponseWriter, r *http.Request, started identity.Session) error {
+	http.SetCookie(w, s.Cookie(sessionCookie, "", -1))
+	if err := s.o.Store.EndSession(context.WithoutCancel(r.Context()), started.ID); err != nil {
+		return fmt.Errorf("end session: %w", err)
+	}
+	return nil
+}
+
 func (s *Sessions) endOld(r *http.Request) error {
 	old := s.Value(r, sessionCookie)
 	if old == "" {

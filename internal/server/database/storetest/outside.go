@@ -45,5 +45,10 @@ func (c *checker) outside() {
 	c.same("allowed again", got(s.OutsideGrant(ctx, outsideGrant("o3", "ann", 10)))(c), outsideGrant("o2", "ann", 9))
 	c.must(s.RevokeGrant(ctx, "o2", At(11), "again"))
 	c.same("and ended again", got(s.OutsideGrant(ctx, outsideGrant("o3", "ann", 12)))(c).Revoked, At(11))
+	// By an instance whose clock is behind that of the one where it began.
+	c.must(s.AllowAgain(ctx, outsideGrant("o4", "ann", 2)))
+	c.same("allowed by another clock", got(s.OutsideGrant(ctx, outsideGrant("o3", "ann", 13)))(c), outsideGrant("o4", "ann", 2))
+	c.must(s.RevokeGrant(ctx, "o4", At(13), "not that one"))
+	c.same("and ended for the third time", got(s.OutsideGrant(ctx, outsideGrant("o3", "ann", 14)))(c).Revoked.IsZero(), false)
 	c.want("nobody", s.AllowAgain(ctx, outsideGrant("o9", "bob", 5)), identity.ErrNotFound)
 }
