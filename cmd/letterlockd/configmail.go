@@ -30,7 +30,8 @@ or in view_file of [database]. What cannot be held to that way stands at the scr
 
 With --recipients main.cf asks letterlockd about aliases and mailboxes too, behind the lists
 that it has: mail for an address that nobody has is refused with 550. A list that is empty
-takes every address today; it then takes only those that letterlockd knows.`,
+takes every address today; it then takes only those that letterlockd knows, unless there are
+domains of others in its class: then it is left alone, and the script says so.`,
 		Example: `  letterlockd config postfix > letterlock-postfix.sh && less letterlock-postfix.sh && sh letterlock-postfix.sh
   letterlockd config postfix --recipients > letterlock-postfix.sh
   letterlockd migrate --postfix-role postfix && letterlockd config postfix --sql > letterlock-postfix.sh`,

@@ -337,6 +337,15 @@ func TestPostfixRecipients(t *testing.T) {
 			t.Errorf("%+v: no aliases:\n%s", c, script)
 		}
 	}
+	// Others' domains in the same class: an empty list is not filled, a longer one is.
+	for maps, want := range map[string]string{"": "", "hash:/x": "relay_recipient_maps=hash:/x, " + boxes} {
+		p.Recipients.Classes, p.Recipients.Shared = []string{"relay"}, []string{"relay"}
+		p.Recipients.Main = map[string]string{"relay_recipient_maps": maps}
+		script := p.Script()
+		if filled := strings.Contains(commands(script), "relay_recipient_maps"); filled != (want != "") || !strings.Contains(script, want) || filled == strings.Contains(script, "# Not changed: relay_recipient_maps is empty") {
+			t.Errorf("shared, %q:\n%s", maps, script)
+		}
+	}
 	p.Senders = ""
 	if faults := p.Faults(); len(faults) != 1 || !strings.Contains(faults[0], "senders") {
 		t.Errorf("%q", faults)
