@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -106,6 +107,13 @@ func settingsOf(text string) map[string]string {
 func postfixFacts(ctx context.Context, folder string) (recipe.Postfix, error) {
 	ask := askPostconf(ctx, folder)
 	var facts recipe.Postfix
+	if folder != "" {
+		full, err := filepath.Abs(folder)
+		if err != nil {
+			return facts, err
+		}
+		facts.Folder = full
+	}
 	for name, into := range map[string]*string{"mail_version": &facts.Version, "queue_directory": &facts.QueueDir, "smtpd_milters": &facts.Milters, "smtpd_sender_restrictions": &facts.Restrictions} {
 		value, err := ask("-h", name)
 		if err != nil {

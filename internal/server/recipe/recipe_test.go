@@ -346,8 +346,26 @@ func TestPostfixRecipients(t *testing.T) {
 			t.Errorf("shared, %q:\n%s", maps, script)
 		}
 	}
-	p.Senders = ""
+	// Another Postfix than the usual: neither the script nor its way back changes the wrong one.
+	if strings.Contains(p.Script(), "MAIL_CONFIG") {
+		t.Error("the usual Postfix is named")
+	}
+	p.Folder = "/etc/postfix-it's"
+	const which = `export MAIL_CONFIG='/etc/postfix-it'\''s'` + "\n"
+	if script := p.Script(); strings.Index(script, which) > strings.Index(script, "postconf") || !strings.Contains(script, which) || !strings.HasPrefix(p.Undo(), which) {
+		t.Errorf("no %s first in\n%s", which, script)
+	}
+	p.Folder, p.Senders = "", ""
 	if faults := p.Faults(); len(faults) != 1 || !strings.Contains(faults[0], "senders") {
+		t.Errorf("%q", faults)
+	}
+}
+
+// Where nobody submits there is one thing to do, and not two.
+func TestNoSubmission(t *testing.T) {
+	p := postfix()
+	p.Services, p.Cleanup = nil, ""
+	if faults := p.Faults(); len(faults) != 1 || !strings.Contains(faults[0], "no submission service") {
 		t.Errorf("%q", faults)
 	}
 }
