@@ -199,17 +199,16 @@ func (s *signIn) fromMetadata(found oauth.Metadata) {
 	if s.provider.Redirect.URI == "" {
 		s.provider.Redirect = provider.Redirect{URI: "http://127.0.0.1", AnyPort: true}
 	}
+	if s.machine() && s.remembered(found) {
+		s.provider.Resources[0].Scopes[provider.Full] = []string{}
+	}
 	if len(s.provider.Resources) == 0 && s.machine() && s.right == provider.Full {
 		// What the machine was given, by asking for nothing (RFC 6749 section 3.3): to ask
 		// for all of mail would be refused where it was given less.
 		s.provider.Resources = []provider.Resource{{Name: "mail", Purposes: []provider.Purpose{provider.IMAP, provider.POP3, provider.SMTP, provider.Send}, Scopes: map[provider.Right][]string{provider.Full: {}}}}
 	}
 	if len(s.provider.Resources) == 0 {
-		var named []string
-		if s.found != nil {
-			named = s.found.Issuer.Scopes
-		}
-		s.provider.Resources = genericResources(found.ScopesSupported, named)
+		s.provider.Resources = genericResources(found.ScopesSupported, s.namedScopes())
 		if len(s.provider.Resources) > 0 {
 			scopes := s.provider.Resources[0].Scopes
 			s.providerSettings = append(s.providerSettings, config.Setting{Name: "scopes", List: scopes[provider.Full]})
@@ -218,6 +217,26 @@ func (s *signIn) fromMetadata(found oauth.Metadata) {
 			}
 		}
 	}
+}
+
+// namedScopes are those of the domain's document.
+func (s *signIn) namedScopes() []string {
+	if s.found == nil {
+		return nil
+	}
+	return s.found.Issuer.Scopes
+}
+
+// remembered reports whether the configured scopes are those that a person's sign-in at the
+// same issuer left there, and not ones that somebody wrote: a machine does without them.
+func (s *signIn) remembered(found oauth.Metadata) bool {
+	conf, err := s.p.config()
+	if err != nil || len(s.provider.Resources) == 0 {
+		return false
+	}
+	kept := conf.Providers[s.providerName].Scopes
+	all := genericResources(found.ScopesSupported, s.namedScopes())
+	return len(kept) > 0 && len(all) > 0 && slices.Equal(kept, all[0].Scopes[provider.Full])
 }
 
 // genericResources picks the scopes of an issuer that nothing else is known about:

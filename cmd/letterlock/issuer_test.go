@@ -147,6 +147,12 @@ func (i *issuer) token(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		request = url.Values{"scope": {"openid email mail"}, "client_id": {r.PostForm.Get("client_id")}}
+	case "client_credentials":
+		// A machine that may send and nothing else; there is nobody to be known.
+		if scope := r.PostForm.Get("scope"); scope != "" && scope != "smtp" {
+			refuse("invalid_scope")
+			return
+		}
 	default:
 		refuse("unsupported_grant_type")
 		return

@@ -71,7 +71,6 @@ func dnsFacts(conf *config.Daemon) (recipe.DNS, error) {
 		into *recipe.Place
 	}{{servers.IMAP, &facts.IMAP}, {servers.POP3, &facts.POP3}, {servers.SMTP, &facts.SMTP}, {servers.Sieve, &facts.Sieve}} {
 		*one.into = recipe.Place(one.from)
-		one.into.Host = strings.ToLower(strings.TrimSuffix(one.from.Host, "."))
 	}
 	if public, err := url.Parse(conf.Web.PublicURL); err == nil && public.Scheme == "https" {
 		facts.Host, facts.Port = strings.ToLower(public.Hostname()), public.Port()

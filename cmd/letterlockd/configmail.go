@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -30,7 +31,8 @@ or in view_file of [database]. What cannot be held to that way stands at the scr
 
 With --recipients main.cf asks letterlockd about aliases and mailboxes too, behind the lists
 that it has: mail for an address that nobody has is refused with 550. A list that is empty
-takes every address today; it then takes only those that letterlockd knows.`,
+takes every address today; it then takes only those that letterlockd knows, unless there are
+domains of others in its class: then it is left alone, and the script says so.`,
 		Example: `  letterlockd config postfix > letterlock-postfix.sh && less letterlock-postfix.sh && sh letterlock-postfix.sh
   letterlockd config postfix --recipients > letterlock-postfix.sh
   letterlockd migrate --postfix-role postfix && letterlockd config postfix --sql > letterlock-postfix.sh`,
@@ -105,6 +107,13 @@ func settingsOf(text string) map[string]string {
 func postfixFacts(ctx context.Context, folder string) (recipe.Postfix, error) {
 	ask := askPostconf(ctx, folder)
 	var facts recipe.Postfix
+	if folder != "" {
+		full, err := filepath.Abs(folder)
+		if err != nil {
+			return facts, err
+		}
+		facts.Folder = full
+	}
 	for name, into := range map[string]*string{"mail_version": &facts.Version, "queue_directory": &facts.QueueDir, "smtpd_milters": &facts.Milters, "smtpd_sender_restrictions": &facts.Restrictions} {
 		value, err := ask("-h", name)
 		if err != nil {

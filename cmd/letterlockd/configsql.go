@@ -112,20 +112,25 @@ func mainCF(ask func(...string) (string, error), own []string) (recipe.MainCF, e
 	}
 	m.Main = settingsOf(main)
 	m.Own = slices.Sorted(maps.Keys(settingsOf(set)))
-	m.Classes = classesOf(own, settingsOf(domains))
+	m.Classes, m.Shared = classesOf(own, settingsOf(domains))
 	return m, nil
 }
 
-// classesOf finds which lists of domains name the own ones.
-func classesOf(domains []string, lists map[string]string) []string {
-	var classes []string
+// classesOf finds which lists of domains name the own ones, and which of those have more in
+// them: domains of others, or a table that may have some.
+func classesOf(domains []string, lists map[string]string) (classes, shared []string) {
 	for _, one := range [][2]string{{"virtual_mailbox_domains", "virtual"}, {"relay_domains", "relay"}, {"mydestination", "local"}} {
 		words := strings.FieldsFunc(strings.ToLower(lists[one[0]]), func(r rune) bool { return r == ',' || r == ' ' || r == '\t' })
-		if slices.ContainsFunc(domains, func(d string) bool { return slices.Contains(words, d) }) {
-			classes = append(classes, one[1])
+		own := func(word string) bool { return slices.Contains(domains, word) }
+		if !slices.ContainsFunc(words, own) {
+			continue
+		}
+		classes = append(classes, one[1])
+		if slices.ContainsFunc(words, func(word string) bool { return !own(word) }) {
+			shared = append(shared, one[1])
 		}
 	}
-	return classes
+	return classes, shared
 }
 
 // dovecotAuth is the socket of Dovecot that main.cf names already, else ours.

@@ -200,6 +200,10 @@ func (s *site) kill() {
 func (s *site) switchPostfix(flags ...string) (undo string) {
 	s.t.Helper()
 	script := s.run(append([]string{"config", "postfix", "--config-dir", s.postfix.Dir}, flags...)...)
+	// It has to find its Postfix by itself.
+	if want := "\nexport MAIL_CONFIG='" + s.postfix.Dir + "'\n"; !strings.Contains(script, want) {
+		s.t.Fatalf("no%sin\n%s", want, script)
+	}
 	s.shell(script)
 	_, back, ok := strings.Cut(script, "# The way back to what stands there today:\n")
 	if !ok {

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
 	"github.com/letterlock-mail/letterlock/internal/config"
@@ -81,6 +82,8 @@ func mailServers(conf *config.Daemon) (portal.Servers, error) {
 			return servers, err
 		}
 		implicit := number == 993 || number == 995 || number == 465 // RFC 8314 section 7
+		// As certificates and documents have it; DNS alone knows a final dot.
+		host = strings.ToLower(strings.TrimSuffix(host, "."))
 		*one.into = portal.Server{Host: host, Port: int(number), StartTLS: !implicit}
 	}
 	return servers, nil

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -87,14 +88,19 @@ func ofType(look func(*DNS, context.Context, Record) (sighting, bool), types ...
 			})
 		}
 		_ = together(all...)
-		var found []sighting
-		for _, s := range seen {
-			if s != nil {
-				found = append(found, *s)
-			}
-		}
-		return found
+		return present(seen)
 	}
+}
+
+// present leaves out where nothing was seen.
+func present(seen []*sighting) []sighting {
+	var found []sighting
+	for _, s := range seen {
+		if s != nil {
+			found = append(found, *s)
+		}
+	}
+	return found
 }
 
 // unasked is a sighting of what nobody could say, or of what is not there.
@@ -124,7 +130,8 @@ func (d *DNS) addresses(ctx context.Context, name string) ([]netip.Addr, error) 
 }
 
 // address wants a name to lead to the pages. One address in common is enough: a name with
-// many may show others to each who asks.
+// many may show others to each who asks. Who has something else in front of the name is
+// right as long as the settings come from there.
 func (d *DNS) address(ctx context.Context, r Record) (sighting, bool) {
 	got, err := d.addresses(ctx, r.Name)
 	if err != nil {
@@ -138,8 +145,24 @@ func (d *DNS) address(ctx context.Context, r Record) (sighting, bool) {
 		return unasked(err), true
 	case slices.ContainsFunc(got, func(ip netip.Addr) bool { return slices.Contains(want, ip) }):
 		return sighting{}, false
+	case d.served(ctx, r.Name):
+		return sighting{}, false
 	}
 	return sighting{what: fmt.Sprintf("it leads to %s, and %s is %s", got[0], d.Host, want[0])}, true
+}
+
+// served reports whether the settings that belong at a name come from there.
+func (d *DNS) served(ctx context.Context, name string) bool {
+	client := browser(d.Resolver)
+	defer client.CloseIdleConnections()
+	for _, doc := range d.Documents {
+		if u, err := url.Parse(doc.URL); err != nil || u.Hostname() != name {
+			continue
+		}
+		_, bad := fetch(ctx, client, doc)
+		return !bad
+	}
+	return false
 }
 
 // text wants the one text, among others perhaps: the digest of before stays for a while.
@@ -184,18 +207,24 @@ func (d *DNS) service(ctx context.Context, r Record) (sighting, bool) {
 	return sighting{what: fmt.Sprintf("it names %s, port %d", first.Target, first.Port)}, true
 }
 
-// fetchAll asks for each document as a program does.
+// fetchAll asks for each document as a program does, side by side: one that does not answer
+// costs its own patience and nobody else's.
 func fetchAll(ctx context.Context, d *DNS) []sighting {
 	client := browser(d.Resolver)
 	defer client.CloseIdleConnections()
-	var seen []sighting
-	for _, doc := range d.Documents {
-		if s, bad := fetch(ctx, client, doc); bad && ctx.Err() == nil {
-			s.where = doc.URL
-			seen = append(seen, s)
-		}
+	found := make([]*sighting, len(d.Documents))
+	var all []func() error
+	for i, doc := range d.Documents {
+		all = append(all, func() error {
+			if s, bad := fetch(ctx, client, doc); bad && ctx.Err() == nil {
+				s.where = doc.URL
+				found[i] = &s
+			}
+			return nil
+		})
 	}
-	return seen
+	_ = together(all...)
+	return present(found)
 }
 
 // maxPage bounds what is read of a document or a page.

@@ -8,7 +8,9 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -135,6 +137,68 @@ func TestWebMailRows(t *testing.T) {
 		public.Close()
 		upstream.Close()
 	}
+	// A web server that asks the gateway has the web mail itself: there is nothing to call.
+	public := httptest.NewServer(http.HandlerFunc(signIn))
+	defer public.Close()
+	w := &WebMail{Name: "mail", Public: public.URL, Pages: pages, Resolver: &dnsask.Client{}}
+	if got := bad(lookAt(t.Context(), w, webMailTraps())); got != nil {
+		t.Errorf("without upstream: %q", got)
+	}
+}
+
+// A name in front of which somebody else stands has other addresses than the pages; what
+// counts is that the settings come from there.
+func TestServedElsewhere(t *testing.T) {
+	const text = "<issuer>https://mail.example.org</issuer>"
+	for _, c := range []struct {
+		answer string
+		want   []string
+	}{
+		{text, nil},
+		{"parked", []string{"wrong dns-settings autoconfig.example.org: it leads to 127.0.0.1, and mail.example.org is 192.0.2.1", "wrong dns-documents URL: it is another document than the configuration makes"}},
+	} {
+		z := zone.Zone{"mail.example.org A": {"192.0.2.1"}, "autoconfig.example.org A": {"127.0.0.1"}}
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, c.answer) }))
+		_, port, _ := net.SplitHostPort(server.Listener.Addr().String())
+		at := "http://autoconfig.example.org:" + port + "/mail/config-v1.1.xml"
+		d := &DNS{Host: "mail.example.org", Resolver: &dnsask.Client{Servers: []string{z.Serve(t)}, Timeout: 30 * time.Second},
+			Records:   []Record{{Name: "autoconfig.example.org", Type: "CNAME", Line: "L1"}},
+			Documents: []Document{{URL: at, Part: text}}}
+		got := bad(lookAt(t.Context(), d, dnsTraps()))
+		for i := range got {
+			got[i] = strings.ReplaceAll(got[i], at, "URL")
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q", c.answer, got)
+		}
+		server.Close()
+	}
+}
+
+// The settings of many domains are asked for side by side: each server here answers only
+// when all have been asked.
+func TestDocumentsSideBySide(t *testing.T) {
+	const many = 5
+	var asked atomic.Int32
+	all := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) == many {
+			close(all)
+		}
+		select {
+		case <-all:
+		case <-r.Context().Done():
+		}
+		_, _ = io.WriteString(w, "settings")
+	}))
+	defer server.Close()
+	d := &DNS{Resolver: &dnsask.Client{}}
+	for i := range many {
+		d.Documents = append(d.Documents, Document{URL: server.URL + "/" + strconv.Itoa(i), Part: "settings"})
+	}
+	if seen := fetchAll(t.Context(), d); len(seen) > 0 {
+		t.Errorf("%+v", seen)
+	}
 }
 
 // Who can reach the web mail without the gateway, as far as it is seen from this machine.
@@ -155,6 +219,7 @@ func TestPassedBy(t *testing.T) {
 		want             Level
 	}{
 		{upstream.URL, "", own("127.0.0.1/8"), ""},
+		{"", "", own("127.0.0.1/8"), ""},
 		{"http://webmail", "/run/webmail.sock", own("127.0.0.1/8"), ""},
 		{"https://192.0.2.1:" + u.Port(), "", own("127.0.0.1/8"), Warning},
 		{upstream.URL, "", func() ([]net.Addr, error) { return nil, errors.New("no interfaces") }, Skipped},

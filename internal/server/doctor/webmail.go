@@ -18,6 +18,7 @@ type WebMail struct {
 	Public string // what people type
 	Pages  string // public_url of the pages, where people sign in
 	// Upstream is the web mail, "http://HOST:PORT"; with Socket, a Unix socket is spoken to.
+	// Empty: a web server hands it over and asks the gateway (ask_listen).
 	Upstream, Socket string
 	Resolver         Resolver
 	// Own are this machine's addresses; nil: those of its interfaces.
@@ -54,6 +55,9 @@ func (w *WebMail) unknown(err error) []sighting {
 
 // askUpstream asks the web mail as the gateway does, without a token.
 func askUpstream(ctx context.Context, w *WebMail) []sighting {
+	if w.Upstream == "" {
+		return nil
+	}
 	client := browser(w.Resolver)
 	defer client.CloseIdleConnections()
 	client.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -143,7 +147,7 @@ func askForged(ctx context.Context, w *WebMail) []sighting {
 // keeps out cannot be seen from here.
 func passedBy(ctx context.Context, w *WebMail) []sighting {
 	upstream, err := url.Parse(w.Upstream)
-	if err != nil || w.Socket != "" {
+	if err != nil || w.Socket != "" || w.Upstream == "" {
 		return nil
 	}
 	if ip, err := netip.ParseAddr(upstream.Hostname()); upstream.Hostname() != "localhost" && (err != nil || !ip.IsLoopback()) {

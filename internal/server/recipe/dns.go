@@ -141,6 +141,9 @@ func (d DNS) services() []label {
 // Notes are what the records cannot say.
 func (d DNS) Notes() []string {
 	var notes []string
+	if len(d.Domains) > 1 {
+		notes = append(notes, "Each domain has a zone of its own: a zone takes only the lines of its domain.")
+	}
 	switch {
 	case d.Host == "":
 		notes = append(notes, "public_url of [web] is not an https address: programs find no settings there and no sign-in by it.")

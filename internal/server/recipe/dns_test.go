@@ -26,11 +26,11 @@ func TestDNS(t *testing.T) {
 			"_imaps._tcp.example.org. 3600 IN SRV 0 1 993 imap.example.org.", "_imap._tcp.example.org. 3600 IN SRV 0 0 0 .",
 			"_submission._tcp.example.net. 3600 IN SRV 0 1 587 smtp.example.org.", "_submissions._tcp.example.net. 3600 IN SRV 0 0 0 .",
 			"_pop3s._tcp.example.org. 3600 IN SRV 0 0 0 .", "_pop3._tcp.example.org. 3600 IN SRV 0 0 0 .", "_sieve._tcp.example.org. 3600 IN SRV 0 0 0 .",
-			"for autoconfig.DOMAIN and ua-auto-config.DOMAIN too", "letterlock dns DOMAIN",
+			"for autoconfig.DOMAIN and ua-auto-config.DOMAIN too", "letterlock dns DOMAIN", "a zone takes only the lines of its domain",
 		}, []string{"port 443"}},
 		{"without PACC", func(d *DNS) { d.Digest, d.NoPACC = "", "submission is on port 587" }, []string{"; No PACC: submission is on port 587.\n", "for autoconfig.DOMAIN too"}, []string{"ua-auto-config"}},
 		{"without https", func(d *DNS) { d.Host, d.Digest = "", "" }, []string{"_imaps._tcp.example.org. 3600 IN SRV 0 1 993"}, []string{"autoconfig.example", "No PACC"}},
-		{"an address", func(d *DNS) { d.Host, d.Port = "2001:db8::1", "8443" }, []string{"autoconfig.example.org. 3600 IN AAAA 2001:db8::1\n", "public_url has port 8443"}, []string{"CNAME"}},
+		{"an address, and one domain", func(d *DNS) { d.Host, d.Port, d.Domains = "2001:db8::1", "8443", d.Domains[:1] }, []string{"autoconfig.example.org. 3600 IN AAAA 2001:db8::1\n", "public_url has port 8443"}, []string{"CNAME", "of its domain"}},
 		{"sending only", func(d *DNS) { d.IMAP = Place{} }, []string{"ua-auto-config.example.org. 3600", "_imaps._tcp.example.org. 3600 IN SRV 0 0 0 ."}, []string{"\nautoconfig.example"}},
 		{"itself", func(d *DNS) { d.Host = "autoconfig.example.org" }, []string{"autoconfig.example.net. 3600 IN CNAME autoconfig.example.org."}, []string{"\nautoconfig.example.org. "}},
 		{"sieve and POP3", func(d *DNS) {

@@ -14,6 +14,8 @@ type MainCF struct {
 	Own []string
 	// Classes is which lists of domains hold the own ones: "virtual", "relay", "local".
 	Classes []string
+	// Shared are those of Classes whose list has, or may have, domains of others too.
+	Shared []string
 	// Fill: a list of recipients that is empty, and so takes every address, becomes one that
 	// knows letterlockd's people alone.
 	Fill bool
@@ -50,14 +52,15 @@ func (m MainCF) recipients(aliases []string, mailboxes string) (changes []change
 		}
 	}
 	if len(m.Classes) == 0 {
-		notes = append(notes, "virtual_mailbox_domains and relay_domains name none of the domains of letterlockd, so Postfix takes no mail for them")
+		notes = append(notes, "virtual_mailbox_domains and relay_domains name none of the domains of letterlockd; where a table names them, put the lists of recipients behind the tables yourself")
 	}
 	return changes, notes
 }
 
 // recipientMap is the list of recipients of a class of domains, or why it is left alone.
 // A list that is empty takes every address: with ours alone in it, whoever is not known
-// to letterlockd would get no mail any more.
+// to letterlockd would get no mail any more, and neither would anybody in a domain that is
+// not letterlockd's.
 func (m MainCF) recipientMap(class string) (name, note string) {
 	switch class {
 	case "virtual":
@@ -70,7 +73,10 @@ func (m MainCF) recipientMap(class string) (name, note string) {
 	default:
 		return "", "the own domain is in mydestination, whose recipients are users of this machine: they are left alone"
 	}
-	if m.Main[name] == "" && !m.Fill {
+	switch empty := m.Main[name] == ""; {
+	case empty && slices.Contains(m.Shared, class):
+		return "", name + " is empty, which takes every address, and there are domains in that class that are not letterlockd's: a list of its people alone would refuse all mail for them. Name them in domains, or their recipients in " + name
+	case empty && !m.Fill:
 		return "", name + " is empty, which takes every address. Once letterlockd knows everybody, --recipients fills it"
 	}
 	return name, ""

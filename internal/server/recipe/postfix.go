@@ -19,6 +19,9 @@ import (
 type Postfix struct {
 	Version  string
 	QueueDir string // queue_directory
+	// Folder is that of a Postfix other than the one that postconf knows by itself: the
+	// script must not change the wrong one. Empty: that one.
+	Folder string
 	// Services that people submit at, as postconf -M names them: "submission/inet".
 	Services []string
 	// Milters and Restrictions are smtpd_milters and smtpd_sender_restrictions of main.cf.
@@ -59,7 +62,7 @@ func (p Postfix) Script() string {
 	if p.SQL != nil {
 		b.WriteString(sqlHead)
 	}
-	b.WriteString("set -e\n")
+	b.WriteString("set -e\n" + p.which())
 	if p.SQL != nil {
 		p.SQL.write(&b)
 	}
@@ -88,9 +91,18 @@ func (p Postfix) Script() string {
 	return b.String()
 }
 
+// which tells postconf and postfix of which Postfix they are.
+func (p Postfix) which() string {
+	if p.Folder == "" {
+		return ""
+	}
+	return "export MAIL_CONFIG=" + quote(p.Folder) + "\n"
+}
+
 // Undo is the commands that bring back what there was before.
 func (p Postfix) Undo() string {
 	var b strings.Builder
+	b.WriteString(p.which())
 	for _, service := range p.Services {
 		for _, s := range p.settings(service) {
 			name := service + "/" + s.name
@@ -279,7 +291,7 @@ func (p Postfix) Faults() []string {
 	if p.Recipients != nil && p.Senders == "" {
 		faults = append(faults, "--recipients needs senders in [postfix], the socket that knows the addresses")
 	}
-	if p.milter() && len(strings.Fields(p.Cleanup)) < 8 {
+	if p.milter() && len(p.Services) > 0 && len(strings.Fields(p.Cleanup)) < 8 {
 		faults = append(faults, "the submission services do not share one cleanup service of master.cf: give them the same cleanup_service_name")
 	}
 	for _, service := range p.Services {

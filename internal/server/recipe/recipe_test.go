@@ -337,8 +337,35 @@ func TestPostfixRecipients(t *testing.T) {
 			t.Errorf("%+v: no aliases:\n%s", c, script)
 		}
 	}
-	p.Senders = ""
+	// Others' domains in the same class: an empty list is not filled, a longer one is.
+	for maps, want := range map[string]string{"": "", "hash:/x": "relay_recipient_maps=hash:/x, " + boxes} {
+		p.Recipients.Classes, p.Recipients.Shared = []string{"relay"}, []string{"relay"}
+		p.Recipients.Main = map[string]string{"relay_recipient_maps": maps}
+		script := p.Script()
+		if filled := strings.Contains(commands(script), "relay_recipient_maps"); filled != (want != "") || !strings.Contains(script, want) || filled == strings.Contains(script, "# Not changed: relay_recipient_maps is empty") {
+			t.Errorf("shared, %q:\n%s", maps, script)
+		}
+	}
+	// Another Postfix than the usual: neither the script nor its way back changes the wrong one.
+	if strings.Contains(p.Script(), "MAIL_CONFIG") {
+		t.Error("the usual Postfix is named")
+	}
+	p.Folder = "/etc/postfix-it's"
+	const which = `export MAIL_CONFIG='/etc/postfix-it'\''s'` + "\n"
+	if script := p.Script(); strings.Index(script, which) > strings.Index(script, "postconf") || !strings.Contains(script, which) || !strings.HasPrefix(p.Undo(), which) {
+		t.Errorf("no %s first in\n%s", which, script)
+	}
+	p.Folder, p.Senders = "", ""
 	if faults := p.Faults(); len(faults) != 1 || !strings.Contains(faults[0], "senders") {
+		t.Errorf("%q", faults)
+	}
+}
+
+// Where nobody submits there is one thing to do, and not two.
+func TestNoSubmission(t *testing.T) {
+	p := postfix()
+	p.Services, p.Cleanup = nil, ""
+	if faults := p.Faults(); len(faults) != 1 || !strings.Contains(faults[0], "no submission service") {
 		t.Errorf("%q", faults)
 	}
 }
