@@ -110,6 +110,11 @@ const apacheSite = `# Letterlock: Roundcube behind mod_auth_openidc. People sign
     ErrorDocument 404 "<!DOCTYPE html><html lang=en><title>Signed out</title><h1>You are signed out</h1><p><a href=/>Sign in again</a></p></html>"
   </Location>
   RewriteEngine On
+  # A picture in a mail, or a page beside this one, signs nobody out.
+  RewriteCond %%{QUERY_STRING} (^|&)logout=
+  RewriteCond %%{HTTP:Sec-Fetch-Dest} !^(document)?$ [OR]
+  RewriteCond %%{HTTP:Sec-Fetch-Site} ^(cross|same)-site$
+  RewriteRule ^/__oidc$ - [F]
   RewriteCond %%{QUERY_STRING} (^|&)_(task|action)=login(&|$)
   RewriteRule ^ /? [R=302,L]
 
