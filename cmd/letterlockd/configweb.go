@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"maps"
-	"net"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -93,8 +92,11 @@ func (p *program) roundcubeOAuth(f roundcubeFlags) (recipe.RoundcubeOAuth, error
 	if facts.Name == "" && len(conf.Domains) > 0 {
 		facts.Name = conf.Domains[0]
 	}
-	if u, err := url.Parse(f.url); err != nil || u.Host == "" || u.RawQuery != "" || facts.Issuer == "" {
+	if f.url == "" || facts.Issuer == "" {
 		return facts, cli.Faultf(cli.Usage, "name Roundcube's address by --url https://webmail.example.org, and public_url in [web]", "an address is missing")
+	}
+	if _, err := plainPlace("--url", f.url); err != nil {
+		return facts, err
 	}
 	if f.secretFile == "" {
 		return facts, cli.Faultf(cli.Usage, fmt.Sprintf("enter it: letterlockd client add %s --name Webmail --redirect %s --without-pkce, and put the line that it prints into a file", f.client, facts.Redirect()),
@@ -148,6 +150,9 @@ sends.`,
 				}
 				facts.Listen = u.Host
 			}
+			if err := plainWords(stated{"where nginx listens", facts.Listen}, stated{"--root", root}, stated{"--fpm", fpm}); err != nil {
+				return err
+			}
 			_, err = fmt.Fprint(p.term.Out, facts.Site())
 			return err
 		},
@@ -173,12 +178,11 @@ func (p *program) askFacts(facts *recipe.Nginx, name string, gate config.Gateway
 	if err != nil {
 		return err
 	}
-	believed := false
-	for _, network := range conf.Web.TrustedProxies {
-		believed = believed || network.Addr().IsLoopback()
-	}
-	if !believed {
+	if !believesNginx(conf, gate.AskListen) {
 		return cli.Faultf(cli.Config, "set trusted_proxies = [\"127.0.0.1/32\"] in [web]", "letterlockd does not believe nginx who asks: everybody would seem to come from this machine")
+	}
+	if err := plainWords(stated{"public_url", u.Host}, stated{"listen", gate.Listen}, stated{"ask_listen", gate.AskListen}); err != nil {
+		return err
 	}
 	facts.Listen, facts.Name, facts.Host, facts.ServerName, facts.Ask, facts.Gate = listen, name, u.Host, u.Hostname(), gate.AskListen, gate.Listen
 	if u.Scheme == "https" {
@@ -252,14 +256,8 @@ func (p *program) printApache(f recipe.Apache) error {
 			f.Issuer = one.URL
 		}
 	}
-	if u, err := url.Parse(f.PublicURL); err != nil || u.Host == "" || f.Issuer == "" {
-		return cli.Faultf(cli.Usage, "name both: --issuer https://login.example.org --url https://webmail.example.org", "an address is missing")
-	}
-	if host, port, err := net.SplitHostPort(f.Renew); err != nil || port == "" || !config.IsLoopback(host) {
-		return cli.Faultf(cli.Usage, "name a free port of this machine: --renew-listen 127.0.0.1:8089", "%s is no address of this machine", cli.Line(f.Renew))
-	}
-	if f.RenewBefore < 1 || f.RenewBefore > 3600 {
-		return cli.Faultf(cli.Usage, "name 1 to 3600 seconds", "--renew-before %d is out of bounds", f.RenewBefore)
+	if err := checkApache(f); err != nil {
+		return err
 	}
 	_, err = fmt.Fprint(p.term.Out, f.Site())
 	return err

@@ -142,6 +142,7 @@ func TestRoundcubeApache(t *testing.T) {
 	before := w.renewals(ctx)
 	w.stay(ctx, b, func() bool { return w.renewals(ctx) > before })
 	w.apacheClosed()
+	w.apacheStays(ctx, b)
 	w.apacheLogOut(ctx, b)
 	w.noPassword()
 }
@@ -188,6 +189,48 @@ func (w *behindApache) apacheClosed() {
 		answer.Body.Close()
 		if err != nil || answer.StatusCode != c.status || !strings.Contains(string(text), c.says) || strings.Contains(string(text), "rcmloginuser") || answer.Header.Get("Letterlock-Token") != "" {
 			t.Errorf("%s %s: %s, %.300q, %v; want %d and %q", c.method, c.address, answer.Status, text, err, c.status, c.says)
+		}
+	}
+}
+
+// apacheStays: a picture in a mail and a page of another site sign nobody out. The browser is
+// where stay left it.
+func (w *behindApache) apacheStays(ctx context.Context, b *browser.Browser) {
+	t := w.t
+	t.Helper()
+	if ended := evaluate[bool](ctx, t, b, `new Promise(done => {
+		const picture = new Image(); picture.onload = picture.onerror = () => done(true); picture.src = '/__oidc?logout=get'})`); !ended {
+		t.Error("there was no picture")
+	}
+	if answers := evaluate[[]string](ctx, t, b, sixAtOnce); !allWell(answers) {
+		t.Errorf("a picture signs out: %.600q", answers)
+	}
+	for _, c := range []struct {
+		query, dest, site string
+		status            int
+	}{
+		{"?logout=", "image", "same-origin", 403},
+		{"?x=1&logout=get", "iframe", "cross-site", 403},
+		{"?logout=", "document", "cross-site", 403},
+		{"?logout=", "document", "same-site", 403},
+		{"?logout=", "document", "same-origin", 302}, // Roundcube's own button
+		{"?logout=", "document", "none", 302},
+		{"?logout=", "", "", 302}, // an old browser
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", w.gate+"/__oidc"+c.query, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Sec-Fetch-Dest", c.dest)
+		r.Header.Set("Sec-Fetch-Site", c.site)
+		client := &http.Client{Timeout: testPatience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+		answer, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != c.status {
+			t.Errorf("%s as a %s of %s: %s, want %d", c.query, c.dest, c.site, answer.Status, c.status)
 		}
 	}
 }

@@ -31,7 +31,7 @@ $letterlock_ask = static function ($path) use ($letterlock_cookie) {
         return [0, ''];
     }
     stream_set_timeout($apache, 15);
-    fwrite($apache, "GET $path HTTP/1.0\r\nHost: {$_SERVER['HTTP_HOST']}\r\nCookie: $letterlock_cookie\r\nAccept: */*\r\n\r\n");
+    fwrite($apache, "GET $path HTTP/1.0\r\nHost: " . ($_SERVER['HTTP_HOST'] ?? 'localhost') . "\r\nCookie: $letterlock_cookie\r\nAccept: */*\r\n\r\n");
     $head = explode("\r\n\r\n", (string) stream_get_contents($apache, 131072))[0];
     fclose($apache);
     return [(int) substr($head, 9, 3), $head];
@@ -45,15 +45,23 @@ $letterlock_renew = static function ($temp) use ($letterlock_ask, $letterlock_ov
     if (!$expires || !$before || time() < $expires - $before) {
         return;
     }
-    $lock = fopen(rtrim($temp, '/') . '/letterlock-' . substr(hash('sha256', $letterlock_cookie), 0, 2), 'c+');
-    if (!$lock) {
+    $whose = hash('sha256', $letterlock_cookie);
+    $file = rtrim($temp, '/') . '/letterlock-' . substr($whose, 0, 2);
+    $lock = @fopen($file, 'c+');
+    // Where others write too it could be a link of theirs, or be held by them.
+    $held = $lock ? fstat($lock) : [];
+    $named = $lock ? @lstat($file) : false;
+    if (!$lock || !$named || $named['ino'] !== $held['ino'] || $named['dev'] !== $held['dev'] || ($held['mode'] & 0170000) !== 0100000
+        || ($held['mode'] & 077) && !@chmod($file, 0600)) {
         error_log("letterlock: $temp: no lock can be made there");
         $letterlock_over('This web mail cannot write into its folder for temporary files.');
     }
     flock($lock, LOCK_EX);
     $status = 0;
-    // A provider in trouble is not asked by each request; the old token is good for a while.
-    if ((int) stream_get_contents($lock) < time() - 5) {
+    // A provider in trouble is not asked by each request; the old token is good for a while. But
+    // many share a file: what failed for one of them ends no other's sign-in.
+    list($failed, $who) = explode(' ', (string) stream_get_contents($lock, 200) . ' ');
+    if ((int) $failed < time() - 5 || $who !== $whose && time() >= $expires - 5) {
         list($status, $head) = $letterlock_ask('/__oidc/token');
         if ($status == 204 && preg_match('/\r\nLetterlock-Token: ([0-9]+) ([!-~]+)/i', $head, $fresh)) {
             $expires = (int) $fresh[1];
@@ -62,7 +70,7 @@ $letterlock_renew = static function ($temp) use ($letterlock_ask, $letterlock_ov
         if ($status == 0 || $status >= 500 || time() >= $expires - $before) {
             ftruncate($lock, 0);
             rewind($lock);
-            fwrite($lock, (string) time());
+            fwrite($lock, time() . ' ' . $whose);
         }
     }
     fclose($lock);
