@@ -151,6 +151,12 @@ func (db *DB) ChangeUser(ctx context.Context, id identity.PersonID, at time.Time
 		if err := db.changed(tx, before, &u, at, actor); err != nil {
 			return err
 		}
+		// To be made under another name first is no way round an administrator's word.
+		if before.Person.Address != u.Person.Address || before.External != u.External {
+			if err := db.reheld(tx, u.Person, u.External, at); err != nil {
+				return err
+			}
+		}
 		wish := u.Wish
 		if err := db.wish(tx, u, at, actor); err != nil {
 			return err

@@ -94,8 +94,8 @@ func (t *tx) keepHeld(p identity.Person, external string) error {
 	return err
 }
 
-// reheld shuts a person who has just been made out again, if an administrator had shut
-// them out before they were removed. It is told after they are.
+// reheld shuts a person who has just been made, or renamed by a directory, out again, if an
+// administrator had shut them out before they were removed. It is told after they are.
 func (db *DB) reheld(tx *tx, p identity.Person, external string, at time.Time) error {
 	h := identity.Hold{Person: p.ID, Source: identity.HoldHand}
 	err := tx.one(`SELECT since, reason FROM held WHERE address = $1 OR external = $2 AND external <> '' ORDER BY since LIMIT 1`,

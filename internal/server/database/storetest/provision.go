@@ -263,6 +263,22 @@ func (c *checker) held() {
 		c.Error("a word that was given counts twice")
 	}
 
+	// Nor does one that makes them under another name, and gives them theirs afterwards.
+	for what, change := range map[string]func(u *identity.User){
+		"the address": func(u *identity.User) { u.Person.Address = "eve@example.org" },
+		"the id":      func(u *identity.User) { u.External = "ext-eve" },
+	} {
+		eve := again("eve@example.org", "ext-eve")
+		c.must(s.DisablePerson(ctx, eve.ID, At(5), "stole"))
+		remove(eve)
+		other := again("other@example.org", "ext-other")
+		after := got(s.ChangeUser(ctx, other.ID, At(22), "scim", func(u *identity.User) error { change(u); u.Wish = identity.WishActive; return nil }))(c)
+		if after.Person.Disabled.IsZero() || after.Person.Reason != "stole" {
+			c.Errorf("by %s given later: %+v", what, after.Person)
+		}
+		c.must(s.RemovePerson(ctx, other.ID, At(23), "cli"))
+	}
+
 	bob := again("bob@example.org", "")
 	_, err = s.Suspend(ctx, identity.Hold{Person: bob.ID, Source: identity.HoldSCIM, Since: At(5)}, "scim")
 	c.must(err)
