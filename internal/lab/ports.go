@@ -8,12 +8,14 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
 // freePorts returns n loopback ports nothing listens on. They lie below the
 // range Linux hands out to outgoing connections, so between our look and the
-// server's bind only another server can take one; startRetry covers that.
+// server's bind only another server can take one; startRetry covers that. This
+// process gets none twice: a test may have put one into a configuration already.
 func freePorts(n int) ([]int, error) {
 	const low, high = 10_000, 32_000
 	var held []net.Listener
@@ -22,20 +24,44 @@ func freePorts(n int) ([]int, error) {
 			l.Close()
 		}
 	}()
-	ports := make([]int, 0, n)
-	for tries := 0; len(ports) < n; tries++ {
+	found := make([]int, 0, n)
+	for tries := 0; len(found) < n; tries++ {
 		if tries > 1000 {
 			return nil, errors.New("find free loopback ports: none in a thousand tries")
 		}
 		port := low + rand.IntN(high-low)
+		if given().taken(port) {
+			continue
+		}
 		l, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err != nil {
 			continue
 		}
 		held = append(held, l)
-		ports = append(ports, port)
+		found = append(found, port)
 	}
-	return ports, nil
+	return found, nil
+}
+
+// given are the ports that this process was given before.
+var given = sync.OnceValue(func() *ports { return &ports{was: map[int]bool{}} })
+
+type ports struct {
+	mu  sync.Mutex
+	was map[int]bool
+}
+
+// taken notes a port, and reports whether it was given before. After so many that few are
+// left all may be given again.
+func (p *ports) taken(port int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.was) > 10_000 {
+		clear(p.was)
+	}
+	was := p.was[port]
+	p.was[port] = true
+	return was
 }
 
 // errPortTaken says that a server could not bind; the start is tried again
@@ -52,7 +78,9 @@ func startRetry[T any](start func() (T, error)) (T, error) {
 	}
 }
 
-func bindConflict(line string) bool { return strings.Contains(line, "Address already in use") }
+func bindConflict(line string) bool {
+	return strings.Contains(line, "Address already in use") || strings.Contains(line, "duplicate listener")
+}
 
 func loopback(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 
