@@ -149,6 +149,8 @@ func sqliteTrouble(code int) Trouble {
 		return ReadOnly
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL:
 		return Busy
+	case sqlite3.SQLITE_SCHEMA: // a migration outran the statement; it has not run
+		return Busy
 	case sqlite3.SQLITE_CANTOPEN:
 		return Gone
 	case sqlite3.SQLITE_INTERRUPT:

@@ -9,11 +9,14 @@ import (
 	"io"
 	"net"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 )
@@ -66,6 +69,42 @@ func TestErrorsAreSorted(t *testing.T) {
 			t.Errorf("%s: tried again %v, want %v", name, again(c.err), c.again)
 		}
 	}
+}
+
+// TestSchemaOutruns asks for a table that is not there while another process makes and drops
+// one, until SQLite gives up comparing schemas. That is no answer: the first instances of a
+// new database meet it when they start at once.
+func TestSchemaOutruns(t *testing.T) {
+	db, err := Open(t.Context(), filepath.Join(t.TempDir(), "letterlock.db"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	var other sync.WaitGroup
+	other.Go(func() {
+		for ctx.Err() == nil {
+			if _, err := db.soft.Exec(`CREATE TABLE brief (a); DROP TABLE brief`); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	defer other.Wait()
+	defer cancel()
+	for range 1_000_000 {
+		_, err := db.reads.Exec(`SELECT a FROM missing`)
+		switch {
+		case sqliteCode(err) == sqlite3.SQLITE_ERROR: // no such table: an answer
+		case sqliteCode(err) != sqlite3.SQLITE_SCHEMA:
+			t.Fatalf("%v: neither a missing table nor a schema that changed", err)
+		case again(err) != contended || trouble(err) != Busy:
+			t.Fatalf("%v: tried again %v, trouble %s", err, again(err), trouble(err))
+		default:
+			return
+		}
+	}
+	t.Error("no statement was outrun")
 }
 
 // A commit whose outcome is unknown is never tried again: a code would look used by
