@@ -42,7 +42,7 @@ func (p *program) printDNS(json bool) error {
 	if err != nil {
 		return err
 	}
-	facts, err := dnsFacts(conf)
+	facts, _, err := dnsFacts(conf)
 	if err != nil {
 		return cli.Wrap(cli.Config, err, "correct [portal] in "+p.file)
 	}
@@ -59,12 +59,12 @@ func (p *program) printDNS(json bool) error {
 	return err
 }
 
-// dnsFacts is what DNS should say about us.
-func dnsFacts(conf *config.Daemon) (recipe.DNS, error) {
-	facts := recipe.DNS{Domains: conf.Domains}
+// dnsFacts is what DNS should say about us, and the PACC document, nil where there is none.
+func dnsFacts(conf *config.Daemon) (facts recipe.DNS, pacc []byte, err error) {
+	facts.Domains = conf.Domains
 	servers, err := mailServers(conf)
 	if err != nil {
-		return facts, err
+		return facts, nil, err
 	}
 	for _, one := range []struct {
 		from portal.Server
@@ -74,12 +74,11 @@ func dnsFacts(conf *config.Daemon) (recipe.DNS, error) {
 	}
 	if public, err := url.Parse(conf.Web.PublicURL); err == nil && public.Scheme == "https" {
 		facts.Host, facts.Port = strings.ToLower(public.Hostname()), public.Port()
-		document, err := servers.PACC(conf.Domains)
-		if err != nil {
+		if pacc, err = servers.PACC(conf.Domains); err != nil {
 			facts.NoPACC = err.Error()
 		} else {
-			facts.Digest = portal.PACCRecord(document)
+			facts.Digest = portal.PACCRecord(pacc)
 		}
 	}
-	return facts, nil
+	return facts, pacc, nil
 }

@@ -35,7 +35,7 @@ func outside(ctx context.Context, o *doctor.Options, conf *config.Daemon, server
 		}
 		o.WebMail = append(o.WebMail, one)
 	}
-	facts, err := dnsFacts(conf)
+	facts, pacc, err := dnsFacts(conf)
 	if err != nil {
 		return cli.Wrap(cli.Config, err, "correct [portal] in "+conf.Path)
 	}
@@ -49,15 +49,7 @@ func outside(ctx context.Context, o *doctor.Options, conf *config.Daemon, server
 		case "autoconfig":
 			o.DNS.Documents = append(o.DNS.Documents, doctor.Document{URL: "https://" + r.Name + autoconfigPath, Part: "<issuer>" + conf.Web.PublicURL + "</issuer>"})
 		case "ua-auto-config":
-			servers, err := mailServers(conf)
-			if err != nil {
-				return err
-			}
-			document, err := servers.PACC(conf.Domains)
-			if err != nil {
-				return err
-			}
-			o.DNS.Documents = append(o.DNS.Documents, doctor.Document{URL: "https://" + r.Name + portal.PACCPath, Body: document})
+			o.DNS.Documents = append(o.DNS.Documents, doctor.Document{URL: "https://" + r.Name + portal.PACCPath, Body: pacc})
 		}
 	}
 	return nil

@@ -71,12 +71,11 @@ func (p *program) addPerson(ctx context.Context, db *database.DB, address, name 
 		return identity.Person{}, err
 	}
 	person := identity.Person{ID: identity.PersonID(id), Address: address, Name: name, Admin: admin, Created: p.now()}
-	owner := identity.Owner{Person: person.ID, Roles: []identity.Role{identity.RoleLogin, identity.RoleSend}}
 	err = p.change(ctx, db, "person.added", person.ID, address, func(ctx context.Context) error {
 		if err := db.AddPerson(ctx, person); err != nil {
 			return err
 		}
-		if err := db.PutAddress(ctx, identity.Address{Address: address, Owners: []identity.Owner{owner}}); err != nil {
+		if err := db.PutAddress(ctx, identity.OwnMailbox(person)); err != nil {
 			return err
 		}
 		person, err = db.Person(ctx, person.ID)

@@ -14,7 +14,7 @@ func TestMailServers(t *testing.T) {
 	if err != nil || servers.IMAP.Host != "imap.example.org" || servers.IMAP.StartTLS || servers.SMTP.Port != 587 || !servers.SMTP.StartTLS {
 		t.Errorf("%v %+v", err, servers)
 	}
-	facts, err := dnsFacts(conf)
+	facts, _, err := dnsFacts(conf)
 	if err != nil || facts.IMAP.Host != servers.IMAP.Host || facts.Digest != "" || facts.NoPACC == "" {
 		t.Errorf("%v %+v", err, facts)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	exactjson "github.com/go-jose/go-jose/v4/json"
+	"github.com/go-jose/go-jose/v4/jwt"
 
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 )
@@ -35,26 +36,13 @@ type assertion struct {
 }
 
 type assertionClaims struct {
-	Issuer   string   `json:"iss"`
-	Subject  string   `json:"sub"`
-	Audience audience `json:"aud"`
-	ID       string   `json:"jti"`
-	Expires  float64  `json:"exp"`
-	Before   float64  `json:"nbf"`
-	Issued   float64  `json:"iat"`
-}
-
-// audience is a text or a list of texts (RFC 7519 section 4.1.3).
-type audience []string
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (a *audience) UnmarshalJSON(data []byte) error {
-	var one string
-	if json.Unmarshal(data, &one) == nil {
-		*a = audience{one}
-		return nil
-	}
-	return json.Unmarshal(data, (*[]string)(a))
+	Issuer   string       `json:"iss"`
+	Subject  string       `json:"sub"`
+	Audience jwt.Audience `json:"aud"`
+	ID       string       `json:"jti"`
+	Expires  float64      `json:"exp"`
+	Before   float64      `json:"nbf"`
+	Issued   float64      `json:"iat"`
 }
 
 var errAssertion = errors.New("an assertion that is not understood")

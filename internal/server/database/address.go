@@ -182,12 +182,7 @@ func (db *DB) addresses(ctx context.Context, text string, args ...any) ([]identi
 	err := db.snapshot(ctx, "list addresses", func(tx *tx) error {
 		found = nil
 		var names []string
-		err := tx.all(text, args, func(scan func(...any) error) error {
-			var name string
-			err := scan(&name)
-			names = append(names, name)
-			return err
-		})
+		err := tx.all(text, args, gather(&names))
 		for _, name := range names {
 			var row addressRow
 			err = errors.Join(err, tx.all(addressRows, []any{name}, row.scan))

@@ -76,8 +76,7 @@ func (db *DB) AddUser(ctx context.Context, u identity.User, actor string) error 
 			string(p.ID), p.Address, p.Name, p.Admin, micros(p.Created)); err != nil {
 			return err
 		}
-		owner := identity.Owner{Person: p.ID, Roles: []identity.Role{identity.RoleLogin, identity.RoleSend}}
-		if err := tx.putAddress(identity.Address{Address: p.Address, Owners: []identity.Owner{owner}}); err != nil {
+		if err := tx.putAddress(identity.OwnMailbox(p)); err != nil {
 			return err
 		}
 		if err := tx.putDirectory(u, at); err != nil {

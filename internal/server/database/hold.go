@@ -112,13 +112,9 @@ func (db *DB) reheld(tx *tx, p identity.Person, external string, at time.Time) e
 	if _, err := tx.hold(h); err != nil {
 		return err
 	}
-	id, err := identity.NewID(db.o.Random, at)
-	if err != nil {
-		return err
-	}
-	tx.last = append(tx.last, identity.Event{ID: id, At: at, Kind: "person.disabled", Person: p.ID, Actor: "system",
-		Detail: strings.TrimSuffix("as before they were removed: "+h.Reason, ": ")})
-	return nil
+	line, err := db.line("person.disabled", p.ID, at, "system", strings.TrimSuffix("as before they were removed: "+h.Reason, ": "))
+	tx.last = append(tx.last, line)
+	return err
 }
 
 // Suspend shuts a person out by the word of one source and writes it into the audit trail,
@@ -150,11 +146,17 @@ func (db *DB) Release(ctx context.Context, person identity.PersonID, source stri
 
 // note adds to the audit trail in the transaction that does what it tells.
 func (db *DB) note(tx *tx, kind string, person identity.PersonID, at time.Time, actor, detail string) error {
-	id, err := identity.NewID(db.o.Random, at)
+	line, err := db.line(kind, person, at, actor, detail)
 	if err != nil {
 		return err
 	}
-	return tx.next(identity.Event{ID: id, At: at, Kind: kind, Person: person, Actor: actor, Detail: detail})
+	return tx.next(line)
+}
+
+// line is one of the audit trail.
+func (db *DB) line(kind string, person identity.PersonID, at time.Time, actor, detail string) (identity.Event, error) {
+	id, err := identity.NewID(db.o.Random, at)
+	return identity.Event{ID: id, At: at, Kind: kind, Person: person, Actor: actor, Detail: detail}, err
 }
 
 // Holds lists who says that a person is shut out, the first to say so first.

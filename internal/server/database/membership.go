@@ -72,12 +72,7 @@ func (db *DB) Depart(ctx context.Context, issuer string, person identity.PersonI
 func (db *DB) Departed(ctx context.Context, issuer string, since time.Time) ([]identity.PersonID, error) {
 	var people []identity.PersonID
 	err := db.list(ctx, "list departures", `SELECT person FROM departure WHERE issuer = $1 AND at > $2 ORDER BY person`,
-		[]any{issuer, micros(since)}, func() { people = nil }, func(scan func(...any) error) error {
-			var person identity.PersonID
-			err := scan(&person)
-			people = append(people, person)
-			return err
-		})
+		[]any{issuer, micros(since)}, func() { people = nil }, gather(&people))
 	return people, err
 }
 

@@ -207,13 +207,7 @@ func (t *tx) deletePerson(id identity.PersonID, now time.Time) error {
 	}
 	var alone []string
 	err := t.all(`SELECT a.address FROM address_owner a WHERE a.person = $1
-		AND NOT EXISTS (SELECT 1 FROM address_owner o WHERE o.address = a.address AND o.person <> $1)`, []any{string(id)},
-		func(scan func(...any) error) error {
-			var address string
-			err := scan(&address)
-			alone = append(alone, address)
-			return err
-		})
+		AND NOT EXISTS (SELECT 1 FROM address_owner o WHERE o.address = a.address AND o.person <> $1)`, []any{string(id)}, gather(&alone))
 	if err != nil {
 		return err
 	}

@@ -98,6 +98,16 @@ func each(rows *sql.Rows, err error, row func(scan func(...any) error) error) er
 	return rows.Err()
 }
 
+// gather takes the values of a query for one column.
+func gather[T any](into *[]T) func(scan func(...any) error) error {
+	return func(scan func(...any) error) error {
+		var value T
+		err := scan(&value)
+		*into = append(*into, value)
+		return err
+	}
+}
+
 // sound reports whether both engines can keep the texts: PostgreSQL takes neither NUL nor
 // bytes that are not UTF-8, and answers with an error that would look like an outage.
 func sound(args []any) bool {

@@ -57,7 +57,7 @@ func (t *tx) touchPerson(id identity.PersonID) error {
 		return err
 	}
 	var owned []string
-	if err := t.all(`SELECT address FROM address_owner WHERE person = $1`, []any{string(id)}, oneText(&owned)); err != nil {
+	if err := t.all(`SELECT address FROM address_owner WHERE person = $1`, []any{string(id)}, gather(&owned)); err != nil {
 		return err
 	}
 	for _, address := range owned {
@@ -70,18 +70,9 @@ func (t *tx) touchPerson(id identity.PersonID) error {
 
 func (t *tx) touchAll(text, arg string) error {
 	var names []string
-	err := t.all(text, []any{arg}, oneText(&names))
+	err := t.all(text, []any{arg}, gather(&names))
 	t.touch(names...)
 	return err
-}
-
-func oneText(into *[]string) func(scan func(...any) error) error {
-	return func(scan func(...any) error) error {
-		var text string
-		err := scan(&text)
-		*into = append(*into, text)
-		return err
-	}
 }
 
 // shows: the views show something else after this transaction.

@@ -70,30 +70,34 @@ func (d *DNS) place() *strings.Replacer { return strings.NewReplacer() }
 // ofType asks about all records of some types at once.
 func ofType(look func(*DNS, context.Context, Record) (sighting, bool), types ...string) func(context.Context, *DNS) []sighting {
 	return func(ctx context.Context, d *DNS) []sighting {
-		seen := make([]*sighting, len(d.Records))
-		var all []func() error
-		for i, r := range d.Records {
+		return sideBySide(ctx, d.Records, func(r Record) (sighting, bool) {
 			if !slices.Contains(types, r.Type) {
-				continue
+				return sighting{}, false
 			}
-			all = append(all, func() error {
-				if s, bad := look(d, ctx, r); bad && ctx.Err() == nil {
-					s.where = r.Name
-					if s.mend == "" {
-						s.mend = "enter: " + r.Line
-					}
-					seen[i] = &s
-				}
-				return nil
-			})
-		}
-		_ = together(all...)
-		return present(seen)
+			s, bad := look(d, ctx, r)
+			s.where = r.Name
+			if s.mend == "" {
+				s.mend = "enter: " + r.Line
+			}
+			return s, bad
+		})
 	}
 }
 
-// present leaves out where nothing was seen.
-func present(seen []*sighting) []sighting {
+// sideBySide looks at all at once: what does not answer costs its own patience and nobody
+// else's. What is seen after the time is over counts for nothing.
+func sideBySide[T any](ctx context.Context, all []T, look func(T) (sighting, bool)) []sighting {
+	seen := make([]*sighting, len(all))
+	var looks []func() error
+	for i, one := range all {
+		looks = append(looks, func() error {
+			if s, bad := look(one); bad && ctx.Err() == nil {
+				seen[i] = &s
+			}
+			return nil
+		})
+	}
+	_ = together(looks...)
 	var found []sighting
 	for _, s := range seen {
 		if s != nil {
@@ -112,12 +116,12 @@ func unasked(err error) sighting {
 }
 
 // addresses are all of a name. An outage of one kind is one of both.
-func (d *DNS) addresses(ctx context.Context, name string) ([]netip.Addr, error) {
+func addresses(ctx context.Context, resolver Resolver, name string) ([]netip.Addr, error) {
 	if ip, err := netip.ParseAddr(name); err == nil {
 		return []netip.Addr{ip}, nil
 	}
-	v4, err4 := d.Resolver.Addresses(ctx, name, true)
-	v6, err6 := d.Resolver.Addresses(ctx, name, false)
+	v4, err4 := resolver.Addresses(ctx, name, true)
+	v6, err6 := resolver.Addresses(ctx, name, false)
 	for _, err := range []error{err4, err6} {
 		if err != nil && !errors.Is(err, dnsask.ErrNoName) {
 			return nil, err
@@ -133,11 +137,11 @@ func (d *DNS) addresses(ctx context.Context, name string) ([]netip.Addr, error) 
 // many may show others to each who asks. Who has something else in front of the name is
 // right as long as the settings come from there.
 func (d *DNS) address(ctx context.Context, r Record) (sighting, bool) {
-	got, err := d.addresses(ctx, r.Name)
+	got, err := addresses(ctx, d.Resolver, r.Name)
 	if err != nil {
 		return unasked(err), true
 	}
-	want, err := d.addresses(ctx, d.Host)
+	want, err := addresses(ctx, d.Resolver, d.Host)
 	switch {
 	case errors.Is(err, dnsask.ErrNoName):
 		return sighting{what: "the host of public_url, " + d.Host + ", has no address", mend: "enter an address for " + d.Host}, true
@@ -207,24 +211,15 @@ func (d *DNS) service(ctx context.Context, r Record) (sighting, bool) {
 	return sighting{what: fmt.Sprintf("it names %s, port %d", first.Target, first.Port)}, true
 }
 
-// fetchAll asks for each document as a program does, side by side: one that does not answer
-// costs its own patience and nobody else's.
+// fetchAll asks for each document as a program does.
 func fetchAll(ctx context.Context, d *DNS) []sighting {
 	client := browser(d.Resolver)
 	defer client.CloseIdleConnections()
-	found := make([]*sighting, len(d.Documents))
-	var all []func() error
-	for i, doc := range d.Documents {
-		all = append(all, func() error {
-			if s, bad := fetch(ctx, client, doc); bad && ctx.Err() == nil {
-				s.where = doc.URL
-				found[i] = &s
-			}
-			return nil
-		})
-	}
-	_ = together(all...)
-	return present(found)
+	return sideBySide(ctx, d.Documents, func(doc Document) (sighting, bool) {
+		s, bad := fetch(ctx, client, doc)
+		s.where = doc.URL
+		return s, bad
+	})
 }
 
 // maxPage bounds what is read of a document or a page.
@@ -252,13 +247,12 @@ func fetch(ctx context.Context, client *http.Client, doc Document) (sighting, bo
 
 // browser is a client that finds hosts by the resolver, follows nothing and keeps nothing.
 func browser(resolver Resolver) *http.Client {
-	d := &DNS{Resolver: resolver}
 	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
 		host, port, err := net.SplitHostPort(address)
 		if err != nil {
 			return nil, err
 		}
-		all, err := d.addresses(ctx, host)
+		all, err := addresses(ctx, resolver, host)
 		if err != nil {
 			return nil, err
 		}

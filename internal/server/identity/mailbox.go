@@ -47,6 +47,11 @@ type Owner struct {
 	Roles  []Role
 }
 
+// OwnMailbox is the mailbox at a person's own address, theirs alone.
+func OwnMailbox(p Person) Address {
+	return Address{Address: p.Address, Owners: []Owner{{Person: p.ID, Roles: []Role{RoleLogin, RoleSend}}}}
+}
+
 // Has reports whether the owner has the role.
 func (o Owner) Has(role Role) bool { return slices.Contains(o.Roles, role) }
 

@@ -129,12 +129,11 @@ func addPerson(v *visit) error {
 		return err
 	}
 	person := identity.Person{ID: identity.PersonID(id), Address: address, Name: name, Created: v.now}
-	owner := identity.Owner{Person: person.ID, Roles: []identity.Role{identity.RoleLogin, identity.RoleSend}}
 	err = v.change("person.added", person.ID, address, func(ctx context.Context) error {
 		if err := v.o.Store.AddPerson(ctx, person); err != nil {
 			return err
 		}
-		return v.o.Store.PutAddress(ctx, identity.Address{Address: address, Owners: []identity.Owner{owner}})
+		return v.o.Store.PutAddress(ctx, identity.OwnMailbox(person))
 	})
 	if errors.Is(err, identity.ErrExists) {
 		f["address"] = "This address is somebody's already."

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 )
 
 // PACCPath is where a program looks for the document of draft-ietf-mailmaint-pacc, at the
@@ -65,7 +64,7 @@ func (s Servers) PACC(domains []string) ([]byte, error) {
 		switch {
 		case one.server.Host == "":
 		case one.server.Port != one.port:
-			return nil, fmt.Errorf("%s is on port %s, and the document can only mean port %d", one.what, strconv.Itoa(one.server.Port), one.port)
+			return nil, fmt.Errorf("%s is on port %d, and the document can only mean port %d", one.what, one.server.Port, one.port)
 		default:
 			*one.into, named = &paccHost{one.server.Host}, true
 		}

@@ -172,8 +172,7 @@ func (d *Desk) provision(r *http.Request, account Account, own []string, unknown
 func (d *Desk) mailbox(ctx context.Context, person identity.Person) error {
 	_, err := d.o.Store.Address(ctx, person.Address)
 	if errors.Is(err, identity.ErrNotFound) {
-		owner := identity.Owner{Person: person.ID, Roles: []identity.Role{identity.RoleLogin, identity.RoleSend}}
-		err = d.o.Store.PutAddress(ctx, identity.Address{Address: person.Address, Owners: []identity.Owner{owner}})
+		err = d.o.Store.PutAddress(ctx, identity.OwnMailbox(person))
 	}
 	if err != nil {
 		return fmt.Errorf("make mailbox: %w", err)
