@@ -377,10 +377,8 @@ func (w *webmail) pastExpiry(ctx context.Context, b *browser.Browser) {
 		func() error { return b.WaitFor(ctx, "#messagelist tr.message") })
 	before, begun, rounds := w.tokens(), time.Now(), 0
 	for time.Since(begun) < tokenLife+time.Second {
-		for _, answer := range evaluate[[]string](ctx, t, b, sixAtOnce) {
-			if !strings.HasPrefix(answer, "200 ") || !strings.Contains(answer, `"action":"list"`) || strings.Contains(answer, "session_error") || strings.Contains(answer, "failed") {
-				t.Fatalf("after %v: %.300s", time.Since(begun), answer)
-			}
+		if answers := evaluate[[]string](ctx, t, b, sixAtOnce); !allWell(answers) {
+			t.Fatalf("after %v: %.3000q", time.Since(begun), answers)
 		}
 		rounds++
 	}
@@ -397,23 +395,36 @@ func (w *webmail) unreachable(ctx context.Context, b *browser.Browser) {
 	t := w.t
 	t.Helper()
 	before := len(w.rc.Access())
-	for _, c := range []struct{ method, path, body, want string }{
+	w.asked(ctx, b, []attempt{
 		{"GET", "/?_task=login", "", "404"},
 		{"POST", "/?_task=login&_action=login", "_user=bob&_pass=x", "404"},
 		{"POST", "/", "_task=login&_action=login&_user=bob%40try.test&_pass=x", "403"},
 		{"POST", "/", "%5ftask=mail&.action=login", "403"},
 		{"GET", "/installer/", "", "404"},
 		{"POST", "/xmlrpc.php", "<methodCall/>", "404"},
-	} {
-		script := fmt.Sprintf(`fetch(%q, {method: %q, redirect: 'manual', headers: {'X-Requested-With': 'XMLHttpRequest', 'Content-Type': 'application/x-www-form-urlencoded'}, body: %s}).then(r => '' + r.status)`,
-			c.path, c.method, map[bool]string{true: "undefined", false: strconv.Quote(c.body)}[c.body == ""])
-		if got := evaluate[string](ctx, t, b, script); got != c.want {
-			t.Errorf("%s %s: %s, want %s", c.method, c.path, got, c.want)
-		}
-	}
+	})
 	for _, line := range w.rc.Access()[min(before, len(w.rc.Access())):] {
 		if strings.Contains(line, " 200 ") && (strings.Contains(line, "login") || strings.Contains(line, "installer")) {
 			t.Errorf("Roundcube answered: %s", line)
+		}
+	}
+}
+
+// An attempt is a request that a page of the web mail makes, and the status that it shall get.
+type attempt struct{ method, path, body, want string }
+
+// asked makes requests from the page that the browser shows.
+func (w *webmail) asked(ctx context.Context, b *browser.Browser, attempts []attempt) {
+	w.t.Helper()
+	for _, a := range attempts {
+		body := "undefined"
+		if a.body != "" {
+			body = strconv.Quote(a.body)
+		}
+		script := fmt.Sprintf(`fetch(%q, {method: %q, redirect: 'manual', headers: {'X-Requested-With': 'XMLHttpRequest', 'Content-Type': 'application/x-www-form-urlencoded'}, body: %s}).then(r => '' + r.status)`,
+			a.path, a.method, body)
+		if got := evaluate[string](ctx, w.t, b, script); got != a.want {
+			w.t.Errorf("%s %s: %s, want %s", a.method, a.path, got, a.want)
 		}
 	}
 }

@@ -31,6 +31,7 @@ type askingWebmail struct {
 func startAsking(t *testing.T) *askingWebmail {
 	t.Helper()
 	w := &askingWebmail{webmail: startWebmail(t)}
+	w.pictures = "-nginx"
 	w.process.Stop()
 	certificate, key := w.gatewayWithoutUpstream()
 	printed := w.run("config", "nginx", "--ask", "--listen", fmt.Sprintf("127.0.0.1:%d", w.gatePort), "--fpm", w.rc.FPM(), "--root", w.rc.Root())
@@ -154,60 +155,14 @@ http {
 func TestRoundcubeNginx(t *testing.T) {
 	ctx := patiently(t)
 	w := startAsking(t)
-	b := w.openInbox(ctx)
-	w.readAndSendHere(ctx, b)
+	b := w.browser()
+	w.toInbox(ctx, b)
+	w.readAndSend(ctx, b, w.gate)
+	w.sentByToken(ctx)
 	w.nginxRefuses(ctx, b)
 	w.forged(ctx, b)
 	w.loggedOut(ctx, b)
 	w.noPassword()
-}
-
-// openInbox is one sign-in, and the inbox is there.
-func (w *askingWebmail) openInbox(ctx context.Context) *browser.Browser {
-	t := w.t
-	t.Helper()
-	if err := w.dovecot.Put(lab.Alice().Email, []byte("From: Bob <bob@try.test>\r\nTo: alice@try.test\r\nSubject: The harvest\r\nMessage-ID: <1@try.test>\r\nDate: Sun, 22 Nov 2026 06:00:00 +0000\r\n\r\nNineteen baskets of apples.\r\n")); err != nil {
-		t.Fatal(err)
-	}
-	b := w.browser()
-	do(ctx, t, b, func() error { return b.Open(ctx, w.gate+"/?_task=mail&_mbox=INBOX") })
-	do(ctx, t, b, w.signInAtOP(ctx, b, lab.Alice())...)
-	do(ctx, t, b, func() error { return b.WaitFor(ctx, "#messagelist tr.message") })
-	if at, _ := b.Location(ctx); !strings.HasPrefix(at, w.gate+"/") || strings.Contains(at, "login") {
-		t.Errorf("the browser is at %s", at)
-	}
-	if n := evaluate[int](ctx, t, b, `document.querySelectorAll('input[type=password]').length`); n != 0 {
-		t.Error("there is a form for a password")
-	}
-	w.picture(ctx, b, "webmail-nginx-inbox")
-	return b
-}
-
-// readAndSendHere reads a message, and sends one that arrives from the right person.
-func (w *askingWebmail) readAndSendHere(ctx context.Context, b *browser.Browser) {
-	t := w.t
-	t.Helper()
-	do(ctx, t, b, func() error { return b.Open(ctx, w.gate+"/?_task=mail&_mbox=INBOX&_uid=1&_action=show") },
-		func() error { return b.WaitFor(ctx, "#messagebody") })
-	if text, _ := b.Text(ctx); !strings.Contains(text, "Nineteen baskets") {
-		t.Errorf("the message reads %s", text)
-	}
-	do(ctx, t, b,
-		func() error {
-			return b.Open(ctx, w.gate+"/?_task=mail&_action=compose&_to=bob%40try.test&_subject=Cider&_body=Shall+we%3F")
-		},
-		func() error { return b.WaitFor(ctx, "button.send") },
-		func() error { return b.Click(ctx, "button.send") },
-	)
-	until(ctx, t, "bob's message", func() bool {
-		mails, err := w.dovecot.Inbox(lab.Bob().Email)
-		return err == nil && len(mails) == 1 && strings.Contains(string(mails[0]), "Subject: Cider") && strings.Contains(string(mails[0]), "From: alice@try.test")
-	})
-	if _, err := w.postfix.WaitLog(ctx, func(line string) bool {
-		return strings.Contains(line, "sasl_method=XOAUTH2, sasl_username=alice@try.test")
-	}); err != nil {
-		t.Error(err)
-	}
 }
 
 // nginxRefuses: what takes a password, and what stands beside the front door. letterlockd sees
@@ -218,7 +173,7 @@ func (w *askingWebmail) nginxRefuses(ctx context.Context, b *browser.Browser) {
 	do(ctx, t, b, func() error { return b.Open(ctx, w.gate+"/?_task=mail&_mbox=INBOX") },
 		func() error { return b.WaitFor(ctx, "#messagelist tr.message") })
 	before := len(w.dovecot.Log())
-	for _, c := range []struct{ method, path, body, want string }{
+	w.asked(ctx, b, []attempt{
 		{"GET", "/?_task=login", "", "404"},
 		{"POST", "/?_task=login&_action=login", "_user=bob%40try.test&_pass=x", "404"},
 		{"POST", "/?%5ftask=LOGIN", "_user=bob%40try.test&_pass=x", "404"},
@@ -231,13 +186,7 @@ func (w *askingWebmail) nginxRefuses(ctx context.Context, b *browser.Browser) {
 		{"GET", "/.htaccess", "", "404"},
 		{"GET", "/plugins/http_authentication/http_authentication.php", "", "404"},
 		{"GET", "/__letterlock_ask", "", "404"},
-	} {
-		script := fmt.Sprintf(`fetch(%q, {method: %q, redirect: 'manual', headers: {'X-Requested-With': 'XMLHttpRequest', 'Content-Type': 'application/x-www-form-urlencoded'}, body: %s}).then(r => '' + r.status)`,
-			c.path, c.method, map[bool]string{true: "undefined", false: strconv.Quote(c.body)}[c.body == ""])
-		if got := evaluate[string](ctx, t, b, script); got != c.want {
-			t.Errorf("%s %s: %s, want %s", c.method, c.path, got, c.want)
-		}
-	}
+	})
 	for _, line := range w.dovecot.Log()[before:] {
 		if strings.Contains(line, "bob@try.test") {
 			t.Errorf("Dovecot was asked: %s", line)
