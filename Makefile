@@ -52,7 +52,7 @@ race:
 # The packages that have tests with peers; race has run all others. Two at a time: most of
 # it is waiting for servers.
 lab: build
-	$(GO) test -tags lab -p 2 -count 1 -timeout 15m $$(git grep -l '^//go:build.*lab' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|')
+	$(GO) test -tags lab -p 2 -count 1 -timeout 20m $$(git grep -l '^//go:build.*lab' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|')
 
 long: lab-install check
 	bench/long
