@@ -97,6 +97,12 @@ func TestWebMailRows(t *testing.T) {
 	status := func(code int) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
 	}
+	refuse := func(challenges ...string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header()["Www-Authenticate"] = challenges
+			w.WriteHeader(401)
+		}
+	}
 	for _, c := range []struct {
 		what             string
 		public, upstream http.HandlerFunc
@@ -104,6 +110,30 @@ func TestWebMailRows(t *testing.T) {
 	}{
 		{"as it should be", signIn, form, nil},
 		{"not for this machine's network", status(403), form, nil},
+		{"a gateway that says 401", status(401), form, nil},
+		{"401 with a way in that takes no password", refuse("Bearer realm=\"mail\""), form, nil},
+		{"401 for which browsers ask for a password", refuse("Bearer", "bASIC realm=\"mail\""), form, []string{"wrong webmail-form [gateway.mail]: URL/ answers 401, and browsers ask for a password (Basic)"}},
+		{"401 in a list", refuse("Negotiate, Digest realm=\"mail\", nonce=\"x, Basic\""), form, []string{"wrong webmail-form [gateway.mail]: URL/ answers 401, and browsers ask for a password (Digest)"}},
+		{"401 that only speaks of it", refuse("Bearer realm=\"no, Basic here\""), form, nil},
+		{"401 that shows a form", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(401); form(w, r) }, form, []string{"wrong webmail-form [gateway.mail]: URL/ shows a field for a password"}},
+		{"401, and a login form by its address", func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Get("_task") == "login" {
+				form(w, r)
+				return
+			}
+			w.WriteHeader(401)
+		}, form, []string{"wrong webmail-form [gateway.mail]: URL/?_task=login shows a field for a password"}},
+		{"too many requests", status(429), form, []string{"skipped webmail-form [gateway.mail]: unknown: URL/ answers 429", "skipped webmail-forged [gateway.mail]: unknown: URL/ answers 429"}},
+		{"too many requests from the second on", func() http.HandlerFunc {
+			var asked atomic.Int32
+			return func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("Authorization") == "" && asked.Add(1) > 1 {
+					w.WriteHeader(429)
+					return
+				}
+				signIn(w, r)
+			}
+		}(), form, []string{"skipped webmail-form [gateway.mail]: unknown: URL/?_task=login answers 429"}},
 		{"the web mail itself", form, form, []string{"wrong webmail-form [gateway.mail]: URL/ shows a field for a password"}},
 		{"a login form by its address only", func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Query().Get("_task") == "login" {
@@ -123,6 +153,16 @@ func TestWebMailRows(t *testing.T) {
 				signIn(w, r)
 			}
 		}, form, []string{"wrong webmail-forged [gateway.mail]: with headers that claim to be somebody URL answers 200, and without them leads to the sign-in"}},
+		{"by a forged header, where others hear 401", func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") == "" {
+				w.WriteHeader(401)
+			}
+		}, form, []string{"wrong webmail-forged [gateway.mail]: with headers that claim to be somebody URL answers 200, and without them 401"}},
+		{"by a forged header, where others are too many", func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") == "" {
+				w.WriteHeader(429)
+			}
+		}, form, []string{"skipped webmail-form [gateway.mail]: unknown: URL/ answers 429", "skipped webmail-forged [gateway.mail]: unknown: URL/ answers 429"}},
 		{"a broken web mail", signIn, status(500), []string{"wrong webmail-upstream [gateway.mail]: the web mail answers 500"}},
 	} {
 		public, upstream := httptest.NewServer(c.public), httptest.NewServer(c.upstream)
