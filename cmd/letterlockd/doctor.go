@@ -45,9 +45,10 @@ What is looked at follows from letterlockd.toml: Postfix and Dovecot from [postf
 [dovecot]; DNS from [portal], where what is published is compared with what letterlockd
 config dns prints, and settings are fetched as mail programs do; web mail from each
 [gateway.NAME], which is visited as by a browser that nobody has signed in at. A record that
-is missing is a warning, one that leads elsewhere is wrong. What could not be asked is
-unknown, and counts as neither. The gateway takes forged headers out of the requests of
-people who are signed in; that, and what a firewall keeps out, cannot be seen from outside.
+is missing is a warning, and so is a server of ours that is only the backup of others; one
+that leads elsewhere is wrong. What could not be asked is unknown, and counts as neither.
+The gateway takes forged headers out of the requests of people who are signed in; that, and
+what a firewall keeps out, cannot be seen from outside.
 
 The exit status is 78 when the configuration is wrong, 69 when only something that should
 answer does not, and else 0; warnings do not count.`,
