@@ -37,15 +37,18 @@ nothing is printed. Run it as root: sockets are tried with the rights of the use
 
 With --sql Postfix and Dovecot are to ask SQL, which goes on while letterlockd is away: each
 table of Postfix is looked up with its account, and has to know somebody who is a person
-here; Dovecot is had to ask once, for somebody whom there cannot be. Tables of letterlockd are looked at without the flag too, where there are any.
+here; Dovecot is had to ask once, for somebody whom there cannot be. Where one of the two is
+not on this machine, that is said, and the other is looked at. Tables of letterlockd are
+looked at without the flag too, where there are any.
 
 What is looked at follows from letterlockd.toml: Postfix and Dovecot from [postfix] and
 [dovecot]; DNS from [portal], where what is published is compared with what letterlockd
 config dns prints, and settings are fetched as mail programs do; web mail from each
 [gateway.NAME], which is visited as by a browser that nobody has signed in at. A record that
-is missing is a warning, one that leads elsewhere is wrong. What could not be asked is
-unknown, and counts as neither. The gateway takes forged headers out of the requests of
-people who are signed in; that, and what a firewall keeps out, cannot be seen from outside.
+is missing is a warning, and so is a server of ours that is only the backup of others; one
+that leads elsewhere is wrong. What could not be asked is unknown, and counts as neither.
+The gateway takes forged headers out of the requests of people who are signed in; that, and
+what a firewall keeps out, cannot be seen from outside.
 
 The exit status is 78 when the configuration is wrong, 69 when only something that should
 answer does not, and else 0; warnings do not count.`,
@@ -110,6 +113,7 @@ func (p *program) doctorOptions(ctx context.Context, f doctorFlags) (doctor.Opti
 		o.Postfix = &doctor.Postfix{Dir: f.postfix, SASL: conf.Postfix.SASL, Senders: conf.Postfix.Senders, Milter: conf.Postfix.Milter}
 		if f.sql {
 			o.Postfix.SQL, o.Postfix.SASL, o.Postfix.Senders, o.Postfix.Milter = true, "", "", ""
+			o.Postfix.Perhaps = f.postfix == ""
 		}
 		if len(conf.Domains) > 0 {
 			o.Postfix.Domain = conf.Domains[0]
@@ -121,7 +125,7 @@ func (p *program) doctorOptions(ctx context.Context, f doctorFlags) (doctor.Opti
 		}
 	}
 	if conf.Dovecot.Listen != "" || f.sql {
-		o.Dovecot = &doctor.Dovecot{Dir: f.dovecot, Listen: conf.Dovecot.Listen, SQL: f.sql, Query: recipe.PasswordQuery()}
+		o.Dovecot = &doctor.Dovecot{Dir: f.dovecot, Listen: conf.Dovecot.Listen, SQL: f.sql, Query: recipe.PasswordQuery(), Perhaps: f.sql && f.dovecot == ""}
 		for _, network := range conf.Throttle.Allow {
 			o.Dovecot.Webmail = append(o.Dovecot.Webmail, network.String())
 		}

@@ -27,7 +27,8 @@ ends all of it at once and can be undone; removing cannot.`,
 	c.AddCommand(p.personAddCommand(), p.personListCommand(), p.personShowCommand(), p.personImportCommand(), p.personInviteCommand(), p.personBindCommand(), p.personUnbindCommand(),
 		p.personChangeCommand("enable", "let a disabled person in again", p.enablePerson),
 		p.personDisableCommand(),
-		p.personChangeCommand("remove", "forget a person, for good", p.removePerson))
+		p.personChangeCommand("remove", "forget a person, for good", p.removePerson),
+		p.personHeldCommand(), p.personReleaseCommand())
 	return c
 }
 

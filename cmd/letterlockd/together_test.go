@@ -164,6 +164,7 @@ func commandsAreWhole(t *testing.T, place string, sabotage func() *saboteur) {
 		db.AddCode(t.Context(), identity.Grant{ID: "g", Person: ann.ID, Client: "old", Created: now}, identity.Code{Digest: identity.DigestOf("c"), Grant: "g", Expires: now}),
 		db.AddPasskey(t.Context(), identity.Passkey{ID: []byte("key"), Person: ann.ID, Name: "ring", PublicKey: []byte("k"), Created: now}),
 		db.PutTOTP(t.Context(), identity.TOTP{Person: ann.ID, Sealed: []byte("s"), Created: now}))
+	removed(t, db, "left", "cyd@example.org")
 	newcomers := d.write("people.csv", "address,name\nzoe@example.org,Zoe\n")
 	s := sabotage()
 	for _, c := range []struct{ kind, line string }{
@@ -195,6 +196,7 @@ func commandsAreWhole(t *testing.T, place string, sabotage func() *saboteur) {
 		{"person.disabled", "person disable ann@example.org"},
 		{"person.enabled", "person enable ann@example.org"},
 		{"person.removed", "person remove ann@example.org"},
+		{"hold.released", "person release cyd@example.org"},
 	} {
 		s.step(c.line, c.kind, func() {}, func() error { _, err := d.run(strings.Fields(c.line)...); return err })
 	}
@@ -223,6 +225,7 @@ func pagesAreWhole(t *testing.T, place string, sabotage func() *saboteur) {
 		t.Fatal(err)
 	}
 	h.must("credential", "make", "bob@example.org", "--label", "phone")
+	removed(t, h.p.db, "left", "cyd@example.org")
 	device, seed := authenticator.New(h.public), ""
 	for _, c := range []struct {
 		kind, page, action string
@@ -247,6 +250,7 @@ func pagesAreWhole(t *testing.T, place string, sabotage func() *saboteur) {
 		{kind: "session.ended", page: admin(""), action: "/admin/person/end-sessions"},
 		{kind: "person.disabled", page: admin(""), action: "/admin/person/disable", pairs: []string{"reason", "left"}},
 		{kind: "person.enabled", page: admin(""), action: "/admin/person/enable"},
+		{kind: "hold.released", page: "/admin", action: "/admin/held/release"},
 		{kind: "address.changed", page: "/admin/addresses", action: "/admin/addresses/alias", pairs: []string{"alias-address", "info@example.org", "alias-targets", "ann@example.org"}},
 		{kind: "address.changed", page: "/admin/addresses", action: "/admin/addresses/role", pairs: []string{"role-address", "sales@example.org", "role-person", "ann@example.org", "role", "send"}},
 		{kind: "address.removed", page: "/admin/addresses", action: "/admin/addresses/remove"},

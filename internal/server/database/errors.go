@@ -45,8 +45,8 @@ const (
 type Unavailable struct {
 	Op      string
 	Trouble Trouble
-	// Unknown: the connection broke during the commit. What was to be written may have
-	// been written or not.
+	// Unknown: the answer to the commit did not come, because the connection broke or the
+	// caller would not wait. What was to be written may have been written or not.
 	Unknown bool
 	Err     error
 }

@@ -117,6 +117,25 @@ func (db *DB) reheld(tx *tx, p identity.Person, external string, at time.Time) e
 	return err
 }
 
+// Held lists by address what is held against people who are gone.
+func (db *DB) Held(ctx context.Context, after string, limit int) ([]identity.Held, error) {
+	var held []identity.Held
+	err := db.list(ctx, "list what is held", `SELECT address, external, since, reason FROM held WHERE address > $1 ORDER BY address LIMIT $2`,
+		[]any{after, pageOf(limit)}, func() { held = nil }, func(scan func(...any) error) error {
+			var h identity.Held
+			err := scan(&h.Address, &h.External, stamp{&h.Since}, &h.Reason)
+			held = append(held, h)
+			return err
+		})
+	return held, err
+}
+
+// ReleaseHeld forgets what is held against whoever had the address: who is made in their
+// place is let in.
+func (db *DB) ReleaseHeld(ctx context.Context, address string) error {
+	return db.write(ctx, "release what is held", func(tx *tx) error { return tx.must(`DELETE FROM held WHERE address = $1`, address) })
+}
+
 // Suspend shuts a person out by the word of one source and writes it into the audit trail,
 // in one transaction; false: they were out already.
 func (db *DB) Suspend(ctx context.Context, h identity.Hold, actor string) (bool, error) {

@@ -21,6 +21,7 @@ func (db *DB) openPostgres(place string) error {
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = max(db.o.Timeout/2, time.Second)
 	}
+	config.Tracer = commitTracer{}
 	db.engine = engine{
 		name: postgres,
 		words: strings.NewReplacer("{lite}", "--", "{create view}", "CREATE OR REPLACE VIEW", "{barrier}", "WITH (security_barrier = true)", "{text}", `TEXT COLLATE "C"`, "{now}",

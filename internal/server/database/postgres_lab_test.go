@@ -49,6 +49,8 @@ func TestPostgres(t *testing.T) {
 		place := newPlace(t, p)
 		races(t, [2]*database.DB{open(t, place, patient()), open(t, place, patient())})
 	})
+	t.Run("given up before a commit", func(t *testing.T) { database.GivenUpBefore(t, open(t, newPlace(t, p), patient())) })
+	t.Run("given up during a commit", func(t *testing.T) { givenUpDuring(t, p) })
 	t.Run("is the model", func(t *testing.T) {
 		db := open(t, newPlace(t, p), patient())
 		properties(t, func(rt *rapid.T) *database.DB { empty(rt, db); return db })

@@ -1,6 +1,7 @@
 package database
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -11,6 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
@@ -314,7 +316,8 @@ func ignoreDone(err error) error {
 }
 
 func (db *DB) run(ctx context.Context, conn *sql.Conn, options *sql.TxOptions, do func(*tx) error) error {
-	inner, err := conn.BeginTx(ctx, options)
+	asked := false
+	inner, err := conn.BeginTx(context.WithValue(ctx, commitKey{}, &asked), options)
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && pg.Code == "0A000" {
 		// How a hot standby refuses a serializable transaction.
@@ -329,11 +332,39 @@ func (db *DB) run(ctx context.Context, conn *sql.Conn, options *sql.TxOptions, d
 	if err := do(&tx{ctx: ctx, inner: inner}); err != nil {
 		return err
 	}
-	if err := inner.Commit(); err != nil {
-		if ctx.Err() != nil && errors.Is(err, ctx.Err()) || answered(err) {
-			return err
-		}
-		return &Unavailable{Op: "commit", Trouble: trouble(err), Unknown: true, Err: err}
+	err = inner.Commit()
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, sql.ErrTxDone):
+		return cmp.Or(ctx.Err(), err) // undone, because the context is done
+	case unsent(err, asked), answered(err):
+		return err
 	}
-	return nil
+	return &Unavailable{Op: "commit", Trouble: trouble(err), Unknown: true, Err: err}
 }
+
+// unsent reports that a commit failed before a word of it went out, so that nothing was
+// written: database/sql looks at the context before it asks the driver, and the driver once
+// more. The same error from later on says that the caller would not wait for the answer.
+func unsent(err error, asked bool) bool {
+	return !asked && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) || pgconn.SafeToRetry(err)
+}
+
+// commitKey is the key of a *bool, in the context of a transaction, that becomes true when
+// the driver is asked to commit.
+type commitKey struct{}
+
+// A commitTracer is told by pgx of each statement.
+type commitTracer struct{}
+
+func (commitTracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	if data.SQL == "commit" {
+		if asked, ok := ctx.Value(commitKey{}).(*bool); ok {
+			*asked = true
+		}
+	}
+	return ctx
+}
+
+func (commitTracer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}

@@ -189,7 +189,9 @@ func (d *DNS) text(ctx context.Context, r Record) (sighting, bool) {
 	return sighting{what: "the digest there is of another document"}, true
 }
 
-// service wants the server that programs take first to be the one.
+// service wants ours among the servers that programs take first. Several of one priority
+// share the work by weight, and those of the next are taken when none of them answers; one
+// record alone with the target "." says that there is no such service (RFC 2782).
 func (d *DNS) service(ctx context.Context, r Record) (sighting, bool) {
 	found, err := d.Resolver.SRV(ctx, r.Name)
 	if err != nil {
@@ -199,16 +201,25 @@ func (d *DNS) service(ctx context.Context, r Record) (sighting, bool) {
 		}
 		return s, true
 	}
-	first := found[0]
 	fields := strings.Fields(r.Value)
-	want := strings.ToLower(strings.TrimSuffix(fields[3], "."))
-	switch {
-	case first.Target == want && (want == "" || strconv.Itoa(int(first.Port)) == fields[2]):
-		return sighting{}, false
-	case first.Target == "":
-		return sighting{what: "it says that there is no such service"}, true
+	want, port := strings.ToLower(strings.TrimSuffix(fields[3], ".")), fields[2]
+	servers := slices.DeleteFunc(slices.Clone(found), func(s dnsask.SRV) bool { return s.Target == "" })
+	if len(servers) == 0 {
+		return sighting{what: "it says that there is no such service"}, want != ""
 	}
-	return sighting{what: fmt.Sprintf("it names %s, port %d", first.Target, first.Port)}, true
+	first := servers[0]
+	s := sighting{what: fmt.Sprintf("it names %s, port %d", first.Target, first.Port)}
+	// They come in the order of their priority: the first that is ours is the best.
+	ours := slices.IndexFunc(servers, func(s dnsask.SRV) bool { return s.Target == want && strconv.Itoa(int(s.Port)) == port })
+	switch {
+	case ours < 0:
+	case servers[ours].Priority == first.Priority:
+		return sighting{}, false
+	default:
+		s.level = Warning
+		s.what += fmt.Sprintf(", and %s only as a backup (priority %d after %d)", want, servers[ours].Priority, first.Priority)
+	}
+	return s, true
 }
 
 // fetchAll asks for each document as a program does.

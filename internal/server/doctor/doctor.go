@@ -12,6 +12,7 @@ package doctor
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,6 +58,7 @@ type Postfix struct {
 	UID, GID              int    // of the user postfix; sockets are tried with its rights
 	As                    bool   // whether UID and GID can be taken on: only root can
 	SQL                   bool   // it should ask SQL, not letterlockd
+	Perhaps               bool   // it need not be on this machine when Dovecot is
 }
 
 // Dovecot says where Dovecot stands and what it should be asking.
@@ -66,6 +68,7 @@ type Dovecot struct {
 	Nodes  []Node
 	// Webmail are networks that sign many people in from one address.
 	Webmail []string
+	Perhaps bool   // it need not be on this machine when Postfix is
 	SQL     bool   // it should ask SQL, not letterlockd
 	Query   string // what it should ask SQL, as config dovecot prints it
 }
@@ -112,17 +115,19 @@ func Look(ctx context.Context, o Options) ([]Finding, error) {
 	}
 	var postfix *postfixFacts
 	var dovecot *dovecotFacts
-	err := together(func() (err error) {
+	var noPostfix, noDovecot error
+	_ = together(func() error {
 		if o.Postfix != nil {
-			postfix, err = readPostfix(ctx, o)
+			postfix, noPostfix = readPostfix(ctx, o)
 		}
-		return err
-	}, func() (err error) {
+		return nil
+	}, func() error {
 		if o.Dovecot != nil {
-			dovecot, err = readDovecot(ctx, o)
+			dovecot, noDovecot = readDovecot(ctx, o)
 		}
-		return err
+		return nil
 	})
+	there, err := oneOfTwo(o, noPostfix, noDovecot)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +145,33 @@ func Look(ctx context.Context, o Options) ([]Finding, error) {
 		all = append(all, func() error { parts[3+i] = lookAt(ctx, one, webMailTraps()); return nil })
 	}
 	_ = together(all...)
-	return slices.Concat(parts...), nil
+	return slices.Concat(there, slices.Concat(parts...)), nil
+}
+
+// oneOfTwo forgives that of two programs that may be on other machines one is not here, and
+// says so in the rows; an error is what is wrong otherwise.
+func oneOfTwo(o Options, noPostfix, noDovecot error) (rows []Finding, err error) {
+	if o.Postfix != nil && o.Postfix.Perhaps {
+		rows = append(rows, installed("postfix", "postconf", noPostfix))
+	}
+	if o.Dovecot != nil && o.Dovecot.Perhaps {
+		rows = append(rows, installed("dovecot", "doveconf", noDovecot))
+	}
+	switch {
+	case errors.Is(noPostfix, exec.ErrNotFound) && o.Postfix.Perhaps && o.Dovecot != nil && noDovecot == nil:
+		return rows, nil
+	case errors.Is(noDovecot, exec.ErrNotFound) && o.Dovecot.Perhaps && o.Postfix != nil && noPostfix == nil:
+		return rows, nil
+	}
+	return rows, cmp.Or(noPostfix, noDovecot)
+}
+
+func installed(name, program string, missing error) Finding {
+	f := Finding{ID: name + "-installed", Level: OK, Why: "what is on another machine has to be looked at there"}
+	if missing != nil {
+		f.Level, f.What = Skipped, "there is no "+program+" in PATH"
+	}
+	return f
 }
 
 // lookAt looks at all rows at once: those that ask somebody wait, the others only read.

@@ -44,7 +44,16 @@ func TestDNSRows(t *testing.T) {
 		{"the digest of before beside it", "_ua-auto-config.example.org TXT", []string{"v=UAAC1; a=sha256; d=AAAA", digest}, ""},
 		{"written without blanks", "_ua-auto-config.example.org TXT", []string{strings.ReplaceAll(digest, " ", "")}, ""},
 		{"a second server, later", "_imaps._tcp.example.org SRV", []string{"10 1 993 spare.example.org", "0 1 993 IMAP.example.org"}, ""},
-		{"a second server, first", "_imaps._tcp.example.org SRV", []string{"0 1 993 spare.example.org", "5 1 993 imap.example.org"}, "wrong dns-servers _imaps._tcp.example.org: it names spare.example.org, port 993"},
+		{"a second server, first", "_imaps._tcp.example.org SRV", []string{"0 1 993 spare.example.org", "5 1 993 imap.example.org"}, "warning dns-servers _imaps._tcp.example.org: it names spare.example.org, port 993, and imap.example.org only as a backup (priority 5 after 0)"},
+		{"one of several equals, not the heaviest", "_imaps._tcp.example.org SRV", []string{"0 90 993 aaa.example.org", "0 1 993 imap.example.org", "0 10 993 zzz.example.org"}, ""},
+		{"an equal, by lot almost never", "_imaps._tcp.example.org SRV", []string{"7 100 993 aaa.example.org", "7 0 993 imap.example.org", "9 1 993 spare.example.org"}, ""},
+		{"a backup of several", "_imaps._tcp.example.org SRV", []string{"20 1 993 imap.example.org", "1 1 993 b.example.org", "1 9 1993 a.example.org", "10 5 993 imap.example.org"}, "warning dns-servers _imaps._tcp.example.org: it names a.example.org, port 1993, and imap.example.org only as a backup (priority 10 after 1)"},
+		{"elsewhere only", "_imaps._tcp.example.org SRV", []string{"0 1 993 a.example.org", "1 1 993 b.example.org"}, "wrong dns-servers _imaps._tcp.example.org: it names a.example.org, port 993"},
+		{"another port of ours", "_imaps._tcp.example.org SRV", []string{"0 1 143 imap.example.org", "5 1 994 imap.example.org"}, "wrong dns-servers _imaps._tcp.example.org: it names imap.example.org, port 143"},
+		{"no such service", "_imaps._tcp.example.org SRV", []string{"0 0 0 ."}, "wrong dns-servers _imaps._tcp.example.org: it says that there is no such service"},
+		{"a no that is none beside ours", "_imaps._tcp.example.org SRV", []string{"0 0 0 .", "0 1 993 imap.example.org"}, ""},
+		{"a service that should not be", "_pop3._tcp.example.org SRV", []string{"0 1 110 pop.example.org"}, "wrong dns-servers _pop3._tcp.example.org: it names pop.example.org, port 110"},
+		{"a no that is none beside another", "_pop3._tcp.example.org SRV", []string{"0 0 0 .", "5 1 110 pop.example.org"}, "wrong dns-servers _pop3._tcp.example.org: it names pop.example.org, port 110"},
 		{"other texts", "_ua-auto-config.example.org TXT", []string{"hello"}, "warning dns-digest _ua-auto-config.example.org: it is not in DNS"},
 		{"elsewhere", "autoconfig.example.org CNAME", []string{"other.example.org"}, "wrong dns-settings autoconfig.example.org: it leads to 192.0.2.2, and mail.example.org is 192.0.2.1"},
 		{"an outage", "_pop3._tcp.example.org SRV", []string{"FAIL"}, "skipped dns-servers _pop3._tcp.example.org: unknown: _pop3._tcp.example.org: no answer from DNS: the server says ServerFailure"},
@@ -97,6 +106,12 @@ func TestWebMailRows(t *testing.T) {
 	status := func(code int) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
 	}
+	refuse := func(challenges ...string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header()["Www-Authenticate"] = challenges
+			w.WriteHeader(401)
+		}
+	}
 	for _, c := range []struct {
 		what             string
 		public, upstream http.HandlerFunc
@@ -104,6 +119,30 @@ func TestWebMailRows(t *testing.T) {
 	}{
 		{"as it should be", signIn, form, nil},
 		{"not for this machine's network", status(403), form, nil},
+		{"a gateway that says 401", status(401), form, nil},
+		{"401 with a way in that takes no password", refuse("Bearer realm=\"mail\""), form, nil},
+		{"401 for which browsers ask for a password", refuse("Bearer", "bASIC realm=\"mail\""), form, []string{"wrong webmail-form [gateway.mail]: URL/ answers 401, and browsers ask for a password (Basic)"}},
+		{"401 in a list", refuse("Negotiate, Digest realm=\"mail\", nonce=\"x, Basic\""), form, []string{"wrong webmail-form [gateway.mail]: URL/ answers 401, and browsers ask for a password (Digest)"}},
+		{"401 that only speaks of it", refuse("Bearer realm=\"no, Basic here\""), form, nil},
+		{"401 that shows a form", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(401); form(w, r) }, form, []string{"wrong webmail-form [gateway.mail]: URL/ shows a field for a password"}},
+		{"401, and a login form by its address", func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Get("_task") == "login" {
+				form(w, r)
+				return
+			}
+			w.WriteHeader(401)
+		}, form, []string{"wrong webmail-form [gateway.mail]: URL/?_task=login shows a field for a password"}},
+		{"too many requests", status(429), form, []string{"skipped webmail-form [gateway.mail]: unknown: URL/ answers 429", "skipped webmail-forged [gateway.mail]: unknown: URL/ answers 429"}},
+		{"too many requests from the second on", func() http.HandlerFunc {
+			var asked atomic.Int32
+			return func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("Authorization") == "" && asked.Add(1) > 1 {
+					w.WriteHeader(429)
+					return
+				}
+				signIn(w, r)
+			}
+		}(), form, []string{"skipped webmail-form [gateway.mail]: unknown: URL/?_task=login answers 429"}},
 		{"the web mail itself", form, form, []string{"wrong webmail-form [gateway.mail]: URL/ shows a field for a password"}},
 		{"a login form by its address only", func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Query().Get("_task") == "login" {
@@ -123,6 +162,16 @@ func TestWebMailRows(t *testing.T) {
 				signIn(w, r)
 			}
 		}, form, []string{"wrong webmail-forged [gateway.mail]: with headers that claim to be somebody URL answers 200, and without them leads to the sign-in"}},
+		{"by a forged header, where others hear 401", func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") == "" {
+				w.WriteHeader(401)
+			}
+		}, form, []string{"wrong webmail-forged [gateway.mail]: with headers that claim to be somebody URL answers 200, and without them 401"}},
+		{"by a forged header, where others are too many", func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") == "" {
+				w.WriteHeader(429)
+			}
+		}, form, []string{"skipped webmail-form [gateway.mail]: unknown: URL/ answers 429", "skipped webmail-forged [gateway.mail]: unknown: URL/ answers 429"}},
 		{"a broken web mail", signIn, status(500), []string{"wrong webmail-upstream [gateway.mail]: the web mail answers 500"}},
 	} {
 		public, upstream := httptest.NewServer(c.public), httptest.NewServer(c.upstream)

@@ -3,7 +3,9 @@ package doctor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -164,6 +166,66 @@ func TestDovecotBySQL(t *testing.T) {
 			if strings.Contains(f.Mend+f.What, "hush") {
 				t.Errorf("%s tells a password: %+v", c.what, f)
 			}
+		}
+	}
+}
+
+// Of Postfix and Dovecot one alone may be on a machine: the other is said to be absent, and
+// what is there is looked at. Where neither is, or where it has to be, that is an error.
+func TestOneOfTwo(t *testing.T) {
+	broken := errors.New("postconf: fatal: open /etc/postfix/main.cf: No such file or directory")
+	for _, c := range []struct {
+		what             string
+		postfix, dovecot error // why the program cannot be run
+		perhaps          bool
+		want             []string
+		err              bool
+	}{
+		{what: "both", perhaps: true, want: []string{"ok postfix-installed", "ok dovecot-installed"}},
+		{what: "Dovecot alone", postfix: exec.ErrNotFound, perhaps: true, want: []string{"skipped postfix-installed: there is no postconf in PATH", "ok dovecot-installed"}},
+		{what: "Postfix alone", dovecot: exec.ErrNotFound, perhaps: true, want: []string{"ok postfix-installed", "skipped dovecot-installed: there is no doveconf in PATH"}},
+		{what: "neither", postfix: exec.ErrNotFound, dovecot: exec.ErrNotFound, perhaps: true, err: true},
+		{what: "there, and broken", postfix: broken, perhaps: true, err: true},
+		{what: "one broken, one absent", postfix: exec.ErrNotFound, dovecot: broken, perhaps: true, err: true},
+		{what: "Dovecot alone, Postfix by the configuration", postfix: exec.ErrNotFound, err: true},
+		{what: "both by the configuration", want: nil},
+	} {
+		o := fakePostfix(map[string]string{}, func(string) Answer { return Answer{} })
+		o.Postfix.Perhaps = c.perhaps
+		o.Dovecot = &Dovecot{SQL: true, Perhaps: c.perhaps}
+		run := o.Run
+		o.Run = func(ctx context.Context, program string, args ...string) ([]byte, error) {
+			why := map[string]error{"postconf": c.postfix, "doveconf": c.dovecot}[program]
+			switch {
+			case why != nil:
+				return nil, fmt.Errorf("run %s: %w", program, &exec.Error{Name: program, Err: why})
+			case program == "doveconf":
+				return []byte("# 2.3.19.1 (9b53102964): /etc/dovecot/dovecot.conf\n"), nil
+			}
+			return run(ctx, program, args...)
+		}
+		found, err := Look(t.Context(), o)
+		if (err != nil) != c.err {
+			t.Errorf("%s: %v", c.what, err)
+		}
+		var got []string
+		rows := map[string]int{}
+		for _, f := range found {
+			name, rest, _ := strings.Cut(f.ID, "-")
+			if rest == "installed" {
+				got = append(got, strings.TrimSuffix(string(f.Level)+" "+f.ID+": "+f.What, ": "))
+				if f.Why == "" {
+					t.Errorf("%s: %+v", c.what, f)
+				}
+				continue
+			}
+			rows[name]++
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q", c.what, got)
+		}
+		if !c.err && (rows["postfix"] > 0) != (c.postfix == nil) || !c.err && (rows["dovecot"] > 0) != (c.dovecot == nil) {
+			t.Errorf("%s: looked at %v", c.what, rows)
 		}
 	}
 }

@@ -94,8 +94,10 @@ func (w *WebMail) visit(ctx context.Context, path string, head http.Header) (res
 }
 
 // askForm wants the ways to a login form to end at the pages. A refusal is as good: this
-// machine may not be among the networks that may use it.
+// machine may not be among the networks that may use it, and what asks the gateway may say
+// 401 to who has no session.
 func askForm(ctx context.Context, w *WebMail) []sighting {
+	var doubt []sighting
 	for _, path := range []string{"/", "/?_task=login", "/index.php?_task=login"} {
 		res, body, signIn, err := w.visit(ctx, path, nil)
 		switch {
@@ -107,13 +109,43 @@ func askForm(ctx context.Context, w *WebMail) []sighting {
 			return w.unknown(err)
 		case bytes.Contains(bytes.ToLower(body), []byte(`type="password"`)):
 			return w.section(w.Public + path + " shows a field for a password")
+		case res.StatusCode == http.StatusTooManyRequests:
+			if doubt == nil {
+				doubt = w.unknown(fmt.Errorf("%s%s answers 429", w.Public, path))
+			}
+		case res.StatusCode == http.StatusUnauthorized:
+			if scheme := promptOf(res.Header.Values("WWW-Authenticate")); scheme != "" {
+				return w.section(fmt.Sprintf("%s%s answers 401, and browsers ask for a password (%s)", w.Public, path, scheme))
+			}
 		case !signIn && res.StatusCode < 400:
 			return w.section(fmt.Sprintf("%s%s answers %d and leads to no sign-in: the gateway is not what stands there", w.Public, path, res.StatusCode))
 		case !signIn && res.StatusCode != http.StatusForbidden:
 			return w.section(fmt.Sprintf("%s%s answers %d", w.Public, path, res.StatusCode))
 		}
 	}
-	return nil
+	return doubt
+}
+
+// promptOf is the first scheme among challenges (RFC 9110 section 11.6.1) for which browsers
+// show a field for a password of their own; "": none.
+func promptOf(challenges []string) string {
+	for _, value := range challenges {
+		var bare strings.Builder
+		for i, part := range strings.Split(value, `"`) {
+			if i%2 == 0 { // not in a quoted string
+				bare.WriteString(part)
+			}
+		}
+		for _, item := range strings.Split(bare.String(), ",") {
+			scheme, _, _ := strings.Cut(strings.TrimSpace(item), " ")
+			for _, prompts := range []string{"Basic", "Digest", "NTLM"} {
+				if strings.EqualFold(scheme, prompts) {
+					return prompts
+				}
+			}
+		}
+	}
+	return ""
 }
 
 // forged are headers by which proxies tell web mail who comes; Basic is what the gateway
@@ -133,14 +165,24 @@ func askForged(ctx context.Context, w *WebMail) []sighting {
 		return nil // webmail-form tells
 	case err != nil:
 		return w.unknown(err)
+	case res.StatusCode == http.StatusTooManyRequests:
+		return w.unknown(fmt.Errorf("%s/ answers 429", w.Public))
 	case signIn || res.StatusCode >= 400:
 		return nil
 	}
-	_, _, without, err := w.visit(ctx, "/", nil)
-	if err != nil || !without {
+	without, _, signIn, err := w.visit(ctx, "/", nil)
+	says := "leads to the sign-in"
+	switch {
+	case err != nil:
+		return nil // webmail-form tells
+	case without.StatusCode == http.StatusTooManyRequests:
+		return w.unknown(fmt.Errorf("%s/ answers 429", w.Public))
+	case without.StatusCode == http.StatusUnauthorized, without.StatusCode == http.StatusForbidden:
+		says = strconv.Itoa(without.StatusCode)
+	case !signIn:
 		return nil // nobody is kept out there: webmail-form tells
 	}
-	return w.section(fmt.Sprintf("with headers that claim to be somebody %s answers %d, and without them leads to the sign-in", w.Public, res.StatusCode))
+	return w.section(fmt.Sprintf("with headers that claim to be somebody %s answers %d, and without them %s", w.Public, res.StatusCode, says))
 }
 
 // passedBy looks whether the web mail listens for others than this machine. What a firewall

@@ -21,6 +21,15 @@ type Hold struct {
 	Reason string
 }
 
+// A Held is what an administrator has said against a person whom a directory has removed
+// since. It shuts out whoever is made with that address, or by a directory with that id.
+type Held struct {
+	Address  string
+	External string // the directory's own id; "": none
+	Since    time.Time
+	Reason   string
+}
+
 // A User is a person as a directory sees them.
 type User struct {
 	Person     Person

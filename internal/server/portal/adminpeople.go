@@ -27,6 +27,8 @@ type peopleView struct {
 	Searched      bool
 	More          string
 	Cut           bool
+	Held          []heldView
+	HeldCut       bool
 	Add           token
 	Address, Name field
 }
@@ -37,7 +39,7 @@ var peopleSheet = sync.OnceValue(func() *sheet {
 <h2>{{if .Searched}}Found{{else}}Everybody{{end}}</h2>
 <ul class="cards">{{range .People}}<li class="card"><h3><a href="{{.Path}}">{{.Address}}</a>{{if .Admin}} <span class="tag">administrator</span>{{end}}{{if .Disabled}} <span class="tag">disabled</span>{{end}}</h3>
 <p class="small soft">{{line .Name}}{{with .Disabled}} Disabled {{template "clock" .}}{{end}}{{with .Reason}}: {{line .}}{{end}}</p></li>{{else}}<li class="card soft">Nobody.</li>{{end}}</ul>
-{{if .Cut}}<p class="soft">There are more. Search for more of the name.</p>{{end}}{{with .More}}<p><a class="button" href="{{.}}">Next page</a></p>{{end}}
+{{if .Cut}}<p class="soft">There are more. Search for more of the name.</p>{{end}}{{with .More}}<p><a class="button" href="{{.}}">Next page</a></p>{{end}}`+heldPart+`
 <h2 id="add">Add a person</h2>
 <form method="post" action="{{.Add.Action}}" class="card">{{template "hidden" .Add}}{{template "text" .Address}}{{template "text" .Name}}<p><button>Add</button></p></form>`)
 })
@@ -72,6 +74,12 @@ func (v *visit) showPeople(status int, typed url.Values, f faults) error {
 	data.Cut = more && query != ""
 	if more && query == "" {
 		data.More = "/admin?" + url.Values{"after": {people[len(people)-1].Address}}.Encode()
+	}
+	// At the end of the list: on the last of its pages, and with what was found.
+	if data.More == "" {
+		if data.Held, data.HeldCut, err = v.held(query); err != nil {
+			return err
+		}
 	}
 	return v.show(peopleSheet(), status, data)
 }

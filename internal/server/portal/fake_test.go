@@ -30,6 +30,7 @@ type memory struct {
 	events      []identity.Event
 	bans        []identity.Ban
 	bindings    []identity.Binding
+	held        []identity.Held
 	away        bool
 	down        bool // as away, but browsers are known still
 }
@@ -237,6 +238,24 @@ func (m *memory) EnablePerson(_ context.Context, id identity.PersonID) error {
 
 func (m *memory) Bindings(context.Context, identity.PersonID) ([]identity.Binding, error) {
 	return m.bindings, m.ask()
+}
+
+func (m *memory) Held(_ context.Context, after string, limit int) (list []identity.Held, err error) {
+	for _, h := range m.held {
+		if h.Address > after {
+			list = append(list, h)
+		}
+	}
+	return list[:min(len(list), limit)], m.ask()
+}
+
+func (m *memory) ReleaseHeld(_ context.Context, address string) error {
+	before := len(m.held)
+	m.held = slices.DeleteFunc(m.held, func(h identity.Held) bool { return h.Address == address })
+	if len(m.held) == before {
+		return identity.ErrNotFound
+	}
+	return m.ask()
 }
 
 // Together undoes nothing: the database's own tests look at that.

@@ -68,6 +68,12 @@ type PeopleStore interface {
 	Bindings(ctx context.Context, id identity.PersonID) ([]identity.Binding, error)
 }
 
+// A HeldStore keeps what is held against people whom a directory has removed.
+type HeldStore interface {
+	Held(ctx context.Context, after string, limit int) ([]identity.Held, error)
+	ReleaseHeld(ctx context.Context, address string) error
+}
+
 // A Trail is the audit trail.
 type Trail interface {
 	AddEvent(ctx context.Context, e identity.Event) error
@@ -92,6 +98,7 @@ type Store interface {
 	SessionStore
 	AddressStore
 	PeopleStore
+	HeldStore
 	Trail
 	BanStore
 	Generation(ctx context.Context) (int64, error)
@@ -220,6 +227,7 @@ func (p *Portal) Register(mux *http.ServeMux) {
 		"/admin/person/enable":       {do: enablePerson, admin: true, back: "/admin"},
 		"/admin/person/revoke":       {do: revokeOfPerson, admin: true, back: "/admin"},
 		"/admin/person/end-sessions": {do: endSessionsOfPerson, admin: true, back: "/admin"},
+		"/admin/held/release":        {do: releaseHeld, admin: true, back: "/admin"},
 		"/admin/addresses/alias":     {do: putAlias, admin: true, back: "/admin/addresses"},
 		"/admin/addresses/role":      {do: putRole, admin: true, back: "/admin/addresses"},
 		"/admin/addresses/remove":    {do: removeAddress, admin: true, back: "/admin/addresses"},

@@ -152,6 +152,9 @@ func (p *place) fill() {
 		p.db.PutAddress(ctx, identity.Address{Address: "sales@example.org", Owners: []identity.Owner{{Person: ann, Roles: both}, {Person: bob, Roles: both}}}),
 		p.db.PutAddress(ctx, identity.Address{Address: "annie@example.org", Targets: []string{"ann@example.org"}, Owners: []identity.Owner{{Person: ann, Roles: []identity.Role{identity.RoleSend}}}}),
 		p.db.DisablePerson(ctx, carl, now.Add(-time.Hour), "left the project"),
+		p.db.AddUser(ctx, identity.User{Person: identity.Person{ID: "0198-dora", Address: "dora-maria.von-und-zu-langenfeld@example.org", Created: now}, External: "b1946ac92492d2347c6235b4d2611184", Changed: now, Wish: identity.WishActive}, "scim"),
+		p.db.DisablePerson(ctx, "0198-dora", now.Add(-50*time.Hour), "sent mail in the name of others"),
+		p.db.RemoveUser(ctx, "0198-dora", now.Add(-49*time.Hour), "scim"),
 		p.db.Bind(ctx, identity.Binding{Issuer: "https://github.com", Subject: "4711", Person: ann, Shown: "annex", Bound: now.Add(-300 * 24 * time.Hour)}),
 		p.db.AddCredential(ctx, identity.Credential{ID: "c1", Person: ann, Selector: "aaaaaa", Hash: "x", Name: "phone", Label: "Ann’s phone", Protocols: []identity.Protocol{identity.IMAP, identity.SMTP}, Created: now.Add(-80 * 24 * time.Hour)}),
 		p.db.AddCredential(ctx, identity.Credential{ID: "c2", Person: ann, Selector: "bbbbbb", Hash: "x", Name: "scanner", Label: "Scanner on the first floor", Protocols: []identity.Protocol{identity.SMTP}, Senders: []string{"sales@example.org"},
@@ -347,6 +350,13 @@ func TestPortalByKeyboard(t *testing.T) {
 	p.press(kb.Enter)
 	if text := ask[string](p, `document.querySelector("main").innerText`); strings.Contains(text, "Not confirmed") {
 		t.Error("it is confirmed, and the page does not say so")
+	}
+
+	p.open("/admin")
+	p.tabTo("Forget", `e.getAttribute("aria-label")==="Forget what is held against dora-maria.von-und-zu-langenfeld@example.org"`)
+	p.press(kb.Enter)
+	if text := ask[string](p, `document.querySelector("main").innerText`); !strings.Contains(text, "Forgotten.") || strings.Contains(text, "dora") {
+		t.Errorf("the page says %s", text)
 	}
 	p.silent("end")
 }

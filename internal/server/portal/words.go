@@ -244,6 +244,8 @@ func kindWords(kind string) string {
 		return "Person enabled"
 	case "person.removed":
 		return "Person removed"
+	case "hold.released":
+		return "Forgotten what was held against an address"
 	case "address.changed":
 		return "Address changed"
 	case "address.removed":
@@ -284,6 +286,8 @@ func noticeWords(done string) string {
 		return "Changed."
 	case "removed":
 		return "Removed."
+	case "released":
+		return "Forgotten. Who is made with that address is let in."
 	case "disabled":
 		return "Disabled. Passwords, programs and browsers of this person are refused."
 	case "enabled":

@@ -18,6 +18,8 @@ type Provision interface {
 	Suspend(ctx context.Context, h identity.Hold, actor string) (bool, error)
 	Release(ctx context.Context, person identity.PersonID, source string, at time.Time, actor, why string) (bool, error)
 	Holds(ctx context.Context, person identity.PersonID) ([]identity.Hold, error)
+	Held(ctx context.Context, after string, limit int) ([]identity.Held, error)
+	ReleaseHeld(ctx context.Context, address string) error
 
 	User(ctx context.Context, id identity.PersonID) (identity.User, error)
 	UserByAddress(ctx context.Context, address string) (identity.User, error)

@@ -145,6 +145,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Store) {
 		"users are people as directories see them": (*checker).users,
 		"users change whole or not":                (*checker).userChanges,
 		"a hold outlives a directory's removal":    (*checker).held,
+		"what is held is listed and forgotten":     (*checker).heldListed,
 		"a lease is one holder's":                  (*checker).leases,
 		"a hook runs once an event":                (*checker).hooks,
 		"leavers, looks and sealed grants":         (*checker).leavers,
