@@ -93,7 +93,7 @@ func (d *dovecot) run(t *testing.T, config string) {
 			t.Logf("dovecot: %s\n%s", &output, text)
 		}
 	})
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(patience)
 	for time.Now().Before(deadline) {
 		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", d.ports["imap"]))
 		if err == nil {
@@ -217,7 +217,7 @@ func (d *dovecot) dial(t *testing.T, protocol Protocol, security provider.Securi
 		name += "s"
 	}
 	server := provider.MailServer{Host: "127.0.0.1", Port: d.ports[name], Security: security}
-	conn, err := Dial(t.Context(), protocol, server, Options{TLS: &tls.Config{RootCAs: testAuthority().roots}, Trace: trace, Timeout: 20 * time.Second})
+	conn, err := Dial(t.Context(), protocol, server, Options{TLS: &tls.Config{RootCAs: testAuthority().roots}, Trace: trace, Timeout: patience})
 	if err != nil {
 		t.Fatalf("%s %s: %v\n%s", protocol, security, err, trace)
 	}
@@ -317,7 +317,7 @@ func TestDovecotFetchmail(t *testing.T) {
 			if err := os.WriteFile(path, []byte(rc), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			command := exec.CommandContext(ctx, "fetchmail", "-v", "-v", "--check", "-f", path)
 			command.Env = append(os.Environ(), "HOME="+home, "FETCHMAILHOME="+home)
