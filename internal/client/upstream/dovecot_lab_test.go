@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/letterlock-mail/letterlock/internal/lab"
 	"github.com/letterlock-mail/letterlock/internal/provider"
 	"github.com/letterlock-mail/letterlock/internal/sasl"
 	"github.com/letterlock-mail/letterlock/internal/secret"
@@ -36,13 +37,6 @@ const labUser = "alice@example.test"
 type dovecot struct {
 	ports map[string]int
 	log   string
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	listener := listenTCP(t)
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
 }
 
 func startDovecot(t *testing.T) *dovecot {
@@ -59,8 +53,13 @@ func startDovecot(t *testing.T) *dovecot {
 	t.Cleanup(introspection.Close)
 	relay, _ := startSMTP(t, provider.STARTTLS, false)
 	d := &dovecot{ports: map[string]int{}, log: filepath.Join(dir, "log")}
-	for _, name := range []string{"imap", "imaps", "pop3", "pop3s", "submission", "submissions"} {
-		d.ports[name] = freePort(t)
+	names := []string{"imap", "imaps", "pop3", "pop3s", "submission", "submissions"}
+	ports, err := lab.FreePorts(len(names))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range names {
+		d.ports[name] = ports[i]
 	}
 	writeCertificate(t, dir)
 	write(t, dir, "oauth2.conf", fmt.Sprintf("introspection_url = %s/\nintrospection_mode = post\nusername_attribute = username\nactive_attribute = active\nactive_value = true\nscope = mail\n", introspection.URL))
