@@ -13,9 +13,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
+
+// longest is how long a machine that does many other things may take: a guard against
+// waiting for ever.
+const longest = 5 * time.Minute
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
@@ -99,6 +104,7 @@ func runScripts(t *testing.T, folder string, change ...func(*testscript.Params))
 			"letter":    letterCommand,
 			"sendready": sendReadyCommand,
 			"until":     untilCommand,
+			"idle":      idleCommand,
 
 			"zone": zoneCommand,
 		},
@@ -237,6 +243,28 @@ func lookIn(ts *testscript.TestScript, name string) string {
 func fileExists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
+}
+
+// idle waits until no process works any more in the script's home: a sender that was left
+// behind looks once more for mail as it ends. Known on Linux only.
+func idleCommand(ts *testscript.TestScript, _ bool, _ []string) {
+	home := []byte("\x00HOME=" + ts.Getenv("HOME") + "\x00")
+	for deadline := time.Now().Add(longest); ; <-time.After(20 * time.Millisecond) {
+		busy := ""
+		environs, _ := filepath.Glob("/proc/[0-9]*/environ")
+		for _, path := range environs {
+			text, _ := os.ReadFile(path) // gone, or of somebody else
+			if bytes.Contains(append([]byte{0}, text...), home) {
+				busy = path
+			}
+		}
+		if busy == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s goes on", filepath.Dir(busy))
+		}
+	}
 }
 
 // snapshot NAME FOLDER: writes all names, modes and contents below FOLDER into NAME,
