@@ -384,6 +384,10 @@ func (o *outside) publish(folder, name string) {
 func (o *outside) testDetached(t *testing.T) {
 	o.run("From: root\nSubject: detached\n\nx\n", "sendmail", "-FCronDaemon", "-i", "-oem", "a@good.test")
 	o.arrived(goodAddress, "detached")
+	// Who sends before our eyes next must not find that process at it.
+	if err := idle(o.home); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // testSTS: MTA-STS, from DNS and a web server, at mail servers of every kind.

@@ -245,24 +245,27 @@ func fileExists(path string) bool {
 	return err == nil
 }
 
-// idle waits until no process works any more in the script's home: a sender that was left
-// behind looks once more for mail as it ends. Known on Linux only.
-func idleCommand(ts *testscript.TestScript, _ bool, _ []string) {
-	home := []byte("\x00HOME=" + ts.Getenv("HOME") + "\x00")
+// idle waits until no process works any more in the script's home.
+func idleCommand(ts *testscript.TestScript, _ bool, _ []string) { ts.Check(idle(ts.Getenv("HOME"))) }
+
+// idle waits until no process works any more in a home: a sender that was left behind
+// looks once more for mail as it ends. Known on Linux only.
+func idle(home string) error {
+	mark := []byte("\x00HOME=" + home + "\x00")
 	for deadline := time.Now().Add(longest); ; <-time.After(20 * time.Millisecond) {
 		busy := ""
 		environs, _ := filepath.Glob("/proc/[0-9]*/environ")
 		for _, path := range environs {
 			text, _ := os.ReadFile(path) // gone, or of somebody else
-			if bytes.Contains(append([]byte{0}, text...), home) {
-				busy = path
+			if bytes.Contains(append([]byte{0}, text...), mark) {
+				busy = filepath.Dir(path)
 			}
 		}
 		if busy == "" {
-			return
+			return nil
 		}
 		if time.Now().After(deadline) {
-			ts.Fatalf("%s goes on", filepath.Dir(busy))
+			return fmt.Errorf("%s goes on", busy)
 		}
 	}
 }
