@@ -34,7 +34,7 @@ func TestDetachedInheritsNothing(t *testing.T) {
 	}
 	end := os.NewFile(uintptr(pipe[0]), "pipe")
 	defer end.Close()
-	if err := end.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := end.SetReadDeadline(time.Now().Add(longest)); err != nil {
 		t.Fatal(err)
 	}
 	n, err := end.Read(make([]byte, 1))

@@ -138,10 +138,10 @@ func (d *deposit) Data(r io.Reader) error {
 	return nil
 }
 
-// wait blocks until done says so under the office's lock, or a minute is over.
+// wait blocks until done says so under the office's lock, or it takes too long.
 func (o *postOffice) wait(done func() bool) bool {
 	over := false
-	timer := time.AfterFunc(time.Minute, func() {
+	timer := time.AfterFunc(longest, func() {
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		over = true
@@ -218,10 +218,11 @@ func sendReadyCommand(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(errors.Join(err, file.Close()))
 }
 
-// until TEXT PROGRAM ARGS...: runs it until its output has TEXT, for a minute at
-// most: for what another process writes.
+// until TEXT PROGRAM ARGS...: runs it until its output has TEXT: for what another
+// process writes. A letter has arrived before its sender knows: who looks into the queue
+// after it waits for that too.
 func untilCommand(ts *testscript.TestScript, neg bool, args []string) {
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(longest)
 	for {
 		cmd := exec.Command(lookIn(ts, args[1]), args[2:]...)
 		cmd.Dir, cmd.Env = ts.Getenv("WORK"), environ(ts)
@@ -232,5 +233,6 @@ func untilCommand(ts *testscript.TestScript, neg bool, args []string) {
 		if time.Now().After(deadline) {
 			ts.Fatalf("%v: no %q in\n%s", args[1:], args[0], out)
 		}
+		<-time.After(20 * time.Millisecond)
 	}
 }

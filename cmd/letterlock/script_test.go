@@ -13,9 +13,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
+
+// longest is how long a machine that does many other things may take: a guard against
+// waiting for ever.
+const longest = 5 * time.Minute
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
@@ -99,6 +104,7 @@ func runScripts(t *testing.T, folder string, change ...func(*testscript.Params))
 			"letter":    letterCommand,
 			"sendready": sendReadyCommand,
 			"until":     untilCommand,
+			"idle":      idleCommand,
 
 			"zone": zoneCommand,
 		},
@@ -237,6 +243,31 @@ func lookIn(ts *testscript.TestScript, name string) string {
 func fileExists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
+}
+
+// idle waits until no process works any more in the script's home.
+func idleCommand(ts *testscript.TestScript, _ bool, _ []string) { ts.Check(idle(ts.Getenv("HOME"))) }
+
+// idle waits until no process works any more in a home: a sender that was left behind
+// looks once more for mail as it ends. Known on Linux only.
+func idle(home string) error {
+	mark := []byte("\x00HOME=" + home + "\x00")
+	for deadline := time.Now().Add(longest); ; <-time.After(20 * time.Millisecond) {
+		busy := ""
+		environs, _ := filepath.Glob("/proc/[0-9]*/environ")
+		for _, path := range environs {
+			text, _ := os.ReadFile(path) // gone, or of somebody else
+			if bytes.Contains(append([]byte{0}, text...), mark) {
+				busy = filepath.Dir(path)
+			}
+		}
+		if busy == "" {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s goes on", busy)
+		}
+	}
 }
 
 // snapshot NAME FOLDER: writes all names, modes and contents below FOLDER into NAME,

@@ -215,7 +215,7 @@ func allOfCommand(ts *testscript.TestScript, _ bool, args []string) {
 // eventually PERSON TEXT PROGRAM ARGS...: that person runs it until its output has the
 // text: for what a process does that sendmail left behind.
 func eventuallyCommand(ts *testscript.TestScript, _ bool, args []string) {
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(longest)
 	for {
 		cmd, err := personal(args[0], args[2:]...)
 		ts.Check(err)
@@ -226,6 +226,7 @@ func eventuallyCommand(ts *testscript.TestScript, _ bool, args []string) {
 		if time.Now().After(deadline) {
 			ts.Fatalf("%v: no %q in\n%s", args[2:], args[1], out)
 		}
+		<-time.After(20 * time.Millisecond)
 	}
 }
 
@@ -321,7 +322,7 @@ func stormCommand(ts *testscript.TestScript, _ bool, args []string) {
 
 // sendall: the system's queue is sent to its end, what is unknown too.
 func sendAllCommand(ts *testscript.TestScript, _ bool, _ []string) {
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(longest)
 	for {
 		list, err := personal("letterlock", "letterlock", "queue", "list", "--json", "--system")
 		ts.Check(err)

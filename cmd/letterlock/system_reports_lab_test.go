@@ -28,7 +28,7 @@ func ownCommand(ts *testscript.TestScript, _ bool, args []string) {
 func reportedCommand(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := strconv.Atoi(args[1])
 	ts.Check(err)
-	for deadline := time.Now().Add(time.Minute); ; {
+	for deadline := time.Now().Add(longest); ; {
 		files, err := filepath.Glob(args[0] + "/new/*")
 		ts.Check(err)
 		found := false
@@ -43,5 +43,6 @@ func reportedCommand(ts *testscript.TestScript, _ bool, args []string) {
 		case len(files) > want || time.Now().After(deadline):
 			ts.Fatalf("%d mails in %s, want %d; with %q: %v", len(files), args[0], want, args[2], found)
 		}
+		<-time.After(20 * time.Millisecond)
 	}
 }

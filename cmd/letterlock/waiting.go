@@ -92,33 +92,46 @@ const (
 // by then. One process is enough; later calls of sendmail, an agent of the user or the
 // timer do the rest.
 func (p *program) linger(ctx context.Context) error {
-	if !p.somethingWaits() {
-		return nil
-	}
 	folder, err := p.waitingFolder()
 	if err != nil {
 		return err
 	}
-	once, cancel := context.WithCancel(ctx)
+	until, tried := p.now().Add(lingerTime), false
+	more := func() bool { return (!tried || p.now().Before(until) && ctx.Err() == nil) && p.somethingWaits() }
+	return byOne(filepath.Join(folder, "linger.lock"), more, func() error {
+		for tried = true; more(); {
+			sum, err := p.handOverWaiting(ctx, nil)
+			if err != nil || !p.somethingWaits() {
+				return err
+			}
+			wait := lingerLook
+			if !sum.Next.IsZero() {
+				wait = min(max(sum.Next.Sub(p.now()), 0), lingerLook)
+			}
+			select {
+			case <-time.After(wait):
+			case <-ctx.Done():
+			}
+		}
+		return nil
+	})
+}
+
+// byOne does work in one process at a time while there is more of it. Who finds another
+// at it leaves it to that one, which therefore looks again when it has let go of the
+// lock: what came after its last look was left to it.
+func byOne(path string, more func() bool, work func() error) error {
+	once, cancel := context.WithCancel(context.Background())
 	cancel() // asked once, not waited for
-	lock, err := atomicfile.Acquire(once, filepath.Join(folder, "linger.lock"))
-	if err != nil {
-		return nil //nolint:nilerr // another one lingers
-	}
-	defer func() { _ = lock.Release() }()
-	for until := p.now().Add(lingerTime); p.now().Before(until); {
-		sum, err := p.handOverWaiting(ctx, nil)
-		if err != nil || !p.somethingWaits() {
+	for more() {
+		lock, err := atomicfile.Acquire(once, path)
+		if err != nil {
+			return nil //nolint:nilerr // another one is at it
+		}
+		err = work()
+		_ = lock.Release()
+		if err != nil {
 			return err
-		}
-		wait := lingerLook
-		if !sum.Next.IsZero() {
-			wait = min(max(sum.Next.Sub(p.now()), 0), lingerLook)
-		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return nil
 		}
 	}
 	return nil

@@ -241,14 +241,14 @@ func TestChild(t *testing.T) {
 		return
 	}
 	conn := connTo(place)
-	conn.HTTP = NewHTTPClient(HTTPOptions{Timeout: 10 * time.Second})
+	conn.HTTP = NewHTTPClient(HTTPOptions{Timeout: patience})
 	_, err := conn.Refresh(t.Context(), hidden("rt"), nil, nil)
 	fmt.Printf("child: %v\n", err)
 }
 
 func child(t *testing.T, place string, env ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestChild$", "-test.v")
 	cmd.Env = append(os.Environ(), "OAUTH_TEST_CHILD="+place)

@@ -13,6 +13,10 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/secret"
 )
 
+// patience is how long a machine that does many other things may take: a guard against
+// waiting for ever.
+const patience = 5 * time.Minute
+
 // noon is the time of all tests that need one.
 func noon() time.Time { return time.Date(2026, 11, 10, 12, 0, 0, 0, time.UTC) }
 
@@ -27,7 +31,7 @@ func serve(t *testing.T, handler http.HandlerFunc) *httptest.Server {
 // connTo is a public client with every endpoint at one place.
 func connTo(place string) *Conn {
 	return &Conn{
-		HTTP: NewHTTPClient(HTTPOptions{Timeout: 10 * time.Second}),
+		HTTP: NewHTTPClient(HTTPOptions{Timeout: patience}),
 		Endpoints: Endpoints{
 			Issuer: Issuer(place), Authorization: place + "/authorize", Token: place + "/token",
 			DeviceAuthorization: place + "/device", Revocation: place + "/revoke", JWKS: place + "/keys",

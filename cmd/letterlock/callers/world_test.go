@@ -21,7 +21,7 @@ import (
 )
 
 // patience bounds whatever a test waits for; the machine may be busy.
-const patience = 2 * time.Minute
+const patience = 4 * time.Minute
 
 func within(t testing.TB) context.Context {
 	t.Helper()

@@ -72,7 +72,7 @@ func (k *keyboard) insist(key, text string) {
 	k.Helper()
 	for {
 		k.press(key)
-		ctx, cancel := context.WithTimeout(k.ctx, 5*time.Second)
+		ctx, cancel := context.WithTimeout(k.ctx, 20*time.Second)
 		err := k.terminal.Expect(ctx, text)
 		cancel()
 		if err == nil {

@@ -137,8 +137,9 @@ func wantNothing(t *testing.T, what string, r result, code int, took time.Durati
 	if r.code != code || r.stdout != "" || !strings.HasPrefix(r.stderr, "letterlock: ") || !strings.Contains(r.stderr, "\nletterlock: hint: ") {
 		t.Errorf("%s: want code %d and both lines: %v", what, code, r)
 	}
-	if took > 5*time.Second {
-		t.Errorf("%s took %v, over five seconds", what, took)
+	// Whoever waits for a person waits a minute.
+	if took > 45*time.Second {
+		t.Errorf("%s took %v", what, took)
 	}
 	if strings.Contains(r.stderr, passphrase) {
 		t.Errorf("%s tells the passphrase: %s", what, r.stderr)
@@ -175,7 +176,7 @@ func TestKeySources(t *testing.T) {
 				}
 				wantNothing(t, what, r, code, took)
 			}
-			if r, took := h.alone(h.env, "accounts"); r.code != 0 || !strings.Contains(r.stdout, "key ") || took > 5*time.Second {
+			if r, took := h.alone(h.env, "accounts"); r.code != 0 || !strings.Contains(r.stdout, "key ") || took > 45*time.Second {
 				t.Errorf("accounts with a locked key: %v, %v", r, took)
 			}
 			if after := state(t, h.dir); after != before {
@@ -345,8 +346,8 @@ func TestScriptedPinentry(t *testing.T) {
 	}
 }
 
-// TestLockedWithoutEnd: a decrypt command that never answers costs no more than the
-// five seconds, and what it started is gone.
+// TestLockedWithoutEnd: a decrypt command that never answers costs less than a
+// person's minute, and what it started is gone.
 func TestLockedWithoutEnd(t *testing.T) {
 	i := newIssuer(t, &cage{})
 	h := newHome(t)

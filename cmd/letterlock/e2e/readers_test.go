@@ -5,6 +5,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -52,8 +53,17 @@ func runOfflineimap(d *desk) {
 // (getmailcore/baseclasses.py, forkchild).
 func runGetmail(d *desk) {
 	dir := d.maildir()
-	ctx, cancel := context.WithTimeout(within(d), 20*time.Second)
+	ctx, cancel := context.WithCancel(within(d))
 	defer cancel()
+	go func() { // once the mail is there it gets some time to end
+		for ctx.Err() == nil {
+			if there, _ := filepath.Glob(dir + "/new/*"); len(there) > 0 {
+				<-time.After(10 * time.Second)
+				cancel()
+			}
+			<-time.After(20 * time.Millisecond)
+		}
+	}()
 	out, err := d.command(ctx, "getmail").CombinedOutput()
 	if err != nil && ctx.Err() == nil && !bytes.Contains(out, []byte("__orig_handler")) {
 		d.Fatalf("getmail: %v: %s", err, out)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -199,6 +200,35 @@ func TestSocket(t *testing.T) {
 	}
 	if _, err := Listen(t.Context(), path); err == nil {
 		t.Error("a second agent took the socket away")
+	}
+}
+
+// A lateDoor lets one peer in as the service is told to end.
+type lateDoor struct {
+	net.Listener
+	peer net.Conn
+	end  func()
+}
+
+func (l *lateDoor) Accept() (net.Conn, error) {
+	l.end()
+	return l.peer, nil
+}
+
+// Who is let in at the last moment is let out again.
+func TestLatePeer(t *testing.T) {
+	listener, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	here, there := net.Pipe()
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := New(Options{Listener: &lateDoor{listener, there, cancel}}).Run(ctx); err != nil {
+		t.Error(err)
+	}
+	_ = here.SetReadDeadline(time.Now().Add(time.Minute)) // which a closed pipe refuses
+	if _, err := here.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("it hears %v", err)
 	}
 }
 

@@ -165,6 +165,9 @@ func (a *Agent) serve(ctx context.Context) error {
 	for {
 		conn, err := a.o.Listener.Accept()
 		if ctx.Err() != nil {
+			if err == nil { // who came just now must not wait until the process has ended
+				conn.Close()
+			}
 			return nil
 		}
 		if err != nil {

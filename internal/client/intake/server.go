@@ -179,6 +179,9 @@ func (s *Server) serve(ctx context.Context) error {
 	for {
 		conn, err := s.o.Listener.Accept()
 		if ctx.Err() != nil {
+			if err == nil { // who came just now must not wait until the process has ended
+				conn.Close()
+			}
 			return nil
 		}
 		if err != nil {

@@ -528,6 +528,37 @@ func TestEnds(t *testing.T) {
 	}
 }
 
+// A lateDoor lets one client in as the server is told to end.
+type lateDoor struct {
+	net.Listener
+	client net.Conn
+	end    func()
+}
+
+func (l *lateDoor) Accept() (net.Conn, error) {
+	l.end()
+	return l.client, nil
+}
+
+// Who is let in at the last moment is let out again: his message waits with him.
+func TestLateClient(t *testing.T) {
+	s := newSite(t, nil)
+	listener, err := Listen(t.Context(), s.path+"2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	here, there := net.Pipe()
+	ctx, cancel := context.WithCancel(t.Context())
+	late := New(Options{Listener: &lateDoor{listener, there, cancel}, Queue: s.queue, Folder: filepath.Join(s.folder, "intake2"), Take: put})
+	if err := late.Run(ctx); err != nil {
+		t.Error(err)
+	}
+	_ = here.SetReadDeadline(time.Now().Add(time.Minute)) // which a closed pipe refuses
+	if _, err := here.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("it hears %v", err)
+	}
+}
+
 // A disk that fails at any point: the client hears 75, and nothing is sent.
 func TestBrokenQueue(t *testing.T) {
 	s := newSite(t, func(o *Options) { o.Queue = brokenQueue{o.Queue} })

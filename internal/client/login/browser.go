@@ -1,6 +1,7 @@
 package login
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,7 +61,7 @@ func browse(ctx context.Context, req Request, person Person, to target, listener
 	port := portOf(listeners[0])
 	try := newAttempt(req, to.at(port))
 	hits := newCallback(req.app(), to.host(port), to.path(), try.check)
-	door := openDoor(listeners, hits, hitPatience)
+	door := openDoor(listeners, hits, cmp.Or(req.patience, hitPatience))
 	answer, err := await(ctx, try, person, hits)
 	// The door closes before anything else happens: nobody comes in while the code
 	// is exchanged.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
+	"github.com/letterlock-mail/letterlock/internal/lab"
 	"github.com/letterlock-mail/letterlock/internal/oauth"
 	"github.com/letterlock-mail/letterlock/internal/provider"
 )
@@ -263,16 +264,23 @@ func TestBrowserNoEndpoint(t *testing.T) {
 	}
 }
 
+// freePort is one that the system gives to no other program of itself.
 func freePort(t *testing.T) int {
 	t.Helper()
-	listeners, err := listenBoth(t.Context(), 0)
-	if err != nil {
-		t.Fatal(err)
+	for {
+		ports, err := lab.FreePorts(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		listeners, err := listenBoth(t.Context(), ports[0])
+		if err != nil {
+			continue // free on IPv4 only
+		}
+		for _, l := range listeners {
+			l.Close()
+		}
+		return ports[0]
 	}
-	for _, l := range listeners {
-		defer l.Close()
-	}
-	return portOf(listeners[0])
 }
 
 // Consent may cover more than one token can hold.

@@ -30,7 +30,7 @@ func raw(t *testing.T, address, request string) string {
 		t.Fatalf("dial: %v", err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(patience))
 	// A refused request may be cut off while it is still being written.
 	_, _ = io.WriteString(conn, request)
 	answer, err := io.ReadAll(conn)
@@ -95,7 +95,7 @@ func TestHostileRequests(t *testing.T) {
 	good := server.approve(address)
 	for _, test := range readHostile(t) {
 		t.Run(test.name, func(t *testing.T) {
-			for _, host := range []string{"127.0.0.1", "::1"} {
+			for _, host := range loopbackHosts(t.Context()) {
 				answer := raw(t, net.JoinHostPort(host, good.Port()), test.fill(good, server.http.URL))
 				checkHostileAnswer(t, test.want, answer)
 			}
@@ -227,7 +227,7 @@ func TestDoorBoundsConnections(t *testing.T) {
 		}
 		defer conn.Close()
 	}
-	_ = first.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = first.SetReadDeadline(time.Now().Add(patience))
 	if _, err := first.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the oldest connection is still open: %v", err)
 	}

@@ -47,7 +47,8 @@ func desktop(env map[string]string, programs ...string) Desktop {
 			}
 			return "", fs.ErrNotExist
 		},
-		Stat: func(string) (fs.FileInfo, error) { return nil, fs.ErrNotExist },
+		Stat:  func(string) (fs.FileInfo, error) { return nil, fs.ErrNotExist },
+		grace: patience, // a fake browser that fails may take its time to
 	}
 }
 

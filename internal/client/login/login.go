@@ -44,6 +44,8 @@ type Request struct {
 	// Timeout bounds the wait for the person: zero means DefaultTimeout, and for
 	// Device the life the provider gave the code.
 	Timeout time.Duration
+
+	patience time.Duration // hitPatience unless a test sets it
 }
 
 // A Person is whoever signs in, seen through the terminal and the desktop. Its

@@ -10,7 +10,12 @@ import (
 	"os/signal"
 	"strings"
 	"testing"
+	"time"
 )
+
+// patience is how long a machine that does many other things may take: a guard against
+// waiting for ever.
+const patience = 5 * time.Minute
 
 // TestMain lets the test binary be the programs that tests need: a pair that
 // encrypts (as far as a test can tell), and ones that behave badly.

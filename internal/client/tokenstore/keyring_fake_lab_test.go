@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"filippo.io/age"
 	"github.com/godbus/dbus/v5"
@@ -22,6 +21,8 @@ type fakeKeyring struct {
 	secret   []byte
 	answer   string // of the person: "yes", "no", "nothing"
 	unlocked atomic.Bool
+	shown    context.Context // ends with the first dialogue
+	show     context.CancelFunc
 }
 
 const (
@@ -32,6 +33,7 @@ const (
 func (b *bus) fakeKeyring(secret []byte, answer string) *fakeKeyring {
 	b.t.Helper()
 	fake := &fakeKeyring{conn: b.dial(), secret: secret, answer: answer}
+	fake.shown, fake.show = context.WithCancel(b.t.Context())
 	for path, name := range map[dbus.ObjectPath]string{secretsPath: "Service", fakeItem: "Item", fakePrompt: "Prompt"} {
 		if err := fake.conn.Export(fake, path, secretsInterface+name); err != nil {
 			b.t.Fatal(err)
@@ -60,6 +62,7 @@ func (f *fakeKeyring) Unlock([]dbus.ObjectPath) ([]dbus.ObjectPath, dbus.ObjectP
 
 // Prompt is the dialogue. Signals of another prompt come first and mean nothing.
 func (f *fakeKeyring) Prompt(string) *dbus.Error {
+	defer f.show()
 	completed := func(path dbus.ObjectPath, dismissed bool) {
 		_ = f.conn.Emit(path, secretsInterface+"Prompt.Completed", dismissed, dbus.MakeVariant([]dbus.ObjectPath{}))
 	}
@@ -103,10 +106,14 @@ func TestKeyringDialogue(t *testing.T) {
 	}
 	for _, row := range table {
 		b := newBus(t)
-		b.fakeKeyring(row.secret, row.answer)
-		ctx, cancel := context.WithTimeoutCause(t.Context(), 2*time.Second, errSilent)
+		fake := b.fakeKeyring(row.secret, row.answer)
+		ctx, cancel := context.WithCancelCause(t.Context())
+		if row.answer == "nothing" { // the time is up when the dialogue is there
+			stop := context.AfterFunc(fake.shown, func() { cancel(errSilent) })
+			defer stop()
+		}
 		got, err := NewKeyring(string(folder), b.withPerson()).Identity(ctx)
-		cancel()
+		cancel(nil)
 		if !errors.Is(err, row.want) {
 			t.Errorf("answer %q: %v, want %v", row.answer, err, row.want)
 		}

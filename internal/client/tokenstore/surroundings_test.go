@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func base64Of(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
@@ -80,6 +81,9 @@ func TestDisplay(t *testing.T) {
 	}
 	if (Surroundings{}).patience() >= personLimit || (Surroundings{Terminal: "/dev/pts/0"}).patience() != personLimit {
 		t.Error("patience does not depend on a person")
+	}
+	if (Surroundings{}).patience()+killLimit >= 5*time.Second {
+		t.Error("with nobody there it takes over five seconds")
 	}
 }
 

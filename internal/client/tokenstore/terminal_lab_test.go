@@ -64,7 +64,7 @@ func (l *terminal) run(argv, environ []string, prompt, answer string) (screen, o
 	if err := cmd.Start(); err != nil {
 		l.t.Fatal(err)
 	}
-	_ = l.person.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = l.person.SetReadDeadline(time.Now().Add(patience))
 	shown := make(chan string)
 	go func() { shown <- l.watch(prompt, answer) }()
 	if err := cmd.Wait(); err != nil {

@@ -106,6 +106,7 @@ type stage struct {
 	in       *bufio.Reader
 	clientIn *io.PipeWriter // the tunnel's client, if there is one
 	client   *bufio.Reader
+	stalled  chan struct{} // closed at STALL
 }
 
 // play performs the steps and returns the first deviation.
@@ -116,7 +117,7 @@ func (s *stage) play(steps []string) error {
 	}
 	defer raw.Close()
 	// A client that hangs must fail the test and not the test run.
-	_ = raw.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = raw.SetDeadline(time.Now().Add(patience))
 	s.raw, s.conn, s.in = raw, raw, bufio.NewReader(raw)
 	for i, step := range steps {
 		end, err := s.perform(step)
@@ -169,6 +170,7 @@ func (s *stage) perform(step string) (end bool, err error) {
 	case "CLOSE":
 		return true, s.conn.Close()
 	case "STALL":
+		close(s.stalled)
 		s.untilGone()
 		return true, nil
 	case "CANCEL":
@@ -286,6 +288,10 @@ var testAuthority = sync.OnceValue(func() authority {
 	return authority{roots, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{cert}, PrivateKey: key}}}}
 })
 
+// patience is how long a machine that does many other things may take: a guard against
+// waiting for ever.
+const patience = 5 * time.Minute
+
 const testToken = "c4n4ry-token-for-tests-1234567890"
 
 // A result is what the client came to.
@@ -304,11 +310,11 @@ func (s script) perform(t *testing.T) result {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	inReader, inWriter := io.Pipe()
 	outReader, outWriter := io.Pipe()
-	st := &stage{listener: listener, cancel: cancel, config: testAuthority().server, clientIn: inWriter, client: bufio.NewReader(outReader)}
+	st := &stage{listener: listener, cancel: cancel, config: testAuthority().server, clientIn: inWriter, client: bufio.NewReader(outReader), stalled: make(chan struct{})}
 	played := make(chan error, 1)
 	go func() {
 		played <- st.play(s.steps)
@@ -317,7 +323,7 @@ func (s script) perform(t *testing.T) result {
 
 	var trace bytes.Buffer
 	r := result{}
-	r.conn, r.err = s.act(ctx, listener, &trace, inReader, outWriter)
+	r.conn, r.err = s.act(ctx, listener, st.stalled, &trace, inReader, outWriter)
 	if r.conn != nil {
 		r.conn.raw.Close()
 	}
@@ -329,14 +335,15 @@ func (s script) perform(t *testing.T) result {
 	return r
 }
 
-func (s script) act(ctx context.Context, listener net.Listener, trace io.Writer, in io.Reader, out io.Writer) (*Conn, error) {
-	opts := Options{TLS: &tls.Config{RootCAs: testAuthority().roots}, Trace: trace, Timeout: 10 * time.Second}
-	if text := s.get("timeout"); text != "" {
-		opts.Timeout, _ = time.ParseDuration(text)
-	}
+func (s script) act(ctx context.Context, listener net.Listener, stalled <-chan struct{}, trace io.Writer, in io.Reader, out io.Writer) (*Conn, error) {
+	opts := Options{TLS: &tls.Config{RootCAs: testAuthority().roots}, Trace: trace, Timeout: patience}
 	server := provider.MailServer{Host: "127.0.0.1", Port: listener.Addr().(*net.TCPAddr).Port, Security: provider.Security(s.get("security"))}
 	opts.Network = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, network, listener.Addr().String())
+	}
+	if text := s.get("timeout"); text != "" {
+		opts.Timeout, _ = time.ParseDuration(text)
+		opts.Network = stoppedClocks(listener.Addr().String(), stalled)
 	}
 	if host := s.get("host"); host != "" {
 		server.Host = host
@@ -373,6 +380,62 @@ func (s script) act(ctx context.Context, listener net.Listener, trace io.Writer,
 		}
 	}
 	return conn, nil
+}
+
+// stoppedClocks dials for a client whose time-outs count from where its server stalls.
+// They are short; a machine that stands still before that must not look like the stall.
+func stoppedClocks(address string, stalled <-chan struct{}) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, _ string) (net.Conn, error) {
+		raw, err := (&net.Dialer{}).DialContext(context.WithoutCancel(ctx), network, address)
+		if err != nil {
+			return nil, err
+		}
+		conn := &stoppedClock{Conn: raw, gone: make(chan struct{})}
+		go func() {
+			select {
+			case <-stalled:
+				conn.start()
+			case <-conn.gone:
+			}
+		}()
+		return conn, nil
+	}
+}
+
+type stoppedClock struct {
+	net.Conn
+	gone   chan struct{}
+	closed sync.Once
+
+	mu      sync.Mutex
+	started bool
+	pause   time.Duration // asked for and still to be set
+}
+
+func (c *stoppedClock) start() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.started = true
+	if c.pause != 0 {
+		_ = c.Conn.SetDeadline(time.Now().Add(c.pause))
+	}
+}
+
+func (c *stoppedClock) SetDeadline(at time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.started {
+		return c.Conn.SetDeadline(at)
+	}
+	if c.pause = 0; !at.IsZero() {
+		c.pause = max(time.Until(at), 1)
+	}
+	return nil
+}
+
+func (c *stoppedClock) Close() error {
+	c.closed.Do(func() { close(c.gone) })
+	return c.Conn.Close()
 }
 
 // longToken makes "x*300" three hundred x.

@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/letterlock-mail/letterlock/internal/lab"
 	"github.com/letterlock-mail/letterlock/internal/provider"
 	"github.com/letterlock-mail/letterlock/internal/sasl"
 	"github.com/letterlock-mail/letterlock/internal/secret"
@@ -36,13 +37,6 @@ const labUser = "alice@example.test"
 type dovecot struct {
 	ports map[string]int
 	log   string
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	listener := listenTCP(t)
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
 }
 
 func startDovecot(t *testing.T) *dovecot {
@@ -59,8 +53,13 @@ func startDovecot(t *testing.T) *dovecot {
 	t.Cleanup(introspection.Close)
 	relay, _ := startSMTP(t, provider.STARTTLS, false)
 	d := &dovecot{ports: map[string]int{}, log: filepath.Join(dir, "log")}
-	for _, name := range []string{"imap", "imaps", "pop3", "pop3s", "submission", "submissions"} {
-		d.ports[name] = freePort(t)
+	names := []string{"imap", "imaps", "pop3", "pop3s", "submission", "submissions"}
+	ports, err := lab.FreePorts(len(names))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range names {
+		d.ports[name] = ports[i]
 	}
 	writeCertificate(t, dir)
 	write(t, dir, "oauth2.conf", fmt.Sprintf("introspection_url = %s/\nintrospection_mode = post\nusername_attribute = username\nactive_attribute = active\nactive_value = true\nscope = mail\n", introspection.URL))
@@ -93,7 +92,7 @@ func (d *dovecot) run(t *testing.T, config string) {
 			t.Logf("dovecot: %s\n%s", &output, text)
 		}
 	})
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(patience)
 	for time.Now().Before(deadline) {
 		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", d.ports["imap"]))
 		if err == nil {
@@ -217,7 +216,7 @@ func (d *dovecot) dial(t *testing.T, protocol Protocol, security provider.Securi
 		name += "s"
 	}
 	server := provider.MailServer{Host: "127.0.0.1", Port: d.ports[name], Security: security}
-	conn, err := Dial(t.Context(), protocol, server, Options{TLS: &tls.Config{RootCAs: testAuthority().roots}, Trace: trace, Timeout: 20 * time.Second})
+	conn, err := Dial(t.Context(), protocol, server, Options{TLS: &tls.Config{RootCAs: testAuthority().roots}, Trace: trace, Timeout: patience})
 	if err != nil {
 		t.Fatalf("%s %s: %v\n%s", protocol, security, err, trace)
 	}
@@ -317,7 +316,7 @@ func TestDovecotFetchmail(t *testing.T) {
 			if err := os.WriteFile(path, []byte(rc), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			command := exec.CommandContext(ctx, "fetchmail", "-v", "-v", "--check", "-f", path)
 			command.Env = append(os.Environ(), "HOME="+home, "FETCHMAILHOME="+home)

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	goimap "github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
@@ -177,7 +176,7 @@ func signIn(t *testing.T, protocol Protocol, server provider.MailServer, mechani
 	t.Helper()
 	for _, token := range []string{testToken, "bad", strings.Repeat("long", 500)} {
 		var trace bytes.Buffer
-		conn, err := Dial(t.Context(), protocol, server, Options{TLS: &tls.Config{RootCAs: testAuthority().roots}, Trace: &trace, Timeout: 10 * time.Second})
+		conn, err := Dial(t.Context(), protocol, server, Options{TLS: &tls.Config{RootCAs: testAuthority().roots}, Trace: &trace, Timeout: patience})
 		if err != nil {
 			t.Errorf("%s %s: %v", protocol, mechanism, err)
 			return

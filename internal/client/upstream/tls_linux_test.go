@@ -6,14 +6,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // Of the machine's authorities those are read that the server names, and by no stricter
 // and no laxer rules than all of them: what SSL_CERT_FILE has is good, and nothing else.
 func TestMachinesAuthorities(t *testing.T) {
 	dial := func() error {
-		conn, err := Dial(t.Context(), IMAP, greetTLS(t, testAuthority().server), Options{Timeout: 30 * time.Second})
+		conn, err := Dial(t.Context(), IMAP, greetTLS(t, testAuthority().server), Options{Timeout: patience})
 		if err == nil {
 			conn.Close()
 		}

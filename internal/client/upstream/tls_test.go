@@ -57,7 +57,7 @@ func TestTLSFloor(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			conn, err := Dial(t.Context(), IMAP, greetTLS(t, tt.server), Options{TLS: tt.client, Timeout: 10 * time.Second})
+			conn, err := Dial(t.Context(), IMAP, greetTLS(t, tt.server), Options{TLS: tt.client, Timeout: patience})
 			if err == nil {
 				if state, ok := conn.TLS(); !ok || state.Version < tls.VersionTLS12 {
 					t.Errorf("TLS %x, %v", state.Version, ok)

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 // Every dialogue: the client says what the script expects and comes to what it says.
@@ -119,7 +118,6 @@ func TestServerEndsAnywhere(t *testing.T) {
 				}
 				t.Run(s.name+"/"+end, func(t *testing.T) {
 					t.Parallel()
-					begin := time.Now()
 					r := cut.perform(t)
 					if r.err == nil {
 						t.Errorf("%s before %q: no error\n%s", end, step, r.trace)
@@ -127,8 +125,8 @@ func TestServerEndsAnywhere(t *testing.T) {
 					if end == "STALL" && !errors.Is(r.err, os.ErrDeadlineExceeded) {
 						t.Errorf("silence before %q: %v", step, r.err)
 					}
-					if took := time.Since(begin); took > 10*time.Second {
-						t.Errorf("took %v", took)
+					if end == "CLOSE" && (errors.Is(r.err, os.ErrDeadlineExceeded) || errors.Is(r.err, context.DeadlineExceeded)) {
+						t.Errorf("closed before %q, and seen by the clock only: %v", step, r.err)
 					}
 				})
 			}
@@ -150,7 +148,7 @@ func TestDialRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer listener.Close()
-			if conn, err := s.act(t.Context(), listener, nil, nil, nil); err == nil {
+			if conn, err := s.act(t.Context(), listener, nil, nil, nil, nil); err == nil {
 				conn.Close()
 				t.Error("connected")
 			}

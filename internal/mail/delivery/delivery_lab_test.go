@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/lab"
 	"github.com/letterlock-mail/letterlock/internal/mail/queue"
@@ -28,7 +27,7 @@ func labRoute(security provider.Security, port int, ca *lab.CA, source TokenSour
 
 func opToken(t *testing.T, op *lab.OP, scopes ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	token, err := op.Token(ctx, lab.Alice(), scopes...)
 	if err != nil {
@@ -50,6 +49,16 @@ func TestRealServers(t *testing.T) {
 		"Content-Transfer-Encoding: 8bit\r\n\r\n.\r\n..\r\nGr\u00fc\u00dfe\r\n.end\r\n"
 	_, body, _ := strings.Cut(text, "\r\n\r\n")
 	sent := 0
+	// Each step waits for its own mails: a queue may let the next ones overtake them.
+	arrived := func() []lab.Delivered {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		mails, err := sink.Wait(ctx, sent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return mails
+	}
 	for _, server := range []struct {
 		name     string
 		security provider.Security
@@ -66,13 +75,7 @@ func TestRealServers(t *testing.T) {
 					wantVerdicts(t, carry(t, c, e, text), queue.Delivered, queue.Delivered)
 					sent++
 				}
-				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-				defer cancel()
-				arrived, err := sink.Wait(ctx, sent)
-				if err != nil {
-					t.Fatal(err)
-				}
-				last := arrived[sent-1]
+				last := arrived()[sent-1]
 				if _, got, _ := bytes.Cut(last.Data, []byte("\r\n\r\n")); string(got) != body || len(last.To) != 2 {
 					t.Errorf("arrived %q for %v", last.Data, last.To)
 				}
@@ -83,6 +86,7 @@ func TestRealServers(t *testing.T) {
 				c := carrier(t, labRoute(server.security, server.port, ca, source, mechanism), func(o *Options) { o.Trace = &trace })
 				wantVerdicts(t, carry(t, c, envelope(lab.Alice().Email, "carol@elsewhere.test"), text), queue.Delivered)
 				sent++
+				arrived()
 				if source.asked != 2 || len(source.refused) != 1 {
 					t.Errorf("%d tokens asked for, refused %q", source.asked, source.refused)
 				}
@@ -134,7 +138,7 @@ func TestDirectToPostfix(t *testing.T) {
 	c := w.carrier(t, Route{TLS: ca.Client()}, nil, func(o *Options) { o.Trace = &trace })
 	got := carry(t, c, envelope("you@out.test", lab.Bob().Email, "nobody@try.test"), hello)
 	wantVerdicts(t, got, queue.Delivered, queue.Refused)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if _, err := postfix.WaitLog(ctx, func(line string) bool { return strings.Contains(line, "status=sent") }); err != nil {
 		t.Fatal(err)

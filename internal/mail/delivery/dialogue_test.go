@@ -131,7 +131,7 @@ func (s script) play(listener net.Listener) error {
 		return err
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(patience))
 	in := bufio.NewReader(conn)
 	for i, step := range s.steps {
 		verb, text, _ := strings.Cut(step, " ")

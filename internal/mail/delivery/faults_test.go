@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/lab"
 	"github.com/letterlock-mail/letterlock/internal/mail/queue"
@@ -30,6 +31,8 @@ type faulty struct {
 	token    bool // a sign-in was seen in plain text
 	wait     sync.WaitGroup
 	done     chan struct{}
+	reached  chan struct{} // closed when the server is where its fault is
+	reach    func()
 }
 
 func startFaulty(t *testing.T, f *faulty) *faulty {
@@ -38,7 +41,8 @@ func startFaulty(t *testing.T, f *faulty) *faulty {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.listener, f.done = listener, make(chan struct{})
+	f.listener, f.done, f.reached = listener, make(chan struct{}), make(chan struct{})
+	f.reach = sync.OnceFunc(func() { close(f.reached) })
 	f.wait.Add(1)
 	go func() {
 		defer f.wait.Done()
@@ -74,6 +78,9 @@ func (f *faulty) reply(conn net.Conn, stage, right string) bool {
 	if stage == "message" && f.fault != "drop" && f.fault != "reset" {
 		// The client is in the middle of it: whatever is said, nothing is read any more.
 		defer func() { <-f.done }()
+	}
+	if stage != "message" || !f.answers() {
+		f.reach()
 	}
 	switch f.fault {
 	case "hang":
@@ -116,7 +123,83 @@ func (f *faulty) reply(conn net.Conn, stage, right string) bool {
 		return false
 	}
 	_, _ = io.WriteString(conn, f.fault+"\r\n") // "451 4.3.0 later"
+	f.reach()
 	return !strings.HasPrefix(f.fault, "421")
+}
+
+// answers says whether the fault is a whole reply.
+func (f *faulty) answers() bool { return f.fault != "" && f.fault[0] >= '2' && f.fault[0] <= '5' }
+
+// dial connects a client for which no time passes until the server is where its fault
+// is: a machine that stands still before that must not look like the fault. What the
+// server has said by then is there to be read, however long that takes.
+func (f *faulty) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	raw, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	conn := &stoppedClock{Conn: raw, never: f.answers()}
+	f.wait.Go(func() {
+		select {
+		case <-f.reached:
+			conn.start()
+		case <-f.done:
+		}
+	})
+	return conn, nil
+}
+
+// A stoppedClock is a connection whose deadlines count from its start.
+type stoppedClock struct {
+	net.Conn
+	never bool // for reading
+
+	mu          sync.Mutex
+	started     bool
+	read, write time.Duration // asked for and still to be set
+}
+
+func (c *stoppedClock) start() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.started = true
+	if c.read != 0 && !c.never {
+		_ = c.Conn.SetReadDeadline(time.Now().Add(c.read))
+	}
+	if c.write != 0 {
+		_ = c.Conn.SetWriteDeadline(time.Now().Add(c.write))
+	}
+}
+
+func (c *stoppedClock) SetReadDeadline(at time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.started && !c.never {
+		return c.Conn.SetReadDeadline(at)
+	}
+	c.read = fromNow(at)
+	return nil
+}
+
+func (c *stoppedClock) SetWriteDeadline(at time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.started {
+		return c.Conn.SetWriteDeadline(at)
+	}
+	c.write = fromNow(at)
+	return nil
+}
+
+func (c *stoppedClock) SetDeadline(at time.Time) error {
+	return errors.Join(c.SetReadDeadline(at), c.SetWriteDeadline(at))
+}
+
+func fromNow(at time.Time) time.Duration {
+	if at.IsZero() {
+		return 0
+	}
+	return max(time.Until(at), 1)
 }
 
 func (f *faulty) untilGone(conn net.Conn, stage string) {
@@ -237,7 +320,7 @@ func TestEveryStageEveryFault(t *testing.T) {
 					c := carrier(t, submission(provider.STARTTLS, f.listener.Addr(), ca.Client(), &tokens{list: []string{testToken}}),
 						func(o *Options) {
 							if fault == "hang" || stage == "message" {
-								o.Timeouts = fastTimeouts()
+								o.Timeouts, o.Network = fastTimeouts(), f.dial
 							}
 						})
 					text := hello
@@ -317,15 +400,8 @@ func TestCanceledAfterTheDotIsUnknown(t *testing.T) {
 	c.options.Trace = writerFunc(func(p []byte) (int, error) {
 		if strings.Contains(string(p), "(message") {
 			go func() {
-				for { // the trace comes before the message: wait until the server has it
-					f.mu.Lock()
-					n := f.messages
-					f.mu.Unlock()
-					if n > 0 {
-						cancel()
-						return
-					}
-				}
+				<-f.reached // the trace comes before the message: wait until the server has it
+				cancel()
 			}()
 		}
 		return len(p), nil

@@ -17,6 +17,10 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/secret"
 )
 
+// patience is how long a machine that does many other things may take: a guard against
+// waiting for ever.
+const patience = 5 * time.Minute
+
 const testToken = "canary-token-0123456789-abcdefghijklmnop"
 
 // tokens is a TokenSource that gives out its tokens one after the other, the next one
@@ -47,15 +51,18 @@ func (s *tokens) Token(_ context.Context, refused secret.String) (secret.String,
 	return secret.New(s.list[0]), nil
 }
 
+// fastTimeouts are for a client whose clock stands still until the fault: see
+// faulty.dial.
 func fastTimeouts() Timeouts {
 	const short = 150 * time.Millisecond
-	return Timeouts{Connect: 2 * time.Second, Greeting: short, Command: short, Data: short, Block: short, End: short}
+	return Timeouts{Greeting: short, Command: short, Data: short, Block: short, End: short}
 }
 
 // carrier returns a Carrier with one route.
 func carrier(t testing.TB, r Route, change func(*Options)) *Carrier {
 	t.Helper()
-	o := Options{Routes: func(string) (Route, error) { return r, nil }}
+	// Between two mails of a test no connection grows too old, however slow the machine.
+	o := Options{Idle: time.Hour, Routes: func(string) (Route, error) { return r, nil }}
 	if change != nil {
 		change(&o)
 	}
@@ -88,7 +95,7 @@ const hello = "From: you@try.test\r\nTo: a@else.test\r\nSubject: hello\r\n\r\nhe
 // carry is Carry for a text, which must not fail as a whole.
 func carry(t testing.TB, c *Carrier, e queue.Envelope, text string) []queue.Outcome {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	outcomes, err := c.Carry(ctx, e, strings.NewReader(text))
 	if err != nil {

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/emersion/go-smtp"
 
@@ -67,7 +66,7 @@ func (d *diary) want(t *testing.T, lines ...string) {
 // carryJournal is carry with a journal.
 func carryJournal(t *testing.T, c *Carrier, d *diary, e queue.Envelope) []queue.Outcome {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	outcomes, err := c.CarryJournal(ctx, e, strings.NewReader(hello), d)
 	if err != nil {

@@ -80,7 +80,7 @@ func TestKilledBetweenDomains(t *testing.T) {
 				return [2]queue.State{e.Recipients[0].State, e.Recipients[1].State}
 			}
 			<-reached
-			for deadline := time.Now().Add(time.Minute); states()[0] != queue.StateDelivered; <-time.After(5 * time.Millisecond) {
+			for deadline := time.Now().Add(patience); states()[0] != queue.StateDelivered; <-time.After(5 * time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatal("the first domain's outcome is not on disk while the second is under way")
 				}
