@@ -364,7 +364,7 @@ func TestReplayAndHangUp(t *testing.T) {
 		if !strings.Contains(why, "used twice") || b.active(access) {
 			t.Errorf("%s; active: %v", why, b.active(access))
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Errorf("nobody is told; active: %v", b.active(access))
 	}
 }

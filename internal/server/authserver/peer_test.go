@@ -65,7 +65,7 @@ func TestPeerDevice(t *testing.T) {
 	if a := b.decide("p1", complete.RequestURI(), "allow"); a.status != http.StatusSeeOther {
 		t.Fatalf("decision: %d %s", a.status, a.body)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	token, err := conf.DeviceAccessToken(ctx, device)
 	if err != nil {

@@ -131,7 +131,7 @@ func pgTrouble(code string) Trouble {
 		return ReadOnly
 	case code == "53100", code == "53200":
 		return Full
-	case strings.HasPrefix(code, "08"), strings.HasPrefix(code, "57P"), code == "53300":
+	case strings.HasPrefix(code, "08"), strings.HasPrefix(code, "57P"), code == "53300", code == "25P03":
 		return Gone
 	case code == "57014":
 		return Slow
@@ -189,8 +189,12 @@ func again(err error) chance {
 		switch {
 		case pg.Code == "40001", pg.Code == "40P01":
 			return contended
+		case pg.Code == "55P03":
+			return contended // the server's lock_timeout is shorter than our own
 		case pg.Code == "25006", strings.HasPrefix(pg.Code, "08"), strings.HasPrefix(pg.Code, "57P"):
 			return reconnect // a new connection may find the server that writes now
+		case pg.Code == "25P03":
+			return reconnect // ended by the server's idle_in_transaction_session_timeout, with the transaction
 		case pg.Code == "0A000", pg.Code == "26000":
 			return reconnect // a statement prepared before a migration
 		}

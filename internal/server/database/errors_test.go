@@ -36,6 +36,8 @@ func TestErrorsAreSorted(t *testing.T) {
 		"revoked":                  {identity.ErrRevoked, identity.ErrRevoked, "", never},
 		"serialization failure":    {state("40001"), ErrUnavailable, Busy, contended},
 		"deadlock":                 {state("40P01"), ErrUnavailable, Busy, contended},
+		"lock timeout":             {state("55P03"), ErrUnavailable, Busy, contended},
+		"idle in transaction":      {state("25P03"), ErrUnavailable, Gone, reconnect},
 		"rolled back at commit":    {pgx.ErrTxCommitRollback, ErrUnavailable, Broken, contended},
 		"admin shutdown":           {state("57P01"), ErrUnavailable, Gone, reconnect},
 		"starting up":              {state("57P03"), ErrUnavailable, Gone, reconnect},

@@ -94,6 +94,9 @@ func (db *DB) steps() ([]*goose.Migration, error) {
 			return nil, err
 		}
 		steps = append(steps, goose.NewGoMigration(version, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
+			if err := db.unhurried(ctx, tx); err != nil {
+				return err
+			}
 			if _, err := tx.ExecContext(ctx, `INSERT INTO letterlock_schema_claim (version) VALUES ($1)`, version); err != nil {
 				return err
 			}
@@ -104,6 +107,16 @@ func (db *DB) steps() ([]*goose.Migration, error) {
 	return steps, nil
 }
 
+// unhurried lifts the limits that a server may set: they are meant for a daemon's questions,
+// while a step takes its time or waits for another instance's. migrateBound ends it.
+func (db *DB) unhurried(ctx context.Context, tx *sql.Tx) error {
+	if db.engine.name != postgres {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, `SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0`)
+	return err
+}
+
 // conflict reports that another instance does the same at the same time.
 func conflict(err error) bool {
 	var pg *pgconn.PgError
@@ -112,6 +125,8 @@ func conflict(err error) bool {
 	}
 	switch pg.Code {
 	case "23505", "42P07", "42710": // a key, a table, an object is there already
+		return true
+	case "57014": // statement_timeout, while another instance made the tables for the steps
 		return true
 	}
 	return false

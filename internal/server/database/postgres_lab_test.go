@@ -56,6 +56,7 @@ func TestPostgres(t *testing.T) {
 		properties(t, func(rt *rapid.T) *database.DB { empty(rt, db); return db })
 	})
 	t.Run("starts at once", func(t *testing.T) { starts(t, newPlace(t, p)) })
+	t.Run("limits of the server", func(t *testing.T) { withLimits(t, p) })
 	t.Run("a killed process", func(t *testing.T) {
 		place := newPlace(t, p)
 		must(t, open(t, place, patient()).AddPerson(t.Context(), person("ann")))

@@ -34,7 +34,7 @@ func newBench(t testing.TB) *bench {
 	t.Helper()
 	b := &bench{now: time.Unix(1_800_000_015, 0)}
 	b.T, _ = t.(*testing.T)
-	db, err := database.Open(context.Background(), "sqlite:"+filepath.Join(t.TempDir(), "db"), database.Options{Now: func() time.Time { return b.now }})
+	db, err := database.Open(context.Background(), "sqlite:"+filepath.Join(t.TempDir(), "db"), database.Options{Timeout: time.Minute, Now: func() time.Time { return b.now }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -98,6 +98,9 @@ func start(t *testing.T, o SASLOptions) (dial func(minor int) *mailServer, cance
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Answer == 0 {
+		o.Answer = bound
+	}
 	o.Random = rand.Reader
 	path := filepath.Join(t.TempDir(), "auth")
 	listener, err := net.Listen("unix", path)

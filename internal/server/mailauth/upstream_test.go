@@ -111,7 +111,11 @@ func (o *others) lines() []string {
 
 // beside is a SASL server of ours before them.
 func (o *others) beside(counts Throttle) SASLOptions {
-	up := NewUpstream(UpstreamOptions{Address: o.place, Ours: credential.HasForm, Log: quietLog(), Now: time.Now})
+	// The clock stands: a list that grows old would be asked for once more, and that
+	// connection's end be taken for another's.
+	began := time.Now()
+	up := NewUpstream(UpstreamOptions{Address: o.place, Ours: credential.HasForm, Log: quietLog(), Now: func() time.Time { return began }})
+	up.greet = bound
 	s := SASLOptions{Door: Guard(up.Beside(&door{}), counts), Upstream: up, Throttle: counts}
 	return s
 }
@@ -119,6 +123,7 @@ func (o *others) beside(counts Throttle) SASLOptions {
 func TestUpstreamGreeting(t *testing.T) {
 	o := startOthers(t)
 	up := NewUpstream(UpstreamOptions{Address: o.place, Log: quietLog(), Now: time.Now})
+	up.greet = bound
 	got := up.mechanisms(t.Context(), []string{"PLAIN", "LOGIN"})
 	if want := []string{"GSSAPI\tmutual-auth", "CRAM-MD5\tdictionary\tactive"}; !slices.Equal(got, want) {
 		t.Errorf("offered %q, want %q", got, want)

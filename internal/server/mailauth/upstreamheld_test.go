@@ -155,6 +155,7 @@ func TestUpstreamCounts(t *testing.T) {
 func TestUpstreamDefaults(t *testing.T) {
 	o := startOthers(t)
 	up := NewUpstream(UpstreamOptions{Address: o.place})
+	up.greet = bound
 	if got := up.mechanisms(t.Context(), nil); len(got) == 0 {
 		t.Error("nothing is offered")
 	}
