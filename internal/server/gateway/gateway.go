@@ -203,9 +203,7 @@ func (g *Gateway) Client() identity.Client {
 
 // ServeHTTP answers at the gateway's own host.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if g.secure {
-		w.Header().Set("Strict-Transport-Security", "max-age=31536000")
-	}
+	g.strict(w.Header())
 	if r.Body != nil && r.Body != http.NoBody {
 		// What nobody reads is drained after the answer: who is refused could otherwise send
 		// the body they announced never, and hold the connection. patient moves this on.
@@ -225,6 +223,13 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.foreignFault(w, r)
 	default:
 		g.forward(w, r, remote)
+	}
+}
+
+// strict has browsers come by https only.
+func (g *Gateway) strict(head http.Header) {
+	if g.secure {
+		head["Strict-Transport-Security"] = []string{"max-age=31536000"}
 	}
 }
 

@@ -37,8 +37,28 @@ func (g *Gateway) hand(w http.ResponseWriter, r *http.Request, h handed) {
 		ctx, done = g.whileSignedIn(ctx, h.e)
 		defer done()
 	}
-	g.proxy.ServeHTTP(w, r.WithContext(ctx))
+	g.proxy.ServeHTTP(final{w, g}, r.WithContext(ctx))
 }
+
+// A final browser hears no answer before the answer (RFC 9110 section 15.2). ReverseProxy
+// hands those on as the web mail wrote them, past received, and empties the headers behind
+// them: ours would be gone.
+type final struct {
+	http.ResponseWriter
+	g *Gateway
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (f final) WriteHeader(status int) {
+	if status < http.StatusOK {
+		return
+	}
+	f.g.strict(f.Header())
+	f.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap has http.ResponseController find what it flushes, and the connection of a WebSocket.
+func (f final) Unwrap() http.ResponseWriter { return f.ResponseWriter }
 
 // whileSignedIn ends a connection that stays open once its session has ended.
 func (g *Gateway) whileSignedIn(ctx context.Context, e *entry) (context.Context, func()) {
