@@ -294,8 +294,8 @@ func (g *Gateway) fault(w http.ResponseWriter, r *http.Request, status int, what
 
 // forward finds the session, and hands the request on.
 func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, remote netip.Addr) {
-	value := g.cookie(r, sessionCookie)
-	e, err := g.sessions.find(r.Context(), value)
+	cookies := r.Cookies()
+	e, err := g.sessions.find(r.Context(), g.among(cookies, sessionCookie))
 	var t *ticket
 	if err == nil && e != nil {
 		t, err = g.sessions.provide(r.Context(), e)
@@ -320,7 +320,7 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, remote netip.A
 	if remote.IsValid() {
 		from = remote.String()
 	}
-	g.hand(w, r, handed{e, t, from})
+	g.hand(w, r, handed{e, t, cookies, from, w.Header()})
 }
 
 func (g *Gateway) later(w http.ResponseWriter, r *http.Request) {
