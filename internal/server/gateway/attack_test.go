@@ -261,6 +261,34 @@ func TestFraming(t *testing.T) {
 	}
 }
 
+// The browser hears one word of each, the web mail's if it has one, ours if not.
+func TestOneWordEach(t *testing.T) {
+	b := newBench(t, nil)
+	b.sit("ann")
+	s := b.surfer()
+	s.open("/")
+	ours := map[string]string{"X-Frame-Options": "SAMEORIGIN", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin", "Cache-Control": "private"}
+	for _, c := range []struct{ theirs, want []string }{
+		{nil, nil}, {[]string{""}, nil}, {[]string{"", "later"}, nil}, {[]string{"theirs"}, []string{"theirs"}},
+	} {
+		b.answer = func(w http.ResponseWriter, _ *http.Request) {
+			for name := range ours {
+				w.Header()[name] = c.theirs
+			}
+		}
+		head := s.get("/").Header
+		for name, value := range ours {
+			want := c.want
+			if want == nil {
+				want = []string{value}
+			}
+			if !slices.Equal(head[name], want) {
+				t.Errorf("the web mail says %q: %s: %q, want %q", c.theirs, name, head[name], want)
+			}
+		}
+	}
+}
+
 // What is blocked, in all spellings that some server reads as the same.
 func TestBlocked(t *testing.T) {
 	b := newBench(t, func(o *Options) { o.Blocked = []Rule{{Path: "/admin"}, {Path: "/api", Param: "do", Value: "reset"}} })

@@ -26,13 +26,22 @@ func (g *Gateway) cookieName(name string) string {
 	return name
 }
 
-// cookie reads one of ours. Of two with one name neither is believed.
-func (g *Gateway) cookie(r *http.Request, name string) string {
-	cookies := r.CookiesNamed(g.cookieName(name))
-	if len(cookies) != 1 || len(cookies[0].Value) != secretLength {
+// cookie reads one of ours.
+func (g *Gateway) cookie(r *http.Request, name string) string { return g.among(r.Cookies(), name) }
+
+// among is one of ours. Of two with one name neither is believed.
+func (g *Gateway) among(cookies []*http.Cookie, name string) string {
+	name = g.cookieName(name)
+	value, count := "", 0
+	for _, c := range cookies {
+		if c.Name == name {
+			value, count = c.Value, count+1
+		}
+	}
+	if count != 1 || len(value) != secretLength {
 		return ""
 	}
-	return cookies[0].Value
+	return value
 }
 
 // setCookie makes one: for this host alone, out of reach of scripts, not sent along with
@@ -106,10 +115,10 @@ func (b *binder) unbound(name, value string) (string, bool) {
 
 // cookiesFor is the Cookie header for the web mail: its own cookies of this session, and
 // those that its scripts keep.
-func (g *Gateway) cookiesFor(r *http.Request, key [32]byte) string {
+func (g *Gateway) cookiesFor(cookies []*http.Cookie, key [32]byte) string {
 	var b strings.Builder
 	var session *binder
-	for _, c := range r.Cookies() {
+	for _, c := range cookies {
 		value, ok := c.Value, g.scripted(c.Name)
 		if isOwn(c.Name) {
 			continue
@@ -126,7 +135,9 @@ func (g *Gateway) cookiesFor(r *http.Request, key [32]byte) string {
 		if b.Len() > 0 {
 			b.WriteString("; ")
 		}
-		b.WriteString(c.Name + "=" + value)
+		b.WriteString(c.Name)
+		b.WriteByte('=')
+		b.WriteString(value)
 	}
 	return b.String()
 }

@@ -203,9 +203,7 @@ func (g *Gateway) Client() identity.Client {
 
 // ServeHTTP answers at the gateway's own host.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if g.secure {
-		w.Header().Set("Strict-Transport-Security", "max-age=31536000")
-	}
+	g.strict(w.Header())
 	if r.Body != nil && r.Body != http.NoBody {
 		// What nobody reads is drained after the answer: who is refused could otherwise send
 		// the body they announced never, and hold the connection. patient moves this on.
@@ -225,6 +223,13 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.foreignFault(w, r)
 	default:
 		g.forward(w, r, remote)
+	}
+}
+
+// strict has browsers come by https only.
+func (g *Gateway) strict(head http.Header) {
+	if g.secure {
+		head["Strict-Transport-Security"] = []string{"max-age=31536000"}
 	}
 }
 
@@ -289,8 +294,8 @@ func (g *Gateway) fault(w http.ResponseWriter, r *http.Request, status int, what
 
 // forward finds the session, and hands the request on.
 func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, remote netip.Addr) {
-	value := g.cookie(r, sessionCookie)
-	e, err := g.sessions.find(r.Context(), value)
+	cookies := r.Cookies()
+	e, err := g.sessions.find(r.Context(), g.among(cookies, sessionCookie))
 	var t *ticket
 	if err == nil && e != nil {
 		t, err = g.sessions.provide(r.Context(), e)
@@ -315,7 +320,7 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, remote netip.A
 	if remote.IsValid() {
 		from = remote.String()
 	}
-	g.hand(w, r, handed{e, t, from})
+	g.hand(w, r, handed{e, t, cookies, from, w.Header()})
 }
 
 func (g *Gateway) later(w http.ResponseWriter, r *http.Request) {

@@ -15,9 +15,11 @@ import (
 
 // handed is what the proxy needs to know of one request.
 type handed struct {
-	e      *entry
-	t      *ticket
-	remote string // where it comes from
+	e       *entry
+	t       *ticket
+	cookies []*http.Cookie // that the browser sent
+	remote  string         // where it comes from
+	browser http.Header    // of the answer
 }
 
 type handedKey struct{}
@@ -37,8 +39,28 @@ func (g *Gateway) hand(w http.ResponseWriter, r *http.Request, h handed) {
 		ctx, done = g.whileSignedIn(ctx, h.e)
 		defer done()
 	}
-	g.proxy.ServeHTTP(w, r.WithContext(ctx))
+	g.proxy.ServeHTTP(final{w, g}, r.WithContext(ctx))
 }
+
+// A final browser hears no answer before the answer (RFC 9110 section 15.2). ReverseProxy
+// hands those on as the web mail wrote them, past received, and empties the headers behind
+// them: ours would be gone.
+type final struct {
+	http.ResponseWriter
+	g *Gateway
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (f final) WriteHeader(status int) {
+	if status < http.StatusOK {
+		return
+	}
+	f.g.strict(f.Header())
+	f.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap has http.ResponseController find what it flushes, and the connection of a WebSocket.
+func (f final) Unwrap() http.ResponseWriter { return f.ResponseWriter }
 
 // whileSignedIn ends a connection that stays open once its session has ended.
 func (g *Gateway) whileSignedIn(ctx context.Context, e *entry) (context.Context, func()) {
@@ -130,7 +152,7 @@ func (g *Gateway) rewrite(p *httputil.ProxyRequest) {
 	head["X-Forwarded-For"] = []string{h.remote}
 	head["X-Forwarded-Proto"] = []string{g.origin.Scheme}
 	head["X-Forwarded-Host"] = []string{g.origin.Host}
-	if cookies := g.cookiesFor(p.In, h.e.bind); cookies != "" {
+	if cookies := g.cookiesFor(h.cookies, h.e.bind); cookies != "" {
 		head["Cookie"] = []string{cookies}
 	}
 	if len(head["User-Agent"]) == 0 {
@@ -144,9 +166,9 @@ var errNoEntry = errors.New("the web mail refused the sign-in")
 
 // received looks at the web mail's answer.
 func (g *Gateway) received(resp *http.Response) error {
-	e := resp.Request.Context().Value(handedKey{}).(handed).e
+	h := resp.Request.Context().Value(handedKey{}).(handed)
 	head := resp.Header
-	g.takeCookies(head, e.bind)
+	g.takeCookies(head, h.e.bind)
 	for name := range head {
 		if !g.returns(name) {
 			delete(head, name)
@@ -157,14 +179,21 @@ func (g *Gateway) received(resp *http.Response) error {
 		return errNoEntry
 	}
 	if head.Get("X-Frame-Options") == "" && !strings.Contains(head.Get("Content-Security-Policy"), "frame-ancestors") {
-		head["X-Frame-Options"] = []string{"SAMEORIGIN"}
+		h.say(head, "X-Frame-Options", "SAMEORIGIN")
 	}
 	for _, one := range [...][2]string{{"X-Content-Type-Options", "nosniff"}, {"Referrer-Policy", "same-origin"}, {"Cache-Control", "private"}} {
 		if values := head[one[0]]; len(values) == 0 || values[0] == "" {
-			head[one[0]] = []string{one[1]}
+			h.say(head, one[0], one[1])
 		}
 	}
 	return nil
+}
+
+// say puts our word in place of the web mail's. It goes to the browser at once: what stays in
+// head is copied there behind it, which costs more.
+func (h handed) say(head http.Header, name, value string) {
+	delete(head, name)
+	h.browser[name] = []string{value}
 }
 
 // returns reports whether a browser may see a header of the web mail's answer; Set-Cookie is

@@ -9,6 +9,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"strings"
 	"testing"
 	"time"
 )
@@ -160,5 +163,40 @@ func TestSilentBody(t *testing.T) {
 		if ne, ok := err.(net.Error); ok && ne.Timeout() {
 			t.Errorf("%s: the connection is held", what)
 		}
+	}
+}
+
+// Answers before the answer stay with the gateway: they would pass by all that is done to an
+// answer's headers, and take those that the gateway set along with them.
+func TestEarlyHints(t *testing.T) {
+	b := newBench(t, nil)
+	b.gate.secure = true
+	b.answer = func(w http.ResponseWriter, _ *http.Request) {
+		head := w.Header()
+		head.Set("Link", "</style.css>; rel=preload; as=style")
+		head.Set("Set-Cookie", "planted=1")
+		head.Set("Strict-Transport-Security", "max-age=0")
+		w.WriteHeader(http.StatusEarlyHints)
+		w.WriteHeader(http.StatusProcessing)
+		fmt.Fprint(w, "the page")
+	}
+	b.sit("ann")
+	s := b.surfer()
+	s.open("/")
+	trace := &httptrace.ClientTrace{Got1xxResponse: func(code int, head textproto.MIMEHeader) error {
+		t.Errorf("the browser sees %d with %v", code, head)
+		return nil
+	}}
+	r := s.request(http.MethodGet, "/", "")
+	resp := s.do(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK || string(body) != "the page" {
+		t.Errorf("got %d, %q, %v", resp.StatusCode, body, err)
+	}
+	if got := resp.Header.Values("Strict-Transport-Security"); len(got) != 1 || got[0] == "max-age=0" {
+		t.Errorf("Strict-Transport-Security: %q", got)
+	}
+	if got := resp.Header.Get("Set-Cookie"); !strings.Contains(got, boundMark) {
+		t.Errorf("a cookie that is not bound: %q", got)
 	}
 }
