@@ -25,7 +25,7 @@ func sabotagePostgres(t *testing.T, url string) *saboteur {
 
 func TestChangeAndTrailAreOneOnPostgres(t *testing.T) {
 	server := lab.RunPostgres(t, lab.PostgresOptions{})
-	for name, check := range map[string]func(*testing.T, string, func() *saboteur){"commands": commandsAreWhole, "pages": pagesAreWhole} {
+	for name, check := range wholes() {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), testPatience)
 			defer cancel()
