@@ -27,6 +27,7 @@ func TestChangeAndTrailAreOneOnPostgres(t *testing.T) {
 	server := lab.RunPostgres(t, lab.PostgresOptions{})
 	for name, check := range wholes() {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), testPatience)
 			defer cancel()
 			if err := server.NewDatabase(ctx, name); err != nil {

@@ -292,6 +292,7 @@ func wholes() map[string]func(t *testing.T, place string, sabotage func() *sabot
 func TestChangeAndTrailAreOne(t *testing.T) {
 	for name, check := range wholes() {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			path := filepath.Join(t.TempDir(), "db")
 			check(t, "sqlite:"+path, func() *saboteur { return sabotageSQLite(t, path) })
 		})

@@ -336,11 +336,10 @@ func (g *Gateway) end(r *http.Request, id identity.Digest) error {
 		if err != nil && !errors.Is(err, identity.ErrNotFound) {
 			return err
 		}
-		if err == nil {
-			if err := g.event(ctx, r, "webmail.closed", session.Person); err != nil {
-				return err
-			}
+		there := err == nil
+		if err := g.o.Store.EndMailSession(ctx, id, g.o.Now(), true); err != nil || !there {
+			return err
 		}
-		return g.o.Store.EndMailSession(ctx, id, g.o.Now(), true)
+		return g.event(ctx, r, "webmail.closed", session.Person)
 	})
 }

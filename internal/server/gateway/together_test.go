@@ -62,11 +62,14 @@ func TestChangeAndTrailAreOne(t *testing.T) {
 		if resp := s.get(c.path, "Sec-Fetch-Site", "same-origin"); resp.StatusCode != c.status {
 			t.Errorf("%s: %d", c.path, resp.StatusCode)
 		}
+		unlock := b.store.lock()
 		events := b.store.events
 		if len(b.store.sessions) != c.sessions || len(b.store.signIns) != c.sits || len(b.store.tokens) != 0 || events[len(events)-1].Kind != c.line {
 			t.Errorf("%s: %d sessions, %d tokens, the trail has %+v", c.path, len(b.store.sessions), len(b.store.tokens), events)
 		}
+		unlock()
 	}
+	defer b.store.lock()()
 	if n := len(b.store.events); n != 3 {
 		t.Errorf("%d lines", n)
 	}
