@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/letterlock-mail/letterlock/internal/server/credential"
+	"github.com/letterlock-mail/letterlock/internal/server/identity"
 )
 
 // remember has the desk's door run, so that it answers from memory; poll is how often it asks
@@ -93,5 +95,51 @@ func TestEndingsAreFeltAtOnce(t *testing.T) {
 		if c.end(token); active(token.AccessToken) {
 			t.Errorf("%s: good after it was ended", c.name)
 		}
+	}
+}
+
+// TestEndingsThatWereUndone: the door takes an end for final, so it must not hear of one whose
+// transaction is undone, with or without a try that went further.
+func TestEndingsThatWereUndone(t *testing.T) {
+	d := newDesk(t, "http")
+	d.must("person", "add", "ann@example.org")
+	defer d.remember(time.Hour)()
+	person, _, _ := d.person("ann@example.org")
+	db, now := d.p.db, time.Now()
+	digest := identity.DigestOf("llat_" + strings.Repeat("a", 43))
+	for _, err := range []error{
+		db.AddCode(t.Context(), identity.Grant{ID: "g", Person: person.ID, Client: "c", Scopes: []string{"imap"}, Created: now},
+			identity.Code{Digest: identity.DigestOf("c"), Grant: "g", Expires: now}),
+		db.Issue(t.Context(), identity.AccessToken{Digest: digest, Grant: "g", Scopes: []string{"imap"}, Issued: now, Expires: now.Add(time.Hour)}, identity.RefreshToken{}),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	good := func() bool {
+		t.Helper()
+		token, grant, _, err := d.door.Bearer(t.Context(), digest)
+		if err != nil && !errors.Is(err, identity.ErrRevoked) {
+			t.Fatal(err)
+		}
+		return err == nil && token.Revoked.IsZero() && grant.Revoked.IsZero()
+	}
+	e, undone := endings{db, d.door}, errors.New("no audit trail")
+	epoch, _, _ := d.door.Standing()
+	revoke := func(after error) error {
+		return e.Together(t.Context(), func(ctx context.Context) error {
+			err := errors.Join(e.RevokeGrant(ctx, "g", now, "test"), e.EndRegistration(ctx, "other", now))
+			if now, _, _ := d.door.Standing(); now != epoch {
+				t.Error("the door heard of it before it was certain")
+			}
+			return errors.Join(err, after)
+		})
+	}
+	if err := revoke(undone); !errors.Is(err, undone) || !good() {
+		t.Errorf("an end that was undone: %v, good %v", err, good())
+	}
+	epoch, _, _ = d.door.Standing()
+	if err := revoke(nil); err != nil || good() {
+		t.Errorf("an end: %v, good %v", err, good())
 	}
 }

@@ -25,8 +25,9 @@ func sabotagePostgres(t *testing.T, url string) *saboteur {
 
 func TestChangeAndTrailAreOneOnPostgres(t *testing.T) {
 	server := lab.RunPostgres(t, lab.PostgresOptions{})
-	for name, check := range map[string]func(*testing.T, string, func() *saboteur){"commands": commandsAreWhole, "pages": pagesAreWhole} {
+	for name, check := range wholes() {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), testPatience)
 			defer cancel()
 			if err := server.NewDatabase(ctx, name); err != nil {

@@ -43,12 +43,12 @@ func (l *plan) authServer(p *program, sessions *web.Sessions, master secret.Mast
 		return nil, cli.Wrap(cli.Config, err, "correct [throttle] in "+l.conf.Path)
 	}
 	o, ended := l.conf.OAuth, endings{l.db, l.inner}
-	signOut := func(w http.ResponseWriter, r *http.Request) error {
-		return signin.SignOut(w, r, sessions, l.db, l.now())
+	signOut := func(w http.ResponseWriter, r *http.Request, line identity.Event) error {
+		return signin.SignOut(w, r, sessions, l.db, line)
 	}
 	server, err := authserver.New(authserver.Options{
 		Issuer: l.conf.Web.PublicURL, Codes: l.db, Devices: l.db, Tokens: l.db, Grants: ended, People: l.db,
-		Bearers: l.inner, ClientStore: ended, Keys: l.db, Trail: l.db, Counter: l.db, Once: l.db, Throttle: scale,
+		Bearers: l.inner, ClientStore: ended, Keys: l.db, Trail: ended, Counter: l.db, Once: l.db, Throttle: scale,
 		SignIn: pageSignIn{l, sessions, factors}, Again: signInAgain, Prove: proveAgain, SignOut: signOut, Remote: sessions.Client,
 		Key: key, Registration: o.Registration, Open: o.Open, NoDevice: o.NoDevice,
 		AccessLifetime: o.Access, RefreshLifetime: o.Refresh, Now: l.now, Random: p.random, Log: l.log,
@@ -66,27 +66,62 @@ type endings struct {
 	door *credential.Door
 }
 
-// RevokeGrant implements authserver.GrantStore.
-func (e endings) RevokeGrant(ctx context.Context, id identity.GrantID, at time.Time, reason string) error {
-	err := e.DB.RevokeGrant(ctx, id, at, reason)
-	if err == nil {
-		e.door.EndGrant(id)
-	} else {
+// ending is what one transaction ends.
+type ending struct {
+	any    bool
+	grants []identity.GrantID
+}
+
+// endingKey is the key of the ending that a context belongs to.
+type endingKey struct{}
+
+// Together implements authserver.Trail. The door feels what has ended when that is certain:
+// before, the database would tell it once more that nothing has, and what it was told of a
+// transaction that was undone it would keep.
+func (e endings) Together(ctx context.Context, do func(context.Context) error) error {
+	var all ending
+	err := e.DB.Together(ctx, func(ctx context.Context) error {
+		all.grants = nil // of the try before
+		return do(context.WithValue(ctx, endingKey{}, &all))
+	})
+	e.felt(&all, err)
+	return err
+}
+
+// end has the door feel what do ends, at once or with the transaction that it is part of.
+func (e endings) end(ctx context.Context, do func() error, grants ...identity.GrantID) error {
+	if all, ok := ctx.Value(endingKey{}).(*ending); ok {
+		all.any, all.grants = true, append(all.grants, grants...)
+		return do()
+	}
+	err := do()
+	e.felt(&ending{true, grants}, err)
+	return err
+}
+
+func (e endings) felt(all *ending, err error) {
+	if err == nil && len(all.grants) > 0 {
+		for _, id := range all.grants {
+			e.door.EndGrant(id)
+		}
+	} else if all.any {
 		e.door.Changed()
 	}
-	return err
+}
+
+// RevokeGrant implements authserver.GrantStore.
+func (e endings) RevokeGrant(ctx context.Context, id identity.GrantID, at time.Time, reason string) error {
+	return e.end(ctx, func() error { return e.DB.RevokeGrant(ctx, id, at, reason) }, id)
 }
 
 // RevokeAccess implements authserver.GrantStore.
 func (e endings) RevokeAccess(ctx context.Context, digest identity.Digest, at time.Time) error {
-	defer e.door.Changed()
-	return e.DB.RevokeAccess(ctx, digest, at)
+	return e.end(ctx, func() error { return e.DB.RevokeAccess(ctx, digest, at) })
 }
 
 // EndRegistration implements authserver.ClientStore.
 func (e endings) EndRegistration(ctx context.Context, id identity.ClientID, at time.Time) error {
-	defer e.door.Changed()
-	return e.DB.EndRegistration(ctx, id, at)
+	return e.end(ctx, func() error { return e.DB.EndRegistration(ctx, id, at) })
 }
 
 // signInAgain has somebody prove it once more. The way straight through is for those who

@@ -12,9 +12,8 @@ import (
 
 // AddClient keeps a program that an administrator enters, with the consent that it acts by
 // when there is one.
-func (s *Store) AddClient(_ context.Context, c identity.Client, consent *identity.Grant) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) AddClient(ctx context.Context, c identity.Client, consent *identity.Grant) error {
+	defer s.lock(ctx)()
 	if c.ID == "" || c.Name == "" {
 		return fmt.Errorf("client: %w", identity.ErrInvalid)
 	}
@@ -32,18 +31,16 @@ func (s *Store) AddClient(_ context.Context, c identity.Client, consent *identit
 }
 
 // Client finds a program that an administrator entered.
-func (s *Store) Client(_ context.Context, id identity.ClientID) (identity.Client, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) Client(ctx context.Context, id identity.ClientID) (identity.Client, error) {
+	defer s.lock(ctx)()
 	c, err := find(s.clients, id, "client")
 	c.Verified = true
 	return c, err
 }
 
 // Clients lists them by id.
-func (s *Store) Clients(context.Context) ([]identity.Client, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) Clients(ctx context.Context) ([]identity.Client, error) {
+	defer s.lock(ctx)()
 	var all []identity.Client
 	for _, c := range s.clients {
 		c.Verified = true
@@ -54,9 +51,8 @@ func (s *Store) Clients(context.Context) ([]identity.Client, error) {
 }
 
 // DisableClient keeps a program out and ends what people allowed it; the first reason stays.
-func (s *Store) DisableClient(_ context.Context, id identity.ClientID, at time.Time, reason string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) DisableClient(ctx context.Context, id identity.ClientID, at time.Time, reason string) error {
+	defer s.lock(ctx)()
 	c, err := find(s.clients, id, "client")
 	if err != nil {
 		return err
@@ -70,9 +66,8 @@ func (s *Store) DisableClient(_ context.Context, id identity.ClientID, at time.T
 }
 
 // DeleteClient forgets a program and ends what people allowed it.
-func (s *Store) DeleteClient(_ context.Context, id identity.ClientID, at time.Time) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) DeleteClient(ctx context.Context, id identity.ClientID, at time.Time) error {
+	defer s.lock(ctx)()
 	if _, err := find(s.clients, id, "client"); err != nil {
 		return err
 	}
@@ -91,9 +86,8 @@ func (s *Store) endGrants(id identity.ClientID, at time.Time, reason string) {
 }
 
 // ClientGrants lists the grants in force of a program.
-func (s *Store) ClientGrants(_ context.Context, id identity.ClientID) ([]identity.Grant, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) ClientGrants(ctx context.Context, id identity.ClientID) ([]identity.Grant, error) {
+	defer s.lock(ctx)()
 	var all []identity.Grant
 	for _, grant := range s.grants {
 		if grant.Client == id && grant.Revoked.IsZero() {
@@ -110,25 +104,22 @@ func (s *Store) ClientGrants(_ context.Context, id identity.ClientID) ([]identit
 }
 
 // EndRegistration remembers that a program that registered itself is no more.
-func (s *Store) EndRegistration(_ context.Context, id identity.ClientID, at time.Time) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) EndRegistration(ctx context.Context, id identity.ClientID, at time.Time) error {
+	defer s.lock(ctx)()
 	s.gone[id] = true
 	s.endGrants(id, at, "the program deleted its registration")
 	return nil
 }
 
 // RegistrationEnded reports whether EndRegistration was called for the id.
-func (s *Store) RegistrationEnded(_ context.Context, id identity.ClientID) (bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) RegistrationEnded(ctx context.Context, id identity.ClientID) (bool, error) {
+	defer s.lock(ctx)()
 	return s.gone[id], nil
 }
 
 // AddSigningKey keeps a key of ID tokens; with first only while there is none.
-func (s *Store) AddSigningKey(_ context.Context, key identity.SigningKey, first bool) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) AddSigningKey(ctx context.Context, key identity.SigningKey, first bool) error {
+	defer s.lock(ctx)()
 	same := func(other identity.SigningKey) bool { return other.ID == key.ID }
 	if first && len(s.keys) > 0 || slices.ContainsFunc(s.keys, same) {
 		return fmt.Errorf("signing key: %w", identity.ErrExists)
@@ -144,16 +135,14 @@ func (s *Store) AddSigningKey(_ context.Context, key identity.SigningKey, first 
 }
 
 // SigningKeys lists all of them, the oldest first.
-func (s *Store) SigningKeys(context.Context) ([]identity.SigningKey, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) SigningKeys(ctx context.Context) ([]identity.SigningKey, error) {
+	defer s.lock(ctx)()
 	return slices.Clone(s.keys), nil
 }
 
 // DeleteSigningKey forgets a key.
-func (s *Store) DeleteSigningKey(_ context.Context, id string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) DeleteSigningKey(ctx context.Context, id string) error {
+	defer s.lock(ctx)()
 	before := len(s.keys)
 	s.keys = slices.DeleteFunc(s.keys, func(key identity.SigningKey) bool { return key.ID == id })
 	if len(s.keys) == before {
@@ -163,9 +152,8 @@ func (s *Store) DeleteSigningKey(_ context.Context, id string) error {
 }
 
 // AddCodeAgain keeps a further code of a grant in force.
-func (s *Store) AddCodeAgain(_ context.Context, code identity.Code) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) AddCodeAgain(ctx context.Context, code identity.Code) error {
+	defer s.lock(ctx)()
 	if err := s.inForce(code.Grant); err != nil {
 		return err
 	}
@@ -177,9 +165,8 @@ func (s *Store) AddCodeAgain(_ context.Context, code identity.Code) error {
 }
 
 // GrantsOf lists a person's grants, the newest first.
-func (s *Store) GrantsOf(_ context.Context, person identity.PersonID) ([]identity.Grant, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) GrantsOf(ctx context.Context, person identity.PersonID) ([]identity.Grant, error) {
+	defer s.lock(ctx)()
 	var all []identity.Grant
 	for _, grant := range s.grants {
 		if grant.Person == person {

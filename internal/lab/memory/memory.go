@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -13,9 +14,15 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/server/identity"
 )
 
-// A Store holds everything under one lock: each method is one transaction.
+// A Store holds everything under one lock: each method is one transaction, unless it is called
+// inside of one.
 type Store struct {
-	mu      sync.Mutex
+	mu sync.Mutex
+	nouns
+}
+
+// nouns are what a store holds. What is behind a key is replaced, never changed.
+type nouns struct {
 	people  map[identity.PersonID]identity.Person
 	grants  map[identity.GrantID]identity.Grant
 	codes   map[identity.Digest]identity.Code
@@ -29,7 +36,7 @@ type Store struct {
 
 // New returns an empty store.
 func New() *Store {
-	return &Store{
+	return &Store{nouns: nouns{
 		people:  map[identity.PersonID]identity.Person{},
 		grants:  map[identity.GrantID]identity.Grant{},
 		codes:   map[identity.Digest]identity.Code{},
@@ -38,7 +45,34 @@ func New() *Store {
 		devices: map[identity.Digest]identity.DeviceRequest{},
 		clients: map[identity.ClientID]identity.Client{},
 		gone:    map[identity.ClientID]bool{},
+	}}
+}
+
+// inside marks the context of a transaction.
+type inside struct{ s *Store }
+
+// lock takes the lock, which a transaction has already.
+func (s *Store) lock(ctx context.Context) (unlock func()) {
+	if ctx.Value(inside{s}) != nil {
+		return func() {}
 	}
+	s.mu.Lock()
+	return s.mu.Unlock
+}
+
+// Together makes one transaction of what do asks of the store with the context that it is
+// given: an error of do undoes it.
+func (s *Store) Together(ctx context.Context, do func(ctx context.Context) error) error {
+	defer s.lock(ctx)()
+	before := nouns{
+		maps.Clone(s.people), maps.Clone(s.grants), maps.Clone(s.codes), maps.Clone(s.access), maps.Clone(s.refresh),
+		maps.Clone(s.devices), maps.Clone(s.clients), maps.Clone(s.gone), slices.Clone(s.keys),
+	}
+	err := do(context.WithValue(ctx, inside{s}, true))
+	if err != nil {
+		s.nouns = before
+	}
+	return err
 }
 
 // PutPerson adds or replaces a person.
@@ -49,16 +83,14 @@ func (s *Store) PutPerson(person identity.Person) {
 }
 
 // Person finds a person.
-func (s *Store) Person(_ context.Context, id identity.PersonID) (identity.Person, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) Person(ctx context.Context, id identity.PersonID) (identity.Person, error) {
+	defer s.lock(ctx)()
 	return find(s.people, id, "person")
 }
 
 // AddCode keeps a consent and the code that stands for it.
-func (s *Store) AddCode(_ context.Context, grant identity.Grant, code identity.Code) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) AddCode(ctx context.Context, grant identity.Grant, code identity.Code) error {
+	defer s.lock(ctx)()
 	if _, taken := s.codes[code.Digest]; taken {
 		return fmt.Errorf("code: %w", identity.ErrExists)
 	}
@@ -71,9 +103,8 @@ func (s *Store) AddCode(_ context.Context, grant identity.Grant, code identity.C
 }
 
 // TakeCode marks a code used and returns it as it was before.
-func (s *Store) TakeCode(_ context.Context, digest identity.Digest, at time.Time) (identity.Code, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) TakeCode(ctx context.Context, digest identity.Digest, at time.Time) (identity.Code, error) {
+	defer s.lock(ctx)()
 	code, err := find(s.codes, digest, "code")
 	if err != nil {
 		return code, err
@@ -87,9 +118,8 @@ func (s *Store) TakeCode(_ context.Context, digest identity.Digest, at time.Time
 }
 
 // Issue keeps new tokens of a grant in force; a zero refresh token is none.
-func (s *Store) Issue(_ context.Context, access identity.AccessToken, refresh identity.RefreshToken) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) Issue(ctx context.Context, access identity.AccessToken, refresh identity.RefreshToken) error {
+	defer s.lock(ctx)()
 	if err := s.inForce(access.Grant); err != nil {
 		return err
 	}
@@ -101,9 +131,8 @@ func (s *Store) Issue(_ context.Context, access identity.AccessToken, refresh id
 }
 
 // Rotate spends a refresh token and keeps its successor, once.
-func (s *Store) Rotate(_ context.Context, old identity.Digest, at time.Time, sealed []byte, next identity.RefreshToken, access identity.AccessToken) (identity.RefreshToken, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) Rotate(ctx context.Context, old identity.Digest, at time.Time, sealed []byte, next identity.RefreshToken, access identity.AccessToken) (identity.RefreshToken, error) {
+	defer s.lock(ctx)()
 	token, err := find(s.refresh, old, "refresh token")
 	if err != nil {
 		return token, err
@@ -124,9 +153,8 @@ func (s *Store) Rotate(_ context.Context, old identity.Digest, at time.Time, sea
 }
 
 // AccessToken finds an access token and its grant.
-func (s *Store) AccessToken(_ context.Context, digest identity.Digest) (identity.AccessToken, identity.Grant, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) AccessToken(ctx context.Context, digest identity.Digest) (identity.AccessToken, identity.Grant, error) {
+	defer s.lock(ctx)()
 	token, err := find(s.access, digest, "access token")
 	if err != nil {
 		return token, identity.Grant{}, err
@@ -136,9 +164,8 @@ func (s *Store) AccessToken(_ context.Context, digest identity.Digest) (identity
 }
 
 // RefreshToken finds a refresh token and its grant.
-func (s *Store) RefreshToken(_ context.Context, digest identity.Digest) (identity.RefreshToken, identity.Grant, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) RefreshToken(ctx context.Context, digest identity.Digest) (identity.RefreshToken, identity.Grant, error) {
+	defer s.lock(ctx)()
 	token, err := find(s.refresh, digest, "refresh token")
 	if err != nil {
 		return token, identity.Grant{}, err
@@ -148,17 +175,15 @@ func (s *Store) RefreshToken(_ context.Context, digest identity.Digest) (identit
 }
 
 // Grant finds a grant.
-func (s *Store) Grant(_ context.Context, id identity.GrantID) (identity.Grant, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) Grant(ctx context.Context, id identity.GrantID) (identity.Grant, error) {
+	defer s.lock(ctx)()
 	grant, err := find(s.grants, id, "grant")
 	return cloneGrant(grant), err
 }
 
 // RevokeGrant ends a grant and with it its family; the first reason stays.
-func (s *Store) RevokeGrant(_ context.Context, id identity.GrantID, at time.Time, reason string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) RevokeGrant(ctx context.Context, id identity.GrantID, at time.Time, reason string) error {
+	defer s.lock(ctx)()
 	grant, err := find(s.grants, id, "grant")
 	if err != nil {
 		return err
@@ -171,9 +196,8 @@ func (s *Store) RevokeGrant(_ context.Context, id identity.GrantID, at time.Time
 }
 
 // RevokeAccess ends one access token.
-func (s *Store) RevokeAccess(_ context.Context, digest identity.Digest, at time.Time) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) RevokeAccess(ctx context.Context, digest identity.Digest, at time.Time) error {
+	defer s.lock(ctx)()
 	token, err := find(s.access, digest, "access token")
 	if err != nil {
 		return err
@@ -186,9 +210,8 @@ func (s *Store) RevokeAccess(_ context.Context, digest identity.Digest, at time.
 }
 
 // AddDevice keeps a device request whose user code is free.
-func (s *Store) AddDevice(_ context.Context, request identity.DeviceRequest) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) AddDevice(ctx context.Context, request identity.DeviceRequest) error {
+	defer s.lock(ctx)()
 	for _, other := range s.devices {
 		if other.UserCode == request.UserCode && request.Created.Before(other.Expires) {
 			return fmt.Errorf("user code: %w", identity.ErrExists)
@@ -200,9 +223,8 @@ func (s *Store) AddDevice(_ context.Context, request identity.DeviceRequest) err
 }
 
 // FindDevice finds the request that waits under a user code.
-func (s *Store) FindDevice(_ context.Context, userCode identity.Digest, now time.Time) (identity.DeviceRequest, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) FindDevice(ctx context.Context, userCode identity.Digest, now time.Time) (identity.DeviceRequest, error) {
+	defer s.lock(ctx)()
 	for _, request := range s.devices {
 		if request.UserCode == userCode && now.Before(request.Expires) {
 			return request, nil
@@ -212,9 +234,8 @@ func (s *Store) FindDevice(_ context.Context, userCode identity.Digest, now time
 }
 
 // DecideDevice writes a person's answer: with a grant approved, without denied.
-func (s *Store) DecideDevice(_ context.Context, digest identity.Digest, signedIn time.Time, grant *identity.Grant) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) DecideDevice(ctx context.Context, digest identity.Digest, signedIn time.Time, grant *identity.Grant) error {
+	defer s.lock(ctx)()
 	request, err := find(s.devices, digest, "device request")
 	if err != nil {
 		return err
@@ -232,9 +253,8 @@ func (s *Store) DecideDevice(_ context.Context, digest identity.Digest, signedIn
 }
 
 // PollDevice lets the request note a poll; it returns it as it was before.
-func (s *Store) PollDevice(_ context.Context, digest identity.Digest, client identity.ClientID, at time.Time) (identity.DeviceRequest, bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Store) PollDevice(ctx context.Context, digest identity.Digest, client identity.ClientID, at time.Time) (identity.DeviceRequest, bool, error) {
+	defer s.lock(ctx)()
 	request, err := find(s.devices, digest, "device request")
 	if err != nil {
 		return request, false, err

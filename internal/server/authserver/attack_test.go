@@ -335,6 +335,8 @@ func (e ends) AddEvent(_ context.Context, event identity.Event) error {
 	return nil
 }
 
+func (e ends) Together(ctx context.Context, do func(context.Context) error) error { return do(ctx) }
+
 // TestReplayAndHangUp: a replay ends the family, and the mail servers are told, also when
 // whoever sent it does not wait for the answer.
 func TestReplayAndHangUp(t *testing.T) {

@@ -75,7 +75,7 @@ type Options struct {
 
 	Bearers     Bearers     // asked about tokens instead of Tokens and People
 	ClientStore ClientStore // programs that an administrator entered, besides Clients
-	Trail       Trail       // is told of consents and of what ended them
+	Trail       Trail       // is told of consents and of what ended them, in one transaction with each
 	Throttle    Throttle    // slows floods and guesses
 	Counter     Counter     // shares the count of wrong user codes between instances
 	Once        OnceStore   // keeps pushed requests (RFC 9126) and used assertions (RFC 7523); nil: there are none
@@ -86,8 +86,9 @@ type Options struct {
 	// Prove has somebody prove what their session lacks while it is Unproved; nil: they are
 	// refused.
 	Prove func(w http.ResponseWriter, r *http.Request, back string)
-	// SignOut ends the browser's session; nil: no end of session is offered.
-	SignOut func(w http.ResponseWriter, r *http.Request) error
+	// SignOut ends the browser's session and adds the line to the audit trail, both or
+	// neither; a line that names nobody is not added. nil: no end of session is offered.
+	SignOut func(w http.ResponseWriter, r *http.Request, line identity.Event) error
 
 	CodeLifetime    time.Duration // 1 min
 	DeviceLifetime  time.Duration // 10 min

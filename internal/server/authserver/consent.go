@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/url"
@@ -52,7 +53,8 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 	s.redirect(w, r, request, url.Values{"code": {code}})
 }
 
-// addCode keeps the consent and returns the code that stands for it.
+// addCode keeps the consent, with its line of the audit trail, and returns the code that
+// stands for it.
 func (s *Server) addCode(r *http.Request, session Session, request authRequest) (string, error) {
 	grant, err := s.newGrant(session, request.Client, request.Scopes)
 	if err != nil {
@@ -62,11 +64,16 @@ func (s *Server) addCode(r *http.Request, session Session, request authRequest) 
 	if err != nil {
 		return "", err
 	}
-	if err := s.Codes.AddCode(r.Context(), grant, record); err != nil {
+	err = s.together(r.Context(), func(ctx context.Context) error {
+		if err := s.Codes.AddCode(ctx, grant, record); err != nil {
+			return err
+		}
+		return s.noteGrant(ctx, r, grant, request.Client)
+	})
+	if err != nil {
 		return "", err
 	}
 	s.Log.Info("consent given", "grant", grant.ID, "person", grant.Person, "client", grant.Client, "scopes", grant.Scopes)
-	s.noteGrant(r, grant, request.Client)
 	return code.Reveal(), nil
 }
 
@@ -100,8 +107,8 @@ func (s *Server) newGrant(session Session, client identity.Client, scopes []stri
 
 // noteGrant writes a consent into the audit trail. A registered client's id is as long as
 // its registration: its name stands for it.
-func (s *Server) noteGrant(r *http.Request, grant identity.Grant, client identity.Client) {
-	s.note(r.Context(), identity.Event{Kind: "grant.given", Person: grant.Person, Actor: string(grant.Person), From: s.remoteAddr(r),
+func (s *Server) noteGrant(ctx context.Context, r *http.Request, grant identity.Grant, client identity.Client) error {
+	return s.note(ctx, identity.Event{Kind: "grant.given", Person: grant.Person, Actor: string(grant.Person), From: s.remoteAddr(r),
 		Detail: client.Name + ": " + strings.Join(grant.Scopes, " ")})
 }
 

@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"context"
 	"errors"
 	"net/http"
 
@@ -158,15 +159,17 @@ func (s *Server) decideDevice(r *http.Request, session Session, request identity
 		}
 		grant = &made
 	}
-	err := s.Devices.DecideDevice(r.Context(), request.Digest, session.At, grant)
+	client, _ := s.Named(r.Context(), request.Client)
+	err := s.together(r.Context(), func(ctx context.Context) error {
+		if err := s.Devices.DecideDevice(ctx, request.Digest, session.At, grant); err != nil || grant == nil {
+			return err
+		}
+		return s.noteGrant(ctx, r, *grant, client)
+	})
 	if errors.Is(err, identity.ErrDecided) {
 		return &pageError{"This device was decided on already.", ""}
 	}
 	if err == nil {
-		if grant != nil {
-			client, _ := s.Named(r.Context(), request.Client)
-			s.noteGrant(r, *grant, client)
-		}
 		s.Log.Info("device decided", "person", session.Person, "client", request.Client, "from", request.From, "allowed", allow)
 	}
 	return err

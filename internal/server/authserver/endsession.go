@@ -106,17 +106,15 @@ func (s *Server) sessionEnded(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) signOut(w http.ResponseWriter, r *http.Request, session Session, bye farewell, query string) {
-	if err := s.SignOut(w, r); err != nil {
+	detail := "asked for by a program that is not known"
+	if bye.client != "" {
+		detail = "asked for by " + bye.client
+	}
+	line := identity.Event{At: s.Now(), Kind: "signout", Person: session.Person, Actor: string(session.Person), From: s.remoteAddr(r), Detail: detail}
+	if err := s.SignOut(w, r, line); err != nil {
 		s.Log.Error("end session", "error", err)
 		web.Later(w)
 		return
-	}
-	if session.Person != "" {
-		detail := "asked for by a program that is not known"
-		if bye.client != "" {
-			detail = "asked for by " + bye.client
-		}
-		s.note(r.Context(), identity.Event{Kind: "signout", Person: session.Person, Actor: string(session.Person), From: s.remoteAddr(r), Detail: detail})
 	}
 	s.leave(w, bye, query)
 }

@@ -36,8 +36,7 @@ func (s *Server) redeemCode(ctx context.Context, client identity.Client, in para
 		return tokenAnswer{}, s.storeFault("take code", err)
 	}
 	if reason := codeFault(code, client, in); reason != "" {
-		s.revokeFamily(ctx, code.Grant, client.ID, reason)
-		return tokenAnswer{}, invalidGrant("the code is not valid")
+		return tokenAnswer{}, s.revokeFamily(ctx, code.Grant, client.ID, reason, invalidGrant("the code is not valid"))
 	}
 	if !now.Before(code.Expires) {
 		s.Log.Info("code refused", "grant", code.Grant, "client", client.ID, "reason", "expired")

@@ -27,8 +27,7 @@ func (s *Server) pollDevice(ctx context.Context, client identity.Client, in para
 	}
 	switch {
 	case request.State == identity.DeviceRedeemed:
-		s.revokeFamily(ctx, request.Grant, client.ID, "device code used twice")
-		return tokenAnswer{}, invalidGrant("the device code is not valid")
+		return tokenAnswer{}, s.revokeFamily(ctx, request.Grant, client.ID, "device code used twice", invalidGrant("the device code is not valid"))
 	case !now.Before(request.Expires):
 		return refuse("expired_token")
 	case tooSoon:

@@ -75,8 +75,7 @@ func (s *Server) rotate(ctx context.Context, presented secret.String, old identi
 		return s.answer(tokens), nil
 	}
 	if s.Now().After(before.Spent.Add(s.Grace)) {
-		s.revokeFamily(ctx, grant.ID, grant.Client, "refresh token used twice")
-		return tokenAnswer{}, invalidGrant("the refresh token is not valid")
+		return tokenAnswer{}, s.revokeFamily(ctx, grant.ID, grant.Client, "refresh token used twice", invalidGrant("the refresh token is not valid"))
 	}
 	return s.again(ctx, presented, before, tokens)
 }

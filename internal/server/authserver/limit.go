@@ -2,6 +2,7 @@ package authserver
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/netip"
 
@@ -74,16 +75,23 @@ func (s *Server) remote(r *http.Request) string {
 	return "an unknown place"
 }
 
-// note writes into the audit trail. What was done stays done when that cannot be: the log
-// has it as well.
-func (s *Server) note(ctx context.Context, e identity.Event) {
+// together makes one transaction of what do asks the stores with its context: a change and its
+// line of the audit trail. do may be called more than once.
+func (s *Server) together(ctx context.Context, do func(ctx context.Context) error) error {
 	if s.Trail == nil {
-		return
+		return do(ctx)
+	}
+	return s.Trail.Together(ctx, do)
+}
+
+// note writes into the audit trail, in the transaction that does what it tells.
+func (s *Server) note(ctx context.Context, e identity.Event) error {
+	if s.Trail == nil {
+		return nil
 	}
 	e.At = s.Now()
-	ctx, cancel := afterwards(ctx)
-	defer cancel()
 	if err := s.Trail.AddEvent(ctx, e); err != nil {
-		s.Log.Error("audit trail", "kind", e.Kind, "person", e.Person, "error", err)
+		return fmt.Errorf("write audit trail: %w", err)
 	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -143,17 +144,25 @@ func (s *Server) deleteRegistration(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	grants, err := s.ClientStore.ClientGrants(r.Context(), client.ID)
-	if err == nil {
-		err = s.ClientStore.EndRegistration(r.Context(), client.ID, s.Now())
-	}
+	var grants []identity.Grant
+	err := s.together(r.Context(), func(ctx context.Context) (err error) {
+		if grants, err = s.ClientStore.ClientGrants(ctx, client.ID); err != nil {
+			return err
+		}
+		if err := s.ClientStore.EndRegistration(ctx, client.ID, s.Now()); err != nil {
+			return err
+		}
+		for _, grant := range grants {
+			if err := s.noteEnd(ctx, grant.Person, client.Name, "the program deleted its registration"); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		s.Log.Error("end registration", "error", err)
 		writeError(w, serverError())
 		return
-	}
-	for _, grant := range grants {
-		s.noteEnd(r.Context(), grant.ID, "the program deleted its registration")
 	}
 	s.Log.Info("registration ended", "name", client.Name, "grants", len(grants), "from", s.remote(r))
 	w.WriteHeader(http.StatusNoContent)

@@ -82,9 +82,12 @@ type KeyStore interface {
 	AddSigningKey(ctx context.Context, key identity.SigningKey, first bool) error
 }
 
-// Trail is the audit trail.
+// Trail is the audit trail, of the same store as the others.
 type Trail interface {
 	AddEvent(ctx context.Context, e identity.Event) error
+	// Together makes one transaction of all that is asked of the stores with the context
+	// that do is given. An error of do undoes it and is returned; do may be called again.
+	Together(ctx context.Context, do func(ctx context.Context) error) error
 }
 
 // Counter counts in windows that all instances share.

@@ -154,17 +154,25 @@ func (s *Server) storeFault(what string, err error) *oauthError {
 	return serverError()
 }
 
-// revokeFamily ends a grant because of what was seen. When even that is impossible
-// the answer is still no.
-func (s *Server) revokeFamily(ctx context.Context, grant identity.GrantID, client identity.ClientID, reason string) {
+// revokeFamily ends a grant because of what was seen, and returns the answer. When that is
+// impossible just now it is "later": whoever has a right to the family comes again then and
+// has it ended, and would not after a "no".
+func (s *Server) revokeFamily(ctx context.Context, id identity.GrantID, client identity.ClientID, reason string, no *oauthError) *oauthError {
 	ctx, cancel := afterwards(ctx)
 	defer cancel()
-	if err := s.Grants.RevokeGrant(ctx, grant, s.Now(), reason); err != nil {
-		s.Log.Error("revoke grant", "grant", grant, "error", err)
-		return
+	grant, err := s.Grants.Grant(ctx, id)
+	if err == nil {
+		_, err = s.endGrant(ctx, grant, reason, reason)
 	}
-	s.Log.Warn("grant revoked", "grant", grant, "client", client, "reason", reason)
-	s.noteEnd(ctx, grant, reason)
+	if errors.Is(err, identity.ErrNotFound) {
+		return no
+	}
+	if err != nil {
+		s.Log.Error("revoke grant", "grant", id, "error", err)
+		return serverError()
+	}
+	s.Log.Warn("grant revoked", "grant", id, "client", client, "reason", reason)
+	return no
 }
 
 // afterwards is for what has to be done though whoever asked has hung up: a replay that is
@@ -173,19 +181,34 @@ func afterwards(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 }
 
-// noteEnd writes the end of a grant into the audit trail, by which the mail servers learn
-// that sessions which it opened are over.
-func (s *Server) noteEnd(ctx context.Context, id identity.GrantID, reason string) {
-	ctx, cancel := afterwards(ctx)
-	defer cancel()
-	grant, err := s.Grants.Grant(ctx, id)
-	if err != nil {
-		s.Log.Error("find revoked grant", "grant", id, "error", err)
-		return
+// endGrant ends a grant in force, with the line of the audit trail by which the mail servers
+// learn that sessions which it opened are over. Of any number of calls one ends it.
+func (s *Server) endGrant(ctx context.Context, grant identity.Grant, reason, told string) (ended bool, err error) {
+	name := s.calledBy(ctx, grant.Client)
+	err = s.together(ctx, func(ctx context.Context) error {
+		ended = false
+		now, err := s.Grants.Grant(ctx, grant.ID)
+		if err != nil || !now.Revoked.IsZero() {
+			return err
+		}
+		if err := s.Grants.RevokeGrant(ctx, grant.ID, s.Now(), reason); err != nil {
+			return err
+		}
+		ended = true
+		return s.noteEnd(ctx, grant.Person, name, told)
+	})
+	return ended, err
+}
+
+// calledBy is what the audit trail calls a program.
+func (s *Server) calledBy(ctx context.Context, id identity.ClientID) string {
+	if client, ok := s.Named(ctx, id); ok {
+		return client.Name
 	}
-	name := "a program"
-	if client, ok := s.Named(ctx, grant.Client); ok {
-		name = client.Name
-	}
-	s.note(ctx, identity.Event{Kind: "grant.revoked", Person: grant.Person, Actor: "authorization server", Detail: name + ": " + reason})
+	return "a program"
+}
+
+// noteEnd writes the end of a grant into the audit trail.
+func (s *Server) noteEnd(ctx context.Context, person identity.PersonID, name, reason string) error {
+	return s.note(ctx, identity.Event{Kind: "grant.revoked", Person: person, Actor: "authorization server", Detail: name + ": " + reason})
 }

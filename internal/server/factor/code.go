@@ -145,7 +145,7 @@ func (k *Keeper) match(seed []byte, digits string) (int64, error) {
 }
 
 // totp checks a code and spends its step.
-func (k *Keeper) totp(ctx context.Context, person identity.PersonID, digits string) (Proof, error) {
+func (k *Keeper) totp(ctx context.Context, person identity.PersonID, digits string, along []Along) (Proof, error) {
 	giveBack, err := k.try(ctx, "totp", person)
 	if err != nil {
 		return Proof{}, err
@@ -165,7 +165,9 @@ func (k *Keeper) totp(ctx context.Context, person identity.PersonID, digits stri
 	if err != nil {
 		return Proof{}, err
 	}
-	err = k.o.Store.UseTOTP(ctx, person, step, k.o.Now())
+	proof, err := k.spending(ctx, along, func(ctx context.Context) (Proof, error) {
+		return Proof{Factor: identity.ByTOTP}, k.o.Store.UseTOTP(ctx, person, step, k.o.Now())
+	})
 	switch {
 	case errors.Is(err, identity.ErrDecided):
 		return Proof{}, ErrSpent
@@ -175,7 +177,7 @@ func (k *Keeper) totp(ctx context.Context, person identity.PersonID, digits stri
 		return Proof{}, fmt.Errorf("spend code: %w", err)
 	}
 	giveBack()
-	return Proof{Factor: identity.ByTOTP}, nil
+	return proof, nil
 }
 
 // normalDigits takes six digits as people write them: "123 456".

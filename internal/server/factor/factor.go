@@ -86,6 +86,33 @@ type Store interface {
 	RecoveryStore
 	Counter
 	Once
+	// Together makes one transaction of all that is asked of the store with the context
+	// that do is given. An error of do undoes it and is returned; do may be called again.
+	Together(ctx context.Context, do func(ctx context.Context) error) error
+}
+
+// An Along is done in the transaction that spends a proof, with the context that it is given:
+// its line of the audit trail. Its error leaves the proof unspent. It may be called more than
+// once. The tries that are counted are no part of that transaction.
+type Along func(ctx context.Context, p Proof) error
+
+// spending spends a proof and does what goes along, both or neither.
+func (k *Keeper) spending(ctx context.Context, along []Along, spend func(ctx context.Context) (Proof, error)) (proof Proof, err error) {
+	err = k.o.Store.Together(ctx, func(ctx context.Context) error {
+		if proof, err = spend(ctx); err != nil {
+			return err
+		}
+		for _, do := range along {
+			if err := do(ctx, proof); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return Proof{}, err
+	}
+	return proof, nil
 }
 
 // Options shape a Keeper.
@@ -214,11 +241,11 @@ type Proof struct {
 }
 
 // Code checks what somebody typed: a code of the app, or a recovery code.
-func (k *Keeper) Code(ctx context.Context, person identity.PersonID, typed string) (Proof, error) {
+func (k *Keeper) Code(ctx context.Context, person identity.PersonID, typed string, along ...Along) (Proof, error) {
 	if digits, ok := normalDigits(typed); ok {
-		return k.totp(ctx, person, digits)
+		return k.totp(ctx, person, digits, along)
 	}
-	return k.Recover(ctx, person, typed)
+	return k.Recover(ctx, person, typed, along...)
 }
 
 // remote is for uses that are kept.

@@ -216,7 +216,7 @@ func (k *Keeper) request(ctx context.Context, person *identity.Person, challenge
 
 // Prove checks the answer to Ask and says whose passkey it was. The passkey is used by
 // then: the same answer is worth nothing again. With ErrCloned the person is told too.
-func (k *Keeper) Prove(ctx context.Context, purpose, browser string, person *identity.Person, from netip.Addr, answer string) (identity.Person, Proof, error) {
+func (k *Keeper) Prove(ctx context.Context, purpose, browser string, person *identity.Person, from netip.Addr, answer string, along ...Along) (identity.Person, Proof, error) {
 	var nobody identity.Person
 	if k.web == nil || len(answer) > maxAnswer {
 		return nobody, Proof{}, ErrWrong
@@ -246,7 +246,10 @@ func (k *Keeper) Prove(ctx context.Context, purpose, browser string, person *ide
 	if used.Authenticator.CloneWarning {
 		return owner, Proof{Name: key.Name}, ErrCloned
 	}
-	err = k.o.Store.UsePasskey(ctx, identity.PasskeyUse{ID: key.ID, Count: used.Authenticator.SignCount, Saved: used.Flags.BackupState, At: k.o.Now(), From: remote(from)})
+	use := identity.PasskeyUse{ID: key.ID, Count: used.Authenticator.SignCount, Saved: used.Flags.BackupState, At: k.o.Now(), From: remote(from)}
+	proof, err := k.spending(ctx, along, func(ctx context.Context) (Proof, error) {
+		return Proof{Factor: identity.ByPasskey, Name: key.Name}, k.o.Store.UsePasskey(ctx, use)
+	})
 	switch {
 	case errors.Is(err, identity.ErrDecided):
 		return owner, Proof{Name: key.Name}, ErrCloned
@@ -255,7 +258,7 @@ func (k *Keeper) Prove(ctx context.Context, purpose, browser string, person *ide
 	case err != nil:
 		return nobody, Proof{}, fmt.Errorf("note use of passkey: %w", err)
 	}
-	return owner, Proof{Factor: identity.ByPasskey, Name: key.Name}, nil
+	return owner, proof, nil
 }
 
 // validate has the library check origin, relying party, flags and signature.

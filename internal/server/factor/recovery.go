@@ -80,7 +80,7 @@ func normalCode(typed string) (string, bool) {
 }
 
 // Recover checks a recovery code and spends it.
-func (k *Keeper) Recover(ctx context.Context, person identity.PersonID, typed string) (Proof, error) {
+func (k *Keeper) Recover(ctx context.Context, person identity.PersonID, typed string, along ...Along) (Proof, error) {
 	code, ok := normalCode(typed)
 	if !ok {
 		return Proof{}, ErrWrong
@@ -91,7 +91,13 @@ func (k *Keeper) Recover(ctx context.Context, person identity.PersonID, typed st
 	}
 	// Looked at in any case: anybody may send codes for an address, and must not be able to
 	// keep its owner out. There are too many to be found.
-	err := k.o.Store.UseRecovery(ctx, person, recoveryDigest(person, code), k.o.Now())
+	proof, err := k.spending(ctx, along, func(ctx context.Context) (Proof, error) {
+		if err := k.o.Store.UseRecovery(ctx, person, recoveryDigest(person, code), k.o.Now()); err != nil {
+			return Proof{}, err
+		}
+		f, err := k.o.Store.Factors(ctx, person)
+		return Proof{Factor: identity.ByRecovery, Left: f.Recovery}, err
+	})
 	switch missing := errors.Is(err, identity.ErrNotFound) || errors.Is(err, identity.ErrRevoked); {
 	case missing && tried != nil:
 		return Proof{}, tried
@@ -103,9 +109,5 @@ func (k *Keeper) Recover(ctx context.Context, person identity.PersonID, typed st
 	if giveBack != nil {
 		giveBack()
 	}
-	f, err := k.o.Store.Factors(ctx, person)
-	if err != nil {
-		return Proof{}, fmt.Errorf("count recovery codes: %w", err)
-	}
-	return Proof{Factor: identity.ByRecovery, Left: f.Recovery}, nil
+	return proof, nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -34,6 +35,8 @@ type memory struct {
 	asked    int
 	once     map[identity.Digest][]byte
 	events   []identity.Event
+	mute     bool // the audit trail cannot be written
+	again    int  // how often a transaction is tried for nothing
 }
 
 var errAway = errors.New("away")
@@ -44,8 +47,39 @@ func signInKey(person identity.PersonID, began time.Time) string {
 
 func (m *memory) lock() func() { m.mu.Lock(); return m.mu.Unlock }
 
-func (m *memory) OpenMailSession(_ context.Context, s identity.MailSession, grant identity.Grant) (identity.MailSession, error) {
+// inside marks the context of a transaction, which has the lock.
+type inside struct{}
+
+func (m *memory) within(ctx context.Context) (unlock func()) {
+	if ctx.Value(inside{}) != nil {
+		return func() {}
+	}
+	return m.lock()
+}
+
+// Together undoes what came before an error of do, and is tried again as often as again says.
+func (m *memory) Together(ctx context.Context, do func(context.Context) error) error {
 	defer m.lock()()
+	if m.away {
+		return errAway
+	}
+	signIns, sessions, grants := maps.Clone(m.signIns), maps.Clone(m.sessions), maps.Clone(m.grants)
+	tokens, once, events := maps.Clone(m.tokens), maps.Clone(m.once), slices.Clone(m.events)
+	for again := m.again; ; again-- {
+		err := do(context.WithValue(ctx, inside{}, true))
+		if err == nil && again == 0 {
+			return nil
+		}
+		m.signIns, m.sessions, m.grants = maps.Clone(signIns), maps.Clone(sessions), maps.Clone(grants)
+		m.tokens, m.once, m.events = maps.Clone(tokens), maps.Clone(once), slices.Clone(events)
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (m *memory) OpenMailSession(ctx context.Context, s identity.MailSession, grant identity.Grant) (identity.MailSession, error) {
+	defer m.within(ctx)()
 	if m.away {
 		return s, errAway
 	}
@@ -73,8 +107,8 @@ func (m *memory) find(id identity.Digest) (identity.MailSession, error) {
 	return s, nil
 }
 
-func (m *memory) MailSession(_ context.Context, id identity.Digest, _ time.Time) (identity.MailSession, identity.Person, error) {
-	defer m.lock()()
+func (m *memory) MailSession(ctx context.Context, id identity.Digest, _ time.Time) (identity.MailSession, identity.Person, error) {
+	defer m.within(ctx)()
 	m.asked++
 	if m.away {
 		return identity.MailSession{}, identity.Person{}, errAway
@@ -83,16 +117,16 @@ func (m *memory) MailSession(_ context.Context, id identity.Digest, _ time.Time)
 	return s, m.people[s.Person], err
 }
 
-func (m *memory) TouchMailSession(_ context.Context, id identity.Digest, at time.Time) error {
-	defer m.lock()()
+func (m *memory) TouchMailSession(ctx context.Context, id identity.Digest, at time.Time) error {
+	defer m.within(ctx)()
 	s := m.sessions[id]
 	s.Seen = at
 	m.sessions[id] = s
 	return nil
 }
 
-func (m *memory) EndMailSession(_ context.Context, id identity.Digest, _ time.Time, signIn bool) error {
-	defer m.lock()()
+func (m *memory) EndMailSession(ctx context.Context, id identity.Digest, _ time.Time, signIn bool) error {
+	defer m.within(ctx)()
 	if m.away {
 		return errAway
 	}
@@ -108,8 +142,8 @@ func (m *memory) EndMailSession(_ context.Context, id identity.Digest, _ time.Ti
 	return nil
 }
 
-func (m *memory) IssueMail(_ context.Context, session identity.Digest, access identity.AccessToken) error {
-	defer m.lock()()
+func (m *memory) IssueMail(ctx context.Context, session identity.Digest, access identity.AccessToken) error {
+	defer m.within(ctx)()
 	if m.away {
 		return errAway
 	}
@@ -121,8 +155,8 @@ func (m *memory) IssueMail(_ context.Context, session identity.Digest, access id
 	return nil
 }
 
-func (m *memory) GrantsOf(_ context.Context, person identity.PersonID) ([]identity.Grant, error) {
-	defer m.lock()()
+func (m *memory) GrantsOf(ctx context.Context, person identity.PersonID) ([]identity.Grant, error) {
+	defer m.within(ctx)()
 	var all []identity.Grant
 	for _, g := range m.grants {
 		if g.Person == person {
@@ -132,14 +166,14 @@ func (m *memory) GrantsOf(_ context.Context, person identity.PersonID) ([]identi
 	return all, nil
 }
 
-func (m *memory) PutOnce(_ context.Context, d identity.Digest, _ string, data []byte, _ time.Time) error {
-	defer m.lock()()
+func (m *memory) PutOnce(ctx context.Context, d identity.Digest, _ string, data []byte, _ time.Time) error {
+	defer m.within(ctx)()
 	m.once[d] = data
 	return nil
 }
 
-func (m *memory) TakeOnce(_ context.Context, d identity.Digest, _ string, _ time.Time) ([]byte, error) {
-	defer m.lock()()
+func (m *memory) TakeOnce(ctx context.Context, d identity.Digest, _ string, _ time.Time) ([]byte, error) {
+	defer m.within(ctx)()
 	data, there := m.once[d]
 	if !there {
 		return nil, identity.ErrNotFound
@@ -148,8 +182,11 @@ func (m *memory) TakeOnce(_ context.Context, d identity.Digest, _ string, _ time
 	return data, nil
 }
 
-func (m *memory) AddEvent(_ context.Context, e identity.Event) error {
-	defer m.lock()()
+func (m *memory) AddEvent(ctx context.Context, e identity.Event) error {
+	defer m.within(ctx)()
+	if m.mute {
+		return errAway
+	}
 	m.events = append(m.events, e)
 	return nil
 }

@@ -63,6 +63,9 @@ type Once interface {
 // Trail is the audit trail.
 type Trail interface {
 	AddEvent(ctx context.Context, e identity.Event) error
+	// Together makes one transaction of all that is asked of the store with the context
+	// that do is given. An error of do undoes it and is returned; do may be called again.
+	Together(ctx context.Context, do func(ctx context.Context) error) error
 }
 
 // Store is all of them. An error that wraps identity.ErrUnavailable says that the store

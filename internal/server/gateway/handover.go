@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -175,23 +176,15 @@ func (g *Gateway) arrive(w http.ResponseWriter, r *http.Request) {
 		g.again(w)
 		return
 	}
-	data, err := g.o.Store.TakeOnce(r.Context(), g.codeKey(commitment(begin), code), handoverKind, g.o.Now())
-	if errors.Is(err, identity.ErrNotFound) {
+	err := g.open(w, r, g.codeKey(commitment(begin), code))
+	switch {
+	case errors.Is(err, errNoCode):
 		// Pressing "back", or a second tab. Who has a session simply goes on.
 		if e, err := g.sessions.find(r.Context(), g.cookie(r, sessionCookie)); err == nil && e != nil {
 			http.Redirect(w, r, "/", http.StatusSeeOther)
 			return
 		}
 		g.again(w)
-		return
-	}
-	if err == nil {
-		var h handover
-		if err = json.Unmarshal(data, &h); err == nil {
-			err = g.open(w, r, h)
-		}
-	}
-	switch {
 	case errors.Is(err, identity.ErrNotFound), errors.Is(err, identity.ErrRevoked):
 		g.again(w)
 	case err != nil:
@@ -200,8 +193,11 @@ func (g *Gateway) arrive(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// open makes the session of this host. Its id is always new.
-func (g *Gateway) open(w http.ResponseWriter, r *http.Request, h handover) error {
+// errNoCode: there is no such code, or there was.
+var errNoCode = errors.New("no hand-over")
+
+// open takes the code and makes the session of this host. Its id is always new.
+func (g *Gateway) open(w http.ResponseWriter, r *http.Request, key identity.Digest) error {
 	value, err := web.NewSecret(g.o.Random)
 	if err != nil {
 		return err
@@ -210,45 +206,75 @@ func (g *Gateway) open(w http.ResponseWriter, r *http.Request, h handover) error
 	if err != nil {
 		return err
 	}
-	now := g.o.Now()
-	expires := h.Began.Add(g.o.Life)
-	m := identity.MailSession{ID: identity.DigestOf(value), Gateway: g.o.Name, Person: h.Person, Began: h.Began, Created: now, Seen: now, Expires: expires}
-	if err := g.endOld(r); err != nil {
+	var h handover
+	var m identity.MailSession
+	err = g.o.Store.Together(r.Context(), func(ctx context.Context) (err error) {
+		if h, err = g.takeCode(ctx, key); err != nil {
+			return err
+		}
+		m, err = g.admit(ctx, r, h, identity.DigestOf(value), identity.GrantID(id[:22]))
 		return err
+	})
+	if old := g.cookie(r, sessionCookie); len(old) == secretLength {
+		g.sessions.drop(identity.DigestOf(old))
 	}
-	// Before the session: nobody comes in unseen.
-	if err := g.event(r, "webmail.opened", h.Person); err != nil {
+	if err != nil {
 		return err
-	}
-	grant := identity.Grant{ID: identity.GrantID(id[:22]), Person: h.Person, Client: identity.GatewayClient(g.o.Name), Scopes: g.o.scopes(), Created: now}
-	if _, err := g.o.Store.OpenMailSession(r.Context(), m, grant); err != nil {
-		return fmt.Errorf("open mail session: %w", err)
 	}
 	// What the web mail left in this browser was another session's.
 	g.clearCookies(w, r)
 	g.setCookie(w, beginCookie, "", -1)
-	g.setCookie(w, sessionCookie, value, expires.Sub(now))
+	g.setCookie(w, sessionCookie, value, m.Expires.Sub(m.Created))
 	http.Redirect(w, r, h.Back, http.StatusSeeOther)
 	return nil
 }
 
+func (g *Gateway) takeCode(ctx context.Context, key identity.Digest) (h handover, err error) {
+	data, err := g.o.Store.TakeOnce(ctx, key, handoverKind, g.o.Now())
+	if errors.Is(err, identity.ErrNotFound) {
+		return h, errNoCode
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &h)
+	}
+	if err != nil {
+		return h, fmt.Errorf("take hand-over: %w", err)
+	}
+	return h, nil
+}
+
+// admit keeps the session, with its line of the audit trail: nobody comes in unseen. The one
+// that the browser had here ends.
+func (g *Gateway) admit(ctx context.Context, r *http.Request, h handover, id identity.Digest, grantID identity.GrantID) (identity.MailSession, error) {
+	now := g.o.Now()
+	m := identity.MailSession{ID: id, Gateway: g.o.Name, Person: h.Person, Began: h.Began, Created: now, Seen: now, Expires: h.Began.Add(g.o.Life)}
+	if err := g.endOld(ctx, r); err != nil {
+		return m, err
+	}
+	grant := identity.Grant{ID: grantID, Person: h.Person, Client: identity.GatewayClient(g.o.Name), Scopes: g.o.scopes(), Created: now}
+	m, err := g.o.Store.OpenMailSession(ctx, m, grant)
+	if err != nil {
+		return m, fmt.Errorf("open mail session: %w", err)
+	}
+	return m, g.event(ctx, r, "webmail.opened", h.Person)
+}
+
 // endOld ends the session that the browser had here: an id that somebody planted is worth
 // nothing afterwards.
-func (g *Gateway) endOld(r *http.Request) error {
+func (g *Gateway) endOld(ctx context.Context, r *http.Request) error {
 	old := g.cookie(r, sessionCookie)
 	if len(old) != secretLength {
 		return nil
 	}
-	id := identity.DigestOf(old)
-	g.sessions.drop(id)
-	if err := g.o.Store.EndMailSession(r.Context(), id, g.o.Now(), false); err != nil {
+	if err := g.o.Store.EndMailSession(ctx, identity.DigestOf(old), g.o.Now(), false); err != nil {
 		return fmt.Errorf("end the session before: %w", err)
 	}
 	return nil
 }
 
-func (g *Gateway) event(r *http.Request, kind string, person identity.PersonID) error {
-	err := g.o.Store.AddEvent(r.Context(), identity.Event{
+// event adds to the audit trail, in the transaction that does what it tells.
+func (g *Gateway) event(ctx context.Context, r *http.Request, kind string, person identity.PersonID) error {
+	err := g.o.Store.AddEvent(ctx, identity.Event{
 		At: g.o.Now(), Kind: kind, Person: person, Actor: string(person), From: g.o.Proxies.Client(r), Detail: g.o.Name,
 	})
 	if err != nil {
@@ -300,15 +326,20 @@ func (g *Gateway) leave(w http.ResponseWriter, r *http.Request) {
 	outPage().Show(w, http.StatusOK, data)
 }
 
+// end is one transaction with its line of the audit trail. A session that is not there has
+// ended already, and what it stood on may have not.
 func (g *Gateway) end(r *http.Request, id identity.Digest) error {
-	g.sessions.drop(id)
-	session, _, err := g.o.Store.MailSession(r.Context(), id, g.o.Now())
-	if err == nil {
-		if err := g.event(r, "webmail.closed", session.Person); err != nil {
-			g.o.Log.Error("log-out not recorded", "error", err)
+	// Afterwards, whatever came of it: who asked meanwhile was told that it goes on.
+	defer g.sessions.drop(id)
+	return g.o.Store.Together(r.Context(), func(ctx context.Context) error {
+		session, _, err := g.o.Store.MailSession(ctx, id, g.o.Now())
+		if err != nil && !errors.Is(err, identity.ErrNotFound) {
+			return err
 		}
-	} else if !errors.Is(err, identity.ErrNotFound) {
-		return err
-	}
-	return g.o.Store.EndMailSession(r.Context(), id, g.o.Now(), true)
+		there := err == nil
+		if err := g.o.Store.EndMailSession(ctx, id, g.o.Now(), true); err != nil || !there {
+			return err
+		}
+		return g.event(ctx, r, "webmail.closed", session.Person)
+	})
 }

@@ -43,6 +43,9 @@ type Trail interface {
 	MoveHookMark(ctx context.Context, to time.Time) error
 	HookEvents(ctx context.Context, since time.Time, limit int) ([]identity.Event, error)
 	AddEvent(ctx context.Context, e identity.Event) error
+	// Together makes one transaction of all that is asked of the store with the context
+	// that do is given. An error of do undoes it and is returned; do may be called again.
+	Together(ctx context.Context, do func(ctx context.Context) error) error
 }
 
 // People are who it is about.
@@ -174,9 +177,15 @@ func (r *Runner) one(ctx context.Context, e identity.Event) (done bool, err erro
 		return false, errors.Join(ctx.Err(), r.o.Store.EndHook(keep, e.ID, false, now))
 	case tries > len(all):
 		r.o.Log.Error("hook given up", "event", e.Kind, "id", e.ID, "tries", tries, "error", failed)
-		err := r.o.Store.AddEvent(keep, identity.Event{At: now, Kind: "hook.failed", Person: e.Person, Actor: "system",
-			Detail: fmt.Sprintf("%s of %s, %d tries: %v", e.Kind, e.At.UTC().Format(time.RFC3339), tries, failed)})
-		return true, errors.Join(err, r.o.Store.EndHook(keep, e.ID, true, now))
+		// One transaction: an event that was given up and not ended would be run once more.
+		return true, r.o.Store.Together(keep, func(ctx context.Context) error {
+			err := r.o.Store.AddEvent(ctx, identity.Event{At: now, Kind: "hook.failed", Person: e.Person, Actor: "system",
+				Detail: fmt.Sprintf("%s of %s, %d tries: %v", e.Kind, e.At.UTC().Format(time.RFC3339), tries, failed)})
+			if err != nil {
+				return err
+			}
+			return r.o.Store.EndHook(ctx, e.ID, true, now)
+		})
 	default:
 		pause := all[tries-1]
 		r.o.Log.Warn("hook failed", "event", e.Kind, "id", e.ID, "tries", tries, "again in", pause, "error", failed)

@@ -80,12 +80,13 @@ func asHook(mode string, args []string) int {
 
 // A yard is a database with a hook.
 type yard struct {
-	t    *testing.T
-	db   *database.DB
-	out  string
-	mu   sync.Mutex
-	now  time.Time
-	logs bytes.Buffer
+	t     *testing.T
+	db    *database.DB
+	store hook.Store // what runners ask
+	out   string
+	mu    sync.Mutex
+	now   time.Time
+	logs  bytes.Buffer
 }
 
 func newYard(t *testing.T) *yard {
@@ -100,7 +101,7 @@ func newYard(t *testing.T) *yard {
 			t.Error(err)
 		}
 	})
-	y.db = db
+	y.db, y.store = db, db
 	return y
 }
 
@@ -122,7 +123,7 @@ func (y *yard) runner(holder string, timeout time.Duration, args ...string) *hoo
 	if err != nil {
 		y.t.Fatal(err)
 	}
-	r, err := hook.New(hook.Options{Store: y.db, Command: append([]string{self, "as-hook"}, args...), Timeout: timeout, Holder: holder, Now: y.clock,
+	r, err := hook.New(hook.Options{Store: y.store, Command: append([]string{self, "as-hook"}, args...), Timeout: timeout, Holder: holder, Now: y.clock,
 		Log: slog.New(slog.NewTextHandler(&lockedWriter{mu: &y.mu, w: &y.logs}, nil))})
 	if err != nil {
 		y.t.Fatal(err)
@@ -327,6 +328,46 @@ func TestGivenUp(t *testing.T) {
 	events, err := y.db.Events(t.Context(), identity.EventFilter{Kind: "hook.failed"})
 	if err != nil || len(events) != 1 || events[0].Person != "ann" {
 		t.Errorf("trail: %+v, %v", events, err)
+	}
+}
+
+// breaking is a database that breaks when an event is given up: at the first such time.
+type breaking struct {
+	*database.DB
+	broke bool
+}
+
+func (b *breaking) EndHook(ctx context.Context, event string, done bool, at time.Time) error {
+	if done && !b.broke {
+		b.broke = true
+		return identity.ErrUnavailable
+	}
+	return b.DB.EndHook(ctx, event, done, at)
+}
+
+// TestGivenUpOnce: giving up and its line of the audit trail are one.
+func TestGivenUpOnce(t *testing.T) {
+	y := newYard(t)
+	store := &breaking{DB: y.db}
+	y.store = store
+	r := y.runner("one", time.Minute, "fail-unless", y.out, filepath.Join(t.TempDir(), "never"))
+	y.look(r)
+	y.add("ann")
+	lines := func() int {
+		t.Helper()
+		events, err := y.db.Events(t.Context(), identity.EventFilter{Kind: "hook.failed"})
+		y.must(err)
+		return len(events)
+	}
+	for range 40 {
+		err := r.Look(t.Context())
+		if err != nil && (!store.broke || lines() != 0) {
+			t.Fatalf("%d lines of what was not given up: %v", lines(), err)
+		}
+		y.later(2 * time.Minute)
+	}
+	if n := lines(); n != 1 || !store.broke {
+		t.Errorf("%d lines", n)
 	}
 }
 

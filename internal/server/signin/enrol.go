@@ -1,6 +1,7 @@
 package signin
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -32,7 +33,7 @@ func (d *Desk) enrol(w http.ResponseWriter, r *http.Request) {
 		d.showEnrol(w, r, h, http.StatusOK, "", "")
 		return
 	}
-	by, detail, err := d.enrolled(r, h)
+	by, err := d.enrolled(r, h)
 	switch {
 	case err == nil:
 	case rejected(err), errors.Is(err, factor.ErrFull):
@@ -42,27 +43,34 @@ func (d *Desk) enrol(w http.ResponseWriter, r *http.Request) {
 		d.fail(w, r, err)
 		return
 	}
-	if err := d.event(r, "factor.added", h.person.ID, detail+", at sign-in"); err != nil {
-		d.fail(w, r, err)
-		return
-	}
 	if err := d.complete(w, r, h, by); err != nil {
 		d.fail(w, r, err)
 	}
 }
 
-func (d *Desk) enrolled(r *http.Request, h waiting) (identity.Factor, string, error) {
+// enrolled keeps what was set up, together with its line of the audit trail.
+func (d *Desk) enrolled(r *http.Request, h waiting) (by identity.Factor, err error) {
 	if err := r.ParseForm(); err != nil {
-		return "", "", mistaken("a form that is none")
+		return "", mistaken("a form that is none")
 	}
 	if d.o.Throttle.Ask(r.Context(), d.o.Sessions.Client(r)) {
-		return "", "", factor.ErrTooMany
+		return "", factor.ErrTooMany
 	}
-	if answer := r.PostForm.Get("answer"); answer != "" {
-		key, err := d.o.Factors.AddPasskey(r.Context(), "enrol", h.browser, h.person, r.PostForm.Get("name"), answer)
-		return identity.ByPasskey, "passkey " + key.Name, err
-	}
-	return identity.ByTOTP, "authenticator app", d.o.Factors.AddApp(r.Context(), h.person.ID, r.PostForm.Get("ticket"), r.PostForm.Get("code"))
+	err = d.o.Store.Together(r.Context(), func(ctx context.Context) error {
+		detail := "authenticator app"
+		by = identity.ByTOTP
+		if answer := r.PostForm.Get("answer"); answer != "" {
+			key, err := d.o.Factors.AddPasskey(ctx, "enrol", h.browser, h.person, r.PostForm.Get("name"), answer)
+			if err != nil {
+				return err
+			}
+			by, detail = identity.ByPasskey, "passkey "+key.Name
+		} else if err := d.o.Factors.AddApp(ctx, h.person.ID, r.PostForm.Get("ticket"), r.PostForm.Get("code")); err != nil {
+			return err
+		}
+		return d.event(ctx, r, "factor.added", h.person.ID, detail+", at sign-in")
+	})
+	return by, err
 }
 
 func (d *Desk) showEnrol(w http.ResponseWriter, r *http.Request, h waiting, status int, ticket, problem string) {

@@ -72,7 +72,7 @@ func (d *Desk) fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.As(err, &refused):
 		d.o.Log.Info("sign-in refused", "reason", refused.Reason, "detail", refused.Detail, "remote", d.o.Sessions.Client(r))
-		if err := d.event(r, "signin.refused", refused.Person, refused.Error()); err != nil {
+		if err := d.event(r.Context(), r, "signin.refused", refused.Person, refused.Error()); err != nil {
 			d.o.Log.Error("refusal not recorded", "error", err)
 		}
 		failPage().Show(w, http.StatusForbidden, refused)

@@ -113,30 +113,13 @@ func (d *Desk) makeFirst(w http.ResponseWriter, r *http.Request, code string) er
 		return err
 	}
 	defer done()
-	if _, err := d.o.Store.TakeOnce(r.Context(), identity.DigestOf(code), firstKind, d.o.Now()); err != nil {
-		if errors.Is(err, identity.ErrNotFound) {
-			return mistaken("a first link that was used in this moment")
-		}
-		return fmt.Errorf("take first link: %w", err)
-	}
 	person := identity.Person{ID: identity.PersonID(id), Address: address, Name: strings.ToValidUTF8(view.Name, ""), Admin: true, Created: d.o.Now()}
-	if err := d.o.Store.AddPerson(r.Context(), person); err != nil {
-		// Whose address it is, the next try of the link may change.
-		back := d.o.Store.PutOnce(r.Context(), identity.DigestOf(code), firstKind, nil, d.o.Now().Add(time.Hour))
-		if errors.Is(err, identity.ErrExists) {
-			view.Problem = "Somebody has this address already."
-			firstPage().Show(w, http.StatusConflict, view)
-			return back
-		}
-		return errors.Join(fmt.Errorf("make first administrator: %w", err), back)
+	link, err := d.addFirst(r, code, person)
+	if errors.Is(err, identity.ErrExists) { // the link is as good as before
+		view.Problem = "Somebody has this address already."
+		firstPage().Show(w, http.StatusConflict, view)
+		return nil
 	}
-	if err := d.mailbox(r.Context(), person); err != nil {
-		return err
-	}
-	if err := d.event(r, "person.added", person.ID, person.Address+", the first administrator"); err != nil {
-		return err
-	}
-	link, err := Invite(r.Context(), d.o.Store, d.o.Random, d.o.PublicURL, person.ID, d.o.Now().Add(time.Hour))
 	if err != nil {
 		return err
 	}
@@ -145,6 +128,32 @@ func (d *Desk) makeFirst(w http.ResponseWriter, r *http.Request, code string) er
 	http.SetCookie(w, d.o.Sessions.Cookie(invitationCookie, invitation, time.Hour))
 	http.Redirect(w, r, web.SignInPath+"/invitation", http.StatusSeeOther)
 	return nil
+}
+
+// addFirst takes the link and makes the person, their mailbox and an invitation for them, with
+// the line of the audit trail, all or nothing.
+func (d *Desk) addFirst(r *http.Request, code string, person identity.Person) (link secret.String, err error) {
+	err = d.o.Store.Together(r.Context(), func(ctx context.Context) (err error) {
+		_, err = d.o.Store.TakeOnce(ctx, identity.DigestOf(code), firstKind, d.o.Now())
+		if errors.Is(err, identity.ErrNotFound) {
+			return mistaken("a first link that was used in this moment")
+		}
+		if err != nil {
+			return fmt.Errorf("take first link: %w", err)
+		}
+		if err := d.o.Store.AddPerson(ctx, person); err != nil {
+			return fmt.Errorf("make first administrator: %w", err)
+		}
+		if err := d.mailbox(ctx, person); err != nil {
+			return err
+		}
+		if err := d.event(ctx, r, "person.added", person.ID, person.Address+", the first administrator"); err != nil {
+			return err
+		}
+		link, err = Invite(ctx, d.o.Store, d.o.Random, d.o.PublicURL, person.ID, d.o.Now().Add(time.Hour))
+		return err
+	})
+	return link, err
 }
 
 // onlyFirst lets one at a time make a first administrator, over all instances: each start of

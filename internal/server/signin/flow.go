@@ -1,6 +1,7 @@
 package signin
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -173,8 +174,9 @@ func (d *Desk) admit(w http.ResponseWriter, r *http.Request, person identity.Per
 	return nil
 }
 
-// start starts the session. It is the only way in.
-func (d *Desk) start(w http.ResponseWriter, r *http.Request, person identity.Person, account Account) (identity.Session, error) {
+// start starts the session, in one transaction with its line of the audit trail and with what
+// goes along. It is the only way in, and nobody comes in unseen.
+func (d *Desk) start(w http.ResponseWriter, r *http.Request, person identity.Person, account Account, along ...web.Along) (identity.Session, error) {
 	if !person.Disabled.IsZero() {
 		return identity.Session{}, shutOut(person)
 	}
@@ -182,13 +184,10 @@ func (d *Desk) start(w http.ResponseWriter, r *http.Request, person identity.Per
 	if account.Factor != "" && string(account.Factor) != account.How {
 		detail += ", " + string(account.Factor)
 	}
-	// Before the session: nobody comes in unseen.
-	if err := d.event(r, "signin.ok", person.ID, detail); err != nil {
-		return identity.Session{}, err
-	}
+	seen := func(ctx context.Context) error { return d.event(ctx, r, "signin.ok", person.ID, detail) }
 	session, err := d.o.Sessions.Start(w, r, identity.Session{
 		Person: person.ID, How: account.How, Upstream: account.Upstream, Factor: account.Factor, Admin: account.Factor.Admin(),
-	})
+	}, append(along, seen)...)
 	if errors.Is(err, identity.ErrRevoked) || errors.Is(err, identity.ErrNotFound) {
 		return session, shutOut(person) // disabled or removed in this moment
 	}

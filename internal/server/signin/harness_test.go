@@ -5,10 +5,12 @@ import (
 	"crypto/rand"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -36,9 +38,28 @@ type keep struct {
 	down      bool
 	now       func() time.Time
 	starting  func() // what happens just before a session is kept
+	mute      bool   // the audit trail cannot be written
+	again     int    // how often a transaction is tried for nothing
 }
 
 func (k *keep) lock() func() { k.mu.Lock(); return k.mu.Unlock }
+
+// Together undoes what came before an error of do. One visitor is at work at a time here.
+func (k *keep) Together(ctx context.Context, do func(context.Context) error) error {
+	people, addresses, bindings := maps.Clone(k.people), maps.Clone(k.addresses), maps.Clone(k.bindings)
+	once, expires, sessions, events := maps.Clone(k.once), maps.Clone(k.expires), maps.Clone(k.sessions), slices.Clone(k.events)
+	for again := k.again; ; again-- {
+		err := do(ctx)
+		if err == nil && again == 0 {
+			return nil
+		}
+		k.people, k.addresses, k.bindings = maps.Clone(people), maps.Clone(addresses), maps.Clone(bindings)
+		k.once, k.expires, k.sessions, k.events = maps.Clone(once), maps.Clone(expires), maps.Clone(sessions), slices.Clone(events)
+		if err != nil {
+			return err
+		}
+	}
+}
 
 func (k *keep) err(found bool) error {
 	switch {
@@ -158,6 +179,9 @@ func (k *keep) Admins(context.Context) ([]identity.Person, error) {
 
 func (k *keep) AddEvent(_ context.Context, e identity.Event) error {
 	defer k.lock()()
+	if k.mute {
+		return identity.ErrUnavailable
+	}
 	k.events = append(k.events, e)
 	return k.err(true)
 }

@@ -91,45 +91,57 @@ type pending struct {
 // a link from somebody else would put what they do next into that person's mailbox.
 func (d *Desk) offer(w http.ResponseWriter, r *http.Request, e Entrance, account Account, code string) error {
 	http.SetCookie(w, d.o.Sessions.Cookie(invitationCookie, "", -1))
-	p := pending{Account: account, Label: label(e), Invitation: identity.DigestOf(code)}
-	data, err := d.o.Store.TakeOnce(r.Context(), p.Invitation, invitationKind, d.o.Now())
-	if errors.Is(err, identity.ErrNotFound) {
-		return spent("used or expired, tried by " + account.Issuer + " " + account.Subject)
-	}
-	if err != nil {
-		return fmt.Errorf("take invitation: %w", err)
-	}
-	if err := json.Unmarshal(data, &p.Invited); err != nil {
-		return fmt.Errorf("take invitation: %w", err)
-	}
-	person, err := d.o.Store.Person(r.Context(), p.Invited.Person)
-	if errors.Is(err, identity.ErrNotFound) {
-		return spent("its person is gone")
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("find invited person: %w", err), d.giveBack(r.Context(), p))
-	}
-	return d.keepPending(w, r, p, person)
-}
-
-func (d *Desk) keepPending(w http.ResponseWriter, r *http.Request, p pending, person identity.Person) error {
 	name, err := web.NewSecret(d.o.Random)
 	if err != nil {
 		return err
 	}
-	data, err := json.Marshal(p)
-	if err != nil {
-		return fmt.Errorf("keep invitation: %w", err)
-	}
 	key := journeyKey("pending", d.o.Sessions.Value(r, browserCookie), name)
-	if err := d.o.Store.PutOnce(r.Context(), key, pendingKind, data, d.o.Now().Add(pendingLife)); err != nil {
-		return fmt.Errorf("keep invitation: %w", err)
+	var person identity.Person
+	err = d.o.Store.Together(r.Context(), func(ctx context.Context) (err error) {
+		person, err = d.keepPending(ctx, pending{Account: account, Label: label(e), Invitation: identity.DigestOf(code)}, key)
+		return err
+	})
+	if err != nil {
+		return err
 	}
-	acceptPage().Show(w, http.StatusOK, struct{ Shown, Label, Address, Pending string }{p.Account.Shown, p.Label, person.Address, name})
+	if person.ID == "" {
+		return spent("its person is gone")
+	}
+	acceptPage().Show(w, http.StatusOK, struct{ Shown, Label, Address, Pending string }{account.Shown, label(e), person.Address, name})
 	return nil
 }
 
-// giveBack makes an invitation valid again that was refused or could not be answered.
+// keepPending takes the invitation and keeps the question in its place, both or neither. Who
+// is gone is nobody: their invitation is spent.
+func (d *Desk) keepPending(ctx context.Context, p pending, key identity.Digest) (identity.Person, error) {
+	var person identity.Person
+	data, err := d.o.Store.TakeOnce(ctx, p.Invitation, invitationKind, d.o.Now())
+	if errors.Is(err, identity.ErrNotFound) {
+		return person, spent("used or expired, tried by " + p.Account.Issuer + " " + p.Account.Subject)
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &p.Invited)
+	}
+	if err != nil {
+		return person, fmt.Errorf("take invitation: %w", err)
+	}
+	person, err = d.o.Store.Person(ctx, p.Invited.Person)
+	if errors.Is(err, identity.ErrNotFound) {
+		return identity.Person{}, nil
+	}
+	if err != nil {
+		return person, fmt.Errorf("find invited person: %w", err)
+	}
+	if data, err = json.Marshal(p); err == nil {
+		err = d.o.Store.PutOnce(ctx, key, pendingKind, data, d.o.Now().Add(pendingLife))
+	}
+	if err != nil {
+		return person, fmt.Errorf("keep invitation: %w", err)
+	}
+	return person, nil
+}
+
+// giveBack makes an invitation valid again that was refused.
 func (d *Desk) giveBack(ctx context.Context, p pending) error {
 	data, err := json.Marshal(p.Invited)
 	if err != nil {
@@ -156,35 +168,54 @@ func (d *Desk) accept(w http.ResponseWriter, r *http.Request) error {
 	if browser == "" || name == "" {
 		return mistaken("an answer to no question")
 	}
-	data, err := d.o.Store.TakeOnce(r.Context(), journeyKey("pending", browser, name), pendingKind, d.o.Now())
-	if errors.Is(err, identity.ErrNotFound) {
-		return mistaken("an answer to no question of this browser")
-	}
-	if err != nil {
-		return fmt.Errorf("find invitation: %w", err)
-	}
+	yes := r.PostForm.Get("decision") == "accept"
 	var p pending
-	if err := json.Unmarshal(data, &p); err != nil {
-		return fmt.Errorf("find invitation: %w", err)
-	}
-	if r.PostForm.Get("decision") != "accept" {
-		if err := d.giveBack(r.Context(), p); err != nil {
+	var person identity.Person
+	err := d.o.Store.Together(r.Context(), func(ctx context.Context) (err error) {
+		if p, err = d.takePending(ctx, browser, name); err != nil {
 			return err
 		}
+		if !yes {
+			return d.giveBack(ctx, p)
+		}
+		if person, err = d.invitee(ctx, p); err != nil {
+			return err
+		}
+		return d.bind(ctx, r, person, p.Account, "invitation")
+	})
+	switch {
+	case err != nil:
+		return err
+	case !yes:
 		return &Refused{Reason: "declined", What: "You did not accept; the mailbox stays as it was.", Hint: "The link stays valid for whoever it is meant for."}
 	}
-	person, err := d.o.Store.Person(r.Context(), p.Invited.Person)
+	return d.admit(w, r, person, p.Account, "/")
+}
+
+// takePending ends the question that this browser was asked.
+func (d *Desk) takePending(ctx context.Context, browser, name string) (p pending, err error) {
+	data, err := d.o.Store.TakeOnce(ctx, journeyKey("pending", browser, name), pendingKind, d.o.Now())
 	if errors.Is(err, identity.ErrNotFound) {
-		return spent("its person is gone")
+		return p, mistaken("an answer to no question of this browser")
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &p)
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("find invited person: %w", err), d.giveBack(r.Context(), p))
+		return p, fmt.Errorf("find invitation: %w", err)
 	}
-	if !person.Disabled.IsZero() {
-		return shutOut(person)
+	return p, nil
+}
+
+func (d *Desk) invitee(ctx context.Context, p pending) (identity.Person, error) {
+	person, err := d.o.Store.Person(ctx, p.Invited.Person)
+	switch {
+	case errors.Is(err, identity.ErrNotFound):
+		return person, spent("its person is gone")
+	case err != nil:
+		return person, fmt.Errorf("find invited person: %w", err)
+	case !person.Disabled.IsZero():
+		return person, shutOut(person)
 	}
-	if err := d.bind(r, person, p.Account, "invitation"); err != nil {
-		return err
-	}
-	return d.admit(w, r, person, p.Account, "/")
+	return person, nil
 }

@@ -1,6 +1,7 @@
 package signin
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -179,35 +180,38 @@ func (d *Desk) takeInvitation(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	p := pending{Invitation: identity.DigestOf(code)}
-	data, err := d.o.Store.TakeOnce(r.Context(), p.Invitation, invitationKind, d.o.Now())
+	account := d.localAccount(person, "passkey", identity.ByPasskey)
+	err = d.o.Store.Together(r.Context(), func(ctx context.Context) error { return d.bindPasskey(ctx, r, person, account, code) })
+	if err != nil {
+		return err
+	}
+	http.SetCookie(w, d.o.Sessions.Cookie(invitationCookie, "", -1))
+	return d.admit(w, r, person, account, "/security?done=welcome")
+}
+
+// bindPasskey takes the invitation, keeps the passkey, and lets it open the mailbox. Whatever
+// is wrong leaves the invitation as it was.
+func (d *Desk) bindPasskey(ctx context.Context, r *http.Request, person identity.Person, account Account, code string) error {
+	_, err := d.o.Store.TakeOnce(ctx, identity.DigestOf(code), invitationKind, d.o.Now())
 	if errors.Is(err, identity.ErrNotFound) {
 		return spent("used in this moment")
-	}
-	if err == nil {
-		err = json.Unmarshal(data, &p.Invited)
 	}
 	if err != nil {
 		return fmt.Errorf("take invitation: %w", err)
 	}
 	browser := d.o.Sessions.Value(r, browserCookie)
-	key, err := d.o.Factors.AddPasskey(r.Context(), "invitation", browser, person, r.PostForm.Get("name"), r.PostForm.Get("answer"))
+	key, err := d.o.Factors.AddPasskey(ctx, "invitation", browser, person, r.PostForm.Get("name"), r.PostForm.Get("answer"))
 	if err != nil {
-		return errors.Join(passkeyRefused(err), d.giveBack(r.Context(), p))
+		return passkeyRefused(err)
 	}
-	http.SetCookie(w, d.o.Sessions.Cookie(invitationCookie, "", -1))
-	if err := d.event(r, "factor.added", person.ID, "passkey "+key.Name+", by invitation"); err != nil {
+	if err := d.event(ctx, r, "factor.added", person.ID, "passkey "+key.Name+", by invitation"); err != nil {
 		return err
 	}
-	account := d.localAccount(person, "passkey", identity.ByPasskey)
-	_, err = d.o.Store.Binding(r.Context(), account.Issuer, account.Subject)
+	_, err = d.o.Store.Binding(ctx, account.Issuer, account.Subject)
 	if errors.Is(err, identity.ErrNotFound) {
-		err = d.bind(r, person, account, "invitation")
+		return d.bind(ctx, r, person, account, "invitation")
 	}
-	if err != nil {
-		return err
-	}
-	return d.admit(w, r, person, account, "/security?done=welcome")
+	return err
 }
 
 // recover lets the owner of a local account in by a recovery code. What it says to a wrong
@@ -262,11 +266,10 @@ func (d *Desk) recovered(w http.ResponseWriter, r *http.Request, person identity
 		}
 		return fmt.Errorf("find account: %w", err)
 	}
-	proof, err := d.o.Factors.Recover(r.Context(), person.ID, r.PostForm.Get("code"))
+	_, err := d.o.Factors.Recover(r.Context(), person.ID, r.PostForm.Get("code"), func(ctx context.Context, proof factor.Proof) error {
+		return d.recoveryUsed(ctx, r, person.ID, proof)
+	})
 	if err != nil {
-		return err
-	}
-	if err := d.event(r, "recovery.used", person.ID, fmt.Sprintf("%d left", proof.Left)); err != nil {
 		return err
 	}
 	return d.enterLocal(w, r, person, account, "/security?done=recovered")

@@ -88,15 +88,17 @@ func (d *Desk) firstTime(r *http.Request, e Entrance, account Account) (identity
 	case len(found) == 1 && !found[0].Disabled.IsZero():
 		return identity.Person{}, shutOut(found[0])
 	case len(found) == 1:
-		if err := d.frozen(r.Context(), found[0], account, unknown); err != nil {
-			return identity.Person{}, err
-		}
-		if e.Provision {
-			if err := d.mailbox(r.Context(), found[0]); err != nil {
-				return identity.Person{}, err
+		return found[0], d.o.Store.Together(r.Context(), func(ctx context.Context) error {
+			if err := d.frozen(ctx, found[0], account, unknown); err != nil {
+				return err
 			}
-		}
-		return found[0], d.bind(r, found[0], account, "verified "+found[0].Address)
+			if e.Provision {
+				if err := d.mailbox(ctx, found[0]); err != nil {
+					return err
+				}
+			}
+			return d.bind(ctx, r, found[0], account, "verified "+found[0].Address)
+		})
 	case e.Provision:
 		return d.provision(r, account, own, unknown)
 	}
@@ -112,8 +114,9 @@ func (d *Desk) frozen(ctx context.Context, person identity.Person, account Accou
 	}
 	for _, b := range bindings {
 		if b.Issuer == account.Issuer {
-			unknown.Detail += ": " + person.Address + " has the account " + b.Subject + " there already"
-			return unknown
+			why := *unknown // once, however often the transaction is tried
+			why.Detail += ": " + person.Address + " has the account " + b.Subject + " there already"
+			return &why
 		}
 	}
 	return nil
@@ -140,7 +143,8 @@ func (d *Desk) ownAddresses(emails []string) []string {
 	return own
 }
 
-// provision makes the person and their mailbox. Of several own addresses none is guessed.
+// provision makes the person, their mailbox and the binding, with their lines of the audit
+// trail, all or nothing. Of several own addresses none is guessed.
 func (d *Desk) provision(r *http.Request, account Account, own []string, unknown *Refused) (identity.Person, error) {
 	if len(own) != 1 || roleName(own[0]) {
 		unknown.Detail += fmt.Sprintf(": %d addresses to make a mailbox of, or one that is an office and no person", len(own))
@@ -151,24 +155,25 @@ func (d *Desk) provision(r *http.Request, account Account, own []string, unknown
 		return identity.Person{}, err
 	}
 	person := identity.Person{ID: identity.PersonID(id), Address: own[0], Name: account.Name, Created: d.o.Now()}
-	if err := d.o.Store.AddPerson(r.Context(), person); err != nil {
-		if errors.Is(err, identity.ErrExists) {
-			unknown.Detail += ": " + own[0] + " is an alias or another's"
-			return person, unknown
+	return person, d.o.Store.Together(r.Context(), func(ctx context.Context) error {
+		if err := d.o.Store.AddPerson(ctx, person); errors.Is(err, identity.ErrExists) {
+			why := *unknown
+			why.Detail += ": " + own[0] + " is an alias or another's"
+			return &why
+		} else if err != nil {
+			return fmt.Errorf("make person: %w", err)
 		}
-		return person, fmt.Errorf("make person: %w", err)
-	}
-	if err := d.event(r, "person.added", person.ID, person.Address+" at first sign-in"); err != nil {
-		return person, err
-	}
-	if err := d.mailbox(r.Context(), person); err != nil {
-		return person, err
-	}
-	return person, d.bind(r, person, account, "made "+person.Address)
+		if err := d.event(ctx, r, "person.added", person.ID, person.Address+" at first sign-in"); err != nil {
+			return err
+		}
+		if err := d.mailbox(ctx, person); err != nil {
+			return err
+		}
+		return d.bind(ctx, r, person, account, "made "+person.Address)
+	})
 }
 
-// mailbox makes the person's own mailbox unless it is there. A first sign-in that broke
-// off in between is completed by the next.
+// mailbox makes the person's own mailbox unless it is there.
 func (d *Desk) mailbox(ctx context.Context, person identity.Person) error {
 	_, err := d.o.Store.Address(ctx, person.Address)
 	if errors.Is(err, identity.ErrNotFound) {
@@ -192,10 +197,11 @@ func roleName(address string) bool {
 	return false
 }
 
-// bind ties the account to the person, for good.
-func (d *Desk) bind(r *http.Request, person identity.Person, account Account, why string) error {
+// bind ties the account to the person, for good. It is called in a transaction, which its
+// line of the audit trail belongs to.
+func (d *Desk) bind(ctx context.Context, r *http.Request, person identity.Person, account Account, why string) error {
 	now := d.o.Now()
-	err := d.o.Store.Bind(r.Context(), identity.Binding{
+	err := d.o.Store.Bind(ctx, identity.Binding{
 		Issuer: account.Issuer, Subject: account.Subject, Person: person.ID, Shown: account.Shown, Bound: now, Checked: now,
 	})
 	if errors.Is(err, identity.ErrExists) {
@@ -205,5 +211,5 @@ func (d *Desk) bind(r *http.Request, person identity.Person, account Account, wh
 	if err != nil {
 		return fmt.Errorf("bind account: %w", err)
 	}
-	return d.event(r, "signin.bound", person.ID, account.Issuer+" "+account.Subject+" "+account.Shown+": "+why)
+	return d.event(ctx, r, "signin.bound", person.ID, account.Issuer+" "+account.Subject+" "+account.Shown+": "+why)
 }

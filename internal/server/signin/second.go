@@ -1,6 +1,7 @@
 package signin
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -147,19 +148,21 @@ func (d *Desk) waiting(r *http.Request) (waiting, error) {
 
 // complete ends the waiting, once, and starts the session.
 func (d *Desk) complete(w http.ResponseWriter, r *http.Request, h waiting, by identity.Factor) error {
-	_, err := d.o.Store.TakeOnce(r.Context(), h.key, halfKind, d.o.Now())
-	if errors.Is(err, identity.ErrNotFound) {
-		return mistaken("a sign-in that was completed in this moment")
-	}
-	if err != nil {
-		return fmt.Errorf("complete sign-in: %w", err)
-	}
-	http.SetCookie(w, d.o.Sessions.Cookie(halfCookie, "", -1))
 	h.Account.Factor = by
-	session, err := d.start(w, r, h.person, h.Account)
+	session, err := d.start(w, r, h.person, h.Account, func(ctx context.Context) error {
+		_, err := d.o.Store.TakeOnce(ctx, h.key, halfKind, d.o.Now())
+		if errors.Is(err, identity.ErrNotFound) {
+			return mistaken("a sign-in that was completed in this moment")
+		}
+		if err != nil {
+			return fmt.Errorf("complete sign-in: %w", err)
+		}
+		return nil
+	})
 	if err != nil {
 		return err
 	}
+	http.SetCookie(w, d.o.Sessions.Cookie(halfCookie, "", -1))
 	// The provider may have ended it since it was found, when there was no session yet for
 	// that to end. From now on there is.
 	over, err := d.ended(r.Context(), h.half)
@@ -281,7 +284,8 @@ func (d *Desk) ask(w http.ResponseWriter, r *http.Request, q question, status in
 	page.Show(w, status, view)
 }
 
-// prove checks what was sent, and notes what was not good.
+// prove checks what was sent, and notes what was not good. What was good is spent together
+// with its line of the audit trail.
 func (d *Desk) prove(r *http.Request, q question) (factor.Proof, error) {
 	if err := r.ParseForm(); err != nil {
 		return factor.Proof{}, mistaken("a form that is none")
@@ -290,22 +294,27 @@ func (d *Desk) prove(r *http.Request, q question) (factor.Proof, error) {
 	if d.o.Throttle.Ask(r.Context(), from) {
 		return factor.Proof{}, factor.ErrTooMany
 	}
+	used := func(ctx context.Context, proof factor.Proof) error {
+		if proof.Factor == identity.ByRecovery {
+			return d.recoveryUsed(ctx, r, q.person.ID, proof)
+		}
+		return d.event(ctx, r, "factor.proved", q.person.ID, string(proof.Factor)+" "+proof.Name)
+	}
 	var proof factor.Proof
 	var err error
 	if answer := r.PostForm.Get("answer"); answer != "" {
-		_, proof, err = d.o.Factors.Prove(r.Context(), q.purpose, q.browser, &q.person, from, answer)
+		_, proof, err = d.o.Factors.Prove(r.Context(), q.purpose, q.browser, &q.person, from, answer, used)
 	} else {
-		proof, err = d.o.Factors.Code(r.Context(), q.person.ID, r.PostForm.Get("code"))
+		proof, err = d.o.Factors.Code(r.Context(), q.person.ID, r.PostForm.Get("code"), used)
 	}
 	if err != nil {
 		d.missed(r, q.person.ID, err)
-		return proof, err
 	}
-	kind, detail := "factor.proved", string(proof.Factor)+" "+proof.Name
-	if proof.Factor == identity.ByRecovery {
-		kind, detail = "recovery.used", fmt.Sprintf("%d left", proof.Left)
-	}
-	return proof, d.event(r, kind, q.person.ID, detail)
+	return proof, err
+}
+
+func (d *Desk) recoveryUsed(ctx context.Context, r *http.Request, person identity.PersonID, proof factor.Proof) error {
+	return d.event(ctx, r, "recovery.used", person, fmt.Sprintf("%d left", proof.Left))
 }
 
 // missed counts a proof that was not good, where it may have been a guess, and writes it
@@ -323,7 +332,7 @@ func (d *Desk) missed(r *http.Request, person identity.PersonID, err error) {
 	}
 	d.o.Log.Info("second factor refused", "person", person, "error", err, "remote", d.o.Sessions.Client(r))
 	reason := factorWords(err)
-	if err := d.event(r, kind, person, reason); err != nil {
+	if err := d.event(r.Context(), r, kind, person, reason); err != nil {
 		d.o.Log.Error("refusal not recorded", "error", err)
 	}
 }

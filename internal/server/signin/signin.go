@@ -132,6 +132,9 @@ type Once interface {
 // Trail is the audit trail.
 type Trail interface {
 	AddEvent(ctx context.Context, e identity.Event) error
+	// Together makes one transaction of all that is asked of the store with the context
+	// that do is given. An error of do undoes it and is returned; do may be called again.
+	Together(ctx context.Context, do func(ctx context.Context) error) error
 }
 
 // Store is all that is kept; database has it.
@@ -256,10 +259,10 @@ func (d *Desk) entrance(name string) (Entrance, bool) {
 	return Entrance{}, false
 }
 
-// event adds to the audit trail. A trail that cannot be written ends a sign-in: nobody
-// comes in unseen.
-func (d *Desk) event(r *http.Request, kind string, person identity.PersonID, detail string) error {
-	err := d.o.Store.AddEvent(r.Context(), identity.Event{
+// event adds to the audit trail, in the transaction of ctx that does what it tells, if there
+// is one. A trail that cannot be written ends a sign-in: nobody comes in unseen.
+func (d *Desk) event(ctx context.Context, r *http.Request, kind string, person identity.PersonID, detail string) error {
+	err := d.o.Store.AddEvent(ctx, identity.Event{
 		At: d.o.Now(), Kind: kind, Person: person, Actor: actor(person), From: d.o.Sessions.Client(r), Detail: detail,
 	})
 	if err != nil {

@@ -14,15 +14,14 @@ import (
 // signOut ends the session here.
 func (d *Desk) signOut(w http.ResponseWriter, r *http.Request) {
 	_, person, ok := d.o.Sessions.Current(r)
-	if err := SignOut(w, r, d.o.Sessions, d.o.Store, d.o.Now()); err != nil {
+	line := identity.Event{At: d.o.Now(), Kind: "signout"}
+	if ok {
+		line.Person, line.Actor, line.From = person.ID, actor(person.ID), d.o.Sessions.Client(r)
+	}
+	if err := SignOut(w, r, d.o.Sessions, d.o.Store, line); err != nil {
 		d.o.Log.Error("session not ended", "error", err)
 		web.Fault(w, http.StatusServiceUnavailable, "The session could not be ended just now.", "This browser has forgotten it. Sign out again in a minute, to be sure.")
 		return
-	}
-	if ok {
-		if err := d.event(r, "signout", person.ID, ""); err != nil {
-			d.o.Log.Error("sign-out not recorded", "error", err)
-		}
 	}
 	outPage().Show(w, http.StatusOK, nil)
 }
@@ -35,23 +34,36 @@ const (
 	outLife   = 12 * time.Hour
 )
 
+// Leaving is what a sign-out needs of the store.
+type Leaving interface {
+	TakeOnce(ctx context.Context, digest identity.Digest, kind string, now time.Time) ([]byte, error)
+	AddEvent(ctx context.Context, e identity.Event) error
+}
+
 // SignOut has the browser signed out: its session ends, and so does a sign-in that waits for
 // its second factor, which whoever sits there next would need no first one for. The cookies
-// go even when the store could not be asked.
-func SignOut(w http.ResponseWriter, r *http.Request, sessions *web.Sessions, store Once, now time.Time) error {
+// go even when the store could not be asked. line is that of the audit trail, without which
+// nothing ends; one that names nobody tells the time alone and is not written.
+func SignOut(w http.ResponseWriter, r *http.Request, sessions *web.Sessions, store Leaving, line identity.Event) error {
 	browser, name := sessions.Value(r, browserCookie), sessions.Value(r, halfCookie)
 	http.SetCookie(w, sessions.Cookie(halfCookie, "", -1))
 	http.SetCookie(w, sessions.Cookie(browserCookie, "", -1)) // what is under way at a provider ends with it
 	http.SetCookie(w, sessions.Cookie(outCookie, "1", outLife))
-	err := sessions.End(w, r)
-	if browser == "" || name == "" {
-		return err
-	}
-	_, halfErr := store.TakeOnce(r.Context(), journeyKey("half", browser, name), halfKind, now)
-	if halfErr != nil && !errors.Is(halfErr, identity.ErrNotFound) {
-		err = errors.Join(err, fmt.Errorf("end a sign-in half done: %w", halfErr))
-	}
-	return err
+	return sessions.End(w, r, func(ctx context.Context) error {
+		if browser != "" && name != "" {
+			_, err := store.TakeOnce(ctx, journeyKey("half", browser, name), halfKind, line.At)
+			if err != nil && !errors.Is(err, identity.ErrNotFound) {
+				return fmt.Errorf("end a sign-in half done: %w", err)
+			}
+		}
+		if line.Person == "" {
+			return nil
+		}
+		if err := store.AddEvent(ctx, line); err != nil {
+			return fmt.Errorf("write audit trail: %w", err)
+		}
+		return nil
+	})
 }
 
 const endedKind = "signin.ended"

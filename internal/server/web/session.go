@@ -24,7 +24,14 @@ type SessionStore interface {
 	Session(ctx context.Context, id identity.SessionID, now time.Time) (identity.Session, identity.Person, error)
 	TouchSession(ctx context.Context, id identity.SessionID, at time.Time) error
 	EndSession(ctx context.Context, id identity.SessionID) error
+	// Together makes one transaction of all that is asked of the store with the context
+	// that do is given. An error of do undoes it and is returned; do may be called again.
+	Together(ctx context.Context, do func(ctx context.Context) error) error
 }
+
+// An Along is done in the transaction that starts or ends a session, with the context that
+// it is given; its error undoes that. It may be called more than once.
+type Along func(ctx context.Context) error
 
 // SessionOptions shape Sessions. Lifetimes that are zero get the default named.
 type SessionOptions struct {
@@ -190,13 +197,14 @@ func (s *Sessions) find(r *http.Request) (found, error) {
 // Start signs the browser in. session says who, how, since when and by which session
 // upstream; the rest is filled in. The id is always new, and the session that the browser
 // had ends: an id that somebody planted before is worth nothing after (session fixation).
-func (s *Sessions) Start(w http.ResponseWriter, r *http.Request, session identity.Session) (identity.Session, error) {
+// All of it is one transaction, with what goes along: its line of the audit trail.
+func (s *Sessions) Start(w http.ResponseWriter, r *http.Request, session identity.Session, along ...Along) (identity.Session, error) {
 	now := s.o.Now()
 	session.Created, session.Expires = now, now.Add(s.o.Life)
 	if session.Proved.IsZero() {
 		session.Proved = now
 	}
-	return s.replace(w, r, session)
+	return s.replace(w, r, session, along)
 }
 
 // Renew gives the browser's session a new id with other rights, after a second factor or
@@ -207,10 +215,10 @@ func (s *Sessions) Renew(w http.ResponseWriter, r *http.Request, change func(*id
 		return identity.Session{}, fmt.Errorf("renew session: %w", identity.ErrNotFound)
 	}
 	change(&session)
-	return s.replace(w, r, session)
+	return s.replace(w, r, session, nil)
 }
 
-func (s *Sessions) replace(w http.ResponseWriter, r *http.Request, session identity.Session) (identity.Session, error) {
+func (s *Sessions) replace(w http.ResponseWriter, r *http.Request, session identity.Session, along []Along) (identity.Session, error) {
 	value, err := NewSecret(s.o.Random)
 	if err != nil {
 		return session, err
@@ -219,21 +227,27 @@ func (s *Sessions) replace(w http.ResponseWriter, r *http.Request, session ident
 	session.Seen = s.o.Now()
 	session.Agent = Agent(r.UserAgent())
 	session.From = s.o.Proxies.Client(r)
-	if err := s.o.Store.AddSession(r.Context(), session); err != nil {
-		return session, fmt.Errorf("start session: %w", err)
-	}
-	if err := s.endOld(r); err != nil {
+	err = s.o.Store.Together(r.Context(), func(ctx context.Context) error {
+		if err := s.o.Store.AddSession(ctx, session); err != nil {
+			return fmt.Errorf("start session: %w", err)
+		}
+		return s.endOld(ctx, r, along)
+	})
+	if err != nil {
 		return session, err
 	}
 	http.SetCookie(w, s.Cookie(sessionCookie, value, session.Expires.Sub(session.Seen)))
 	return session, nil
 }
 
-// End signs the browser out. The cookie goes even when the store could not be asked; the
-// error says that the session itself may still be there.
-func (s *Sessions) End(w http.ResponseWriter, r *http.Request) error {
+// End signs the browser out, in one transaction with what goes along. The cookie goes even
+// when the store could not be asked; the error says that the session itself may still be there.
+func (s *Sessions) End(w http.ResponseWriter, r *http.Request, along ...Along) error {
 	http.SetCookie(w, s.Cookie(sessionCookie, "", -1))
-	return s.endOld(r)
+	if s.Value(r, sessionCookie) == "" && len(along) == 0 {
+		return nil
+	}
+	return s.o.Store.Together(r.Context(), func(ctx context.Context) error { return s.endOld(ctx, r, along) })
 }
 
 // Abandon ends a session that this answer has started, also when its asker has gone.
@@ -245,13 +259,17 @@ func (s *Sessions) Abandon(w http.ResponseWriter, r *http.Request, started ident
 	return nil
 }
 
-func (s *Sessions) endOld(r *http.Request) error {
-	old := s.Value(r, sessionCookie)
-	if old == "" {
-		return nil
+// endOld ends the session that the browser came with, and then does what goes along.
+func (s *Sessions) endOld(ctx context.Context, r *http.Request, along []Along) error {
+	if old := s.Value(r, sessionCookie); old != "" {
+		if err := s.o.Store.EndSession(ctx, identity.DigestOf(old)); err != nil {
+			return fmt.Errorf("end session: %w", err)
+		}
 	}
-	if err := s.o.Store.EndSession(r.Context(), identity.DigestOf(old)); err != nil {
-		return fmt.Errorf("end session: %w", err)
+	for _, do := range along {
+		if err := do(ctx); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -3,7 +3,9 @@ package web
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -19,6 +21,7 @@ type memory struct {
 	person   identity.Person
 	down     bool
 	touched  int
+	tries    int // of a transaction that are for nothing
 }
 
 func (m *memory) AddSession(_ context.Context, s identity.Session) error {
@@ -54,6 +57,22 @@ func (m *memory) EndSession(_ context.Context, id identity.SessionID) error {
 	}
 	delete(m.sessions, id)
 	return nil
+}
+
+// Together undoes what came before an error of do. Nobody else is at work here.
+func (m *memory) Together(ctx context.Context, do func(context.Context) error) error {
+	before := maps.Clone(m.sessions)
+	for range m.tries {
+		if err := do(ctx); err != nil {
+			return err
+		}
+		m.sessions = maps.Clone(before)
+	}
+	err := do(ctx)
+	if err != nil {
+		m.sessions = before
+	}
+	return err
 }
 
 // A desk is a browser in front of sessions, with a clock.
@@ -220,6 +239,31 @@ func TestSignOut(t *testing.T) {
 	d.jar["__Host-letterlock"] = stolen
 	if d.signedIn() {
 		t.Error("the session outlives the sign-out")
+	}
+}
+
+// TestAlong: a session starts and ends with what goes along, or not at all; a transaction that
+// is tried again makes one session and one cookie.
+func TestAlong(t *testing.T) {
+	d := newDesk(t, "https://mail.test")
+	d.signIn()
+	first, refused := maps.Clone(d.store.sessions), errors.New("no audit trail")
+	fail := func(context.Context) error { return refused }
+	w := httptest.NewRecorder()
+	if _, err := d.sessions.Start(w, d.request(), identity.Session{Person: "p1"}, fail); !errors.Is(err, refused) || len(w.Result().Cookies()) != 0 {
+		t.Errorf("started: %v, %v", err, w.Result().Cookies())
+	}
+	if err := d.sessions.End(w, d.request(), fail); !errors.Is(err, refused) {
+		t.Errorf("ended: %v", err)
+	}
+	if !maps.Equal(first, d.store.sessions) {
+		t.Error("something has changed without what goes along")
+	}
+	d.store.tries, w = 2, httptest.NewRecorder()
+	done := 0
+	_, err := d.sessions.Start(w, d.request(), identity.Session{Person: "p1"}, func(context.Context) error { done++; return nil })
+	if err != nil || done != 3 || len(w.Result().Cookies()) != 1 || len(d.store.sessions) != 1 || maps.Equal(first, d.store.sessions) {
+		t.Errorf("tried again: %v, %d times, cookies %v, sessions %v", err, done, w.Result().Cookies(), d.store.sessions)
 	}
 }
 
