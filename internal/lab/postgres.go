@@ -308,7 +308,7 @@ func (p *Postgres) StartStandby(ctx context.Context) (*Postgres, error) {
 
 // Promote makes a standby a server that writes, and waits for it.
 func (p *Postgres) Promote(ctx context.Context) error {
-	_, err := p.SQL(ctx, "postgres", "SELECT pg_promote(true, 60)")
+	_, err := p.SQL(ctx, "postgres", "SELECT pg_promote(true, 600)")
 	return err
 }
 
