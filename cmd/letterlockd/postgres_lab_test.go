@@ -310,12 +310,12 @@ func (c *cluster) testRevocation() {
 	c.want("SMTP before", smtp.send(ann, bob), "250")
 	// By a shell, which tells neither instance.
 	c.second.run("credential", "revoke", ann, "phone", "--reason", "lost")
-	begun := time.Now()
+	p := takePace(c.t)
 	c.want("the open SMTP session", smtp.send(ann, bob), "421")
-	c.ends("the open IDLE", idle, begun)
+	c.ends("the open IDLE", idle)
 	c.until("the first instance", "FAIL", func() string { return c.askFirst(ann, phone, "192.0.2.77") })
 	c.until("the second instance", "FAIL", func() string { return c.askSecond(ann, phone, "192.0.2.77") })
-	c.soon("felt everywhere", begun)
+	p.within(soon, "felt everywhere")
 	_, got := c.imap(ann, phone)
 	c.want("IMAP once revoked", got, "a NO")
 	c.want("the other password", c.submit(ann, laptop, ann, ann, bob), "250")
@@ -331,24 +331,17 @@ func (s *site) idle(user, password string) *talk {
 	return conn
 }
 
-// soon wants something within thrice the ten seconds that are promised, because tests run
-// beside others, and logs how long it took.
-func (s *site) soon(what string, begun time.Time) {
-	s.t.Helper()
-	took := time.Since(begun)
-	if took > 30*time.Second {
-		s.t.Errorf("%s after %v", what, took)
-	}
-	s.t.Logf("%s after %v", what, took.Round(time.Millisecond))
-}
+// soon is thrice the ten seconds that are promised, because tests run beside others.
+const soon = 30 * time.Second
 
-// ends wants the session to be over soon after begun.
-func (s *site) ends(what string, conn *talk, begun time.Time) {
+// ends wants the session to be over soon.
+func (s *site) ends(what string, conn *talk) {
 	s.t.Helper()
+	p := takePace(s.t)
 	if got := conn.reply(); got != "closed" && !strings.HasPrefix(got, "* BYE") {
 		s.t.Errorf("%s heard %q", what, got)
 	}
-	s.soon(what+" ended", begun)
+	p.within(soon, what+" ended")
 }
 
 // smtpSession is a connection that has signed in and stays.
@@ -420,14 +413,16 @@ func (c *cluster) testOneThrottle() {
 
 // testTrail: what was refused stands in the audit trail, a line for many.
 func (c *cluster) testTrail() {
+	// Lines are written every other second, and one of another's password stands there before.
 	c.until("bob's trail", "yes", func() string {
 		out := c.run("audit", "list", "--person", bob, "--kind", "signin.refused")
-		if strings.Contains(out, "SMTP: not a secret of this server") {
+		if strings.Contains(out, "SMTP: not a secret of this server") && strings.Contains(out, "203.0.113.9") {
 			return "yes"
 		}
 		return out
 	})
-	if n := strings.Count(c.run("audit", "list", "--person", bob, "--kind", "signin.refused"), "203.0.113.9"); n == 0 || n > 4 {
+	// One for each of two reasons, at two instances, in an hour; an hour may end meanwhile.
+	if n := strings.Count(c.run("audit", "list", "--person", bob, "--kind", "signin.refused"), "203.0.113.9"); n > 8 {
 		c.t.Errorf("%d lines of 60 guesses", n)
 	}
 	for _, reason := range []string{"not for this protocol", "not from this network", "expired", "revoked"} {

@@ -18,7 +18,7 @@ import (
 
 func patiently(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), testPatience)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -28,7 +28,7 @@ func do(ctx context.Context, t *testing.T, b *browser.Browser, steps ...func() e
 	t.Helper()
 	for i, step := range steps {
 		if err := step(); err != nil {
-			after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second) // ctx may be what ended it
+			after, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute) // ctx may be what ended it
 			defer cancel()
 			at, _ := b.Location(after)
 			text, _ := b.Text(after)

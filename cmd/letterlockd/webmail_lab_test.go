@@ -238,9 +238,8 @@ func (w *webmail) picture(ctx context.Context, b *browser.Browser, name string) 
 }
 
 // until asks again until it is so.
-func until(ctx context.Context, t *testing.T, what string, so func() bool) time.Duration {
+func until(ctx context.Context, t *testing.T, what string, so func() bool) {
 	t.Helper()
-	begun := time.Now()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for !so() {
@@ -250,7 +249,6 @@ func until(ctx context.Context, t *testing.T, what string, so func() bool) time.
 			t.Fatalf("waited in vain for: %s", what)
 		}
 	}
-	return time.Since(begun)
 }
 
 // sixAtOnce are six background requests of Roundcube's own kind; it returns their bodies.
@@ -450,13 +448,11 @@ func (w *webmail) revokedElsewhere(ctx context.Context, b *browser.Browser) {
 		func() error { return other.Click(ctx, revoke) },
 		func() error { return other.WaitFor(ctx, "details") },
 	)
-	took := until(ctx, t, "the end of the session", func() bool {
+	p := takePace(t)
+	until(ctx, t, "the end of the session", func() bool {
 		return strings.Contains(evaluate[[]string](ctx, t, b, sixAtOnce)[5], "session_error")
 	})
-	if took > 10*time.Second {
-		t.Errorf("the web mail went on for %v", took)
-	}
-	t.Logf("the web mail ended %v after the revocation", took.Round(time.Millisecond))
+	p.within(10*time.Second, "the web mail ended")
 	// Roundcube's own script asks, hears of it, and keeps what was written. It keeps that every
 	// few seconds anyway; once it has heard it also lets the page go without a question, which
 	// would stand there until the end of the test.
