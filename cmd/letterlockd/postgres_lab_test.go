@@ -239,21 +239,16 @@ func (c *cluster) testRights() {
 		{"the shop as ann", ann, "shop", ann, "shop@try.test", bob, "553"},
 		{"the shop with ann's From", ann, "shop", "shop@try.test", ann, bob, "550"},
 		{"the scanner to somebody else", ann, "scanner", ann, ann, bob, "550"},
-		{"the scanner to its owner", ann, "scanner", ann, ann, ann, "250"},
-		{"the scanner once more", ann, "scanner", ann, ann, ann, "451"},
 	} {
 		password := passwords[one.label]
 		if one.label == "bob" {
 			password = bobs
 		}
-		try := func() { c.want(one.what, c.submit(one.user, password, one.sender, one.from, one.to), one.want) }
-		if one.label == "scanner" {
-			all.Wait()
-			try()
-			continue
-		}
-		all.Go(try)
+		all.Go(func() { c.want(one.what, c.submit(one.user, password, one.sender, one.from, one.to), one.want) })
 	}
+	all.Go(func() {
+		c.onceAnHour("the scanner to its owner", func() string { return c.submit(ann, passwords["scanner"], ann, ann, ann) })
+	})
 	for label, want := range map[string]string{
 		"laptop": "a OK", "reader": "a OK", "home": "a OK", "shop": "a OK",
 		"sender": "a NO", "scanner": "a NO", "office": "a NO", "old": "a NO", "lost": "a NO", "": "a NO",
@@ -368,24 +363,29 @@ func (c *talk) send(from, to string) string {
 // startBrief opens an IDLE with an app password that is about to expire, and returns what
 // looks at it in the end.
 func (c *cluster) startBrief() func() {
-	const life = 30 * time.Second
+	// As long as it takes a busy machine to sign in; the parts that follow take longer.
+	const life = 45 * time.Second
+	p := takePace(c.t)
 	before := time.Now()
 	// Bob's, for he loses nothing else meanwhile that would end it.
 	password := c.make(bob, "brief", "--expires", life.String())
-	after := time.Now()
 	conn := c.idle(bob, password)
 	type end struct {
 		said string
 		at   time.Time
 	}
 	ended := make(chan end, 1)
-	go func() { said := conn.reply(); ended <- end{said, time.Now()} }()
+	go func() {
+		said := conn.reply()
+		p.within(life+soon, "the IDLE of what expires ended")
+		ended <- end{said, time.Now()}
+	}()
 	return func() {
 		e := <-ended
 		if e.said != "closed" && !strings.HasPrefix(e.said, "* BYE") {
 			c.t.Errorf("the IDLE of what expires heard %q", e.said)
 		}
-		if e.at.Before(before.Add(life)) || e.at.After(after.Add(life+30*time.Second)) {
+		if e.at.Before(before.Add(life)) {
 			c.t.Errorf("an app password of %v was made, and its IDLE ended after %v", life, e.at.Sub(before))
 		}
 		_, got := c.imap(bob, password)

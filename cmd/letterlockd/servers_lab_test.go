@@ -388,11 +388,10 @@ func TestPrintedConfiguration(t *testing.T) {
 		{"a password for reading", reader, ann, ann, bob, "535"},
 		{"no password", "nonsense", ann, ann, bob, "535"},
 		{"the scanner to somebody else", scanner, ann, ann, bob, "5"},
-		{"the scanner to its owner", scanner, ann, ann, ann, "250"},
-		{"the scanner once more", scanner, ann, ann, ann, "451"},
 	} {
 		s.want(c.what, s.submit(ann, c.password, c.sender, c.from, c.to), c.want)
 	}
+	s.onceAnHour("the scanner to its owner", func() string { return s.submit(ann, scanner, ann, ann, ann) })
 	for _, c := range []struct{ what, name, password, want string }{
 		{"own password", ann, laptop, "a OK"},
 		{"a password for reading", ann, reader, "a OK"},
@@ -416,6 +415,19 @@ func TestPrintedConfiguration(t *testing.T) {
 			t.Errorf("a secret stands in the log")
 		}
 	}
+}
+
+// onceAnHour sends with an app password that may send one message an hour. Hours are those of
+// the clock: when one ends in between, one more may go.
+func (s *site) onceAnHour(what string, send func() string) {
+	s.t.Helper()
+	hour := time.Now().Truncate(time.Hour)
+	s.want(what, send(), "250")
+	got := send()
+	if strings.HasPrefix(got, "250") && !time.Now().Truncate(time.Hour).Equal(hour) {
+		got = send()
+	}
+	s.want(what+" once more", got, "451")
 }
 
 // counted looks whether /metrics has seen such sign-ins, and /healthz is content.

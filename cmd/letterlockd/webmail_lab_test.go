@@ -214,7 +214,7 @@ func (w *webmail) tokens() int { return w.count(`SELECT count(*) FROM mail_token
 
 func (w *webmail) count(query string) (n int) {
 	w.t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(w.folder, "letterlockd.db")+"?mode=ro")
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(w.folder, "letterlockd.db")+"?mode=ro&_pragma=busy_timeout(60000)")
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -374,18 +374,39 @@ func (w *webmail) pastExpiry(ctx context.Context, b *browser.Browser) {
 	do(ctx, t, b, func() error { return b.Open(ctx, w.gate+"/?_task=mail&_mbox=INBOX") },
 		func() error { return b.WaitFor(ctx, "#messagelist tr.message") })
 	before, begun, rounds := w.tokens(), time.Now(), 0
-	for time.Since(begun) < tokenLife+time.Second {
-		if answers := evaluate[[]string](ctx, t, b, sixAtOnce); !allWell(answers) {
-			t.Fatalf("after %v: %.3000q", time.Since(begun), answers)
-		}
+	// A slow machine asks seldom, and a token is renewed when it is asked for.
+	for time.Since(begun) < tokenLife+time.Second || w.tokens() < before+2 {
+		w.allSix(ctx, b, tokenLife/2)
 		rounds++
 	}
 	made := w.tokens() - before
 	// A token is renewed when half of its life is left.
-	if most := int(time.Since(begun)/(tokenLife/2)) + 1; made < 2 || made > most {
-		t.Errorf("%d tokens in %v, want 2 to %d", made, time.Since(begun), most)
+	if most := int(time.Since(begun)/(tokenLife/2)) + 1; made > most {
+		t.Errorf("%d tokens in %v, want %d at most", made, time.Since(begun), most)
 	}
 	t.Logf("%d rounds of six requests over %v, %d tokens", rounds, time.Since(begun).Round(time.Millisecond), made)
+}
+
+// allSix has six requests under way at once, and each must have its answer. Of the token with
+// which a request begins so much is left at least: when the six take longer, the machine is
+// too slow for so short a life, and the page is opened anew.
+func (w *webmail) allSix(ctx context.Context, b *browser.Browser, left time.Duration) {
+	w.t.Helper()
+	begun := time.Now()
+	answers := evaluate[[]string](ctx, w.t, b, sixAtOnce)
+	took := time.Since(begun)
+	switch {
+	case allWell(answers):
+	case took > left:
+		w.t.Logf("six requests took %v, longer than a token lives", took.Round(time.Millisecond))
+		at, err := b.Location(ctx)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		do(ctx, w.t, b, func() error { return b.Open(ctx, at) }, func() error { return b.WaitFor(ctx, "#messagelist tr.message") })
+	default:
+		w.t.Fatalf("after %v: %.3000q", took, answers)
+	}
 }
 
 // unreachable: what takes a password, and what stands beside the front door.
