@@ -59,7 +59,7 @@ func (c *cluster) startLoad(password string) *load {
 			}
 		})
 	}
-	c.t.Cleanup(cancel)
+	c.t.Cleanup(func() { cancel(); l.all.Wait() }) // nobody speaks of a test that has ended
 	return l
 }
 

@@ -59,9 +59,19 @@ func takePace(t *testing.T) *pace {
 // within wants that no more than limit has gone by, and what the machine has lost.
 func (p *pace) within(limit time.Duration, what string) {
 	p.t.Helper()
+	p.judge(p.read(), limit, what)
+}
+
+// read ends the pace and says how much has gone by.
+func (p *pace) read() time.Duration {
 	took := time.Since(p.begun)
 	p.stop()
 	p.all.Wait()
+	return took
+}
+
+func (p *pace) judge(took, limit time.Duration, what string) {
+	p.t.Helper()
 	if p.err != nil {
 		p.t.Errorf("take the pace: %v", p.err)
 	}
