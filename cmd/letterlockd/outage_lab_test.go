@@ -194,13 +194,17 @@ func (c *cluster) testCutOff() {
 }
 
 // revoked revokes one of ann's and waits until the first instance is through with it: what
-// it was told before then is not used any more, and what is in use was asked for again.
+// it was told before then is not used any more, and what is in use is asked for again. Each
+// second the door asks whether anything was taken away, and so does who looks for events;
+// whichever comes last has everybody unknown once more, and neither says when.
 func (c *cluster) revoked(name, password string) {
 	c.t.Helper()
 	mark := len(c.process.Log())
 	c.run("credential", "revoke", ann, name)
+	p := takePace(c.t)
 	c.until("revoked", "FAIL", func() string { return c.askFirst(ann, password, "192.0.2.77") })
 	c.since(mark, "rights were taken away")
+	p.pass(2 * time.Second)
 }
 
 // testStopped: PostgreSQL is stopped for a while, and hangs for a while.

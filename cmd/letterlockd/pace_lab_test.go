@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -21,7 +22,7 @@ type pace struct {
 	begun time.Time
 	stop  context.CancelFunc
 	all   sync.WaitGroup
-	lost  time.Duration // read after all
+	lost  atomic.Int64 // nanoseconds
 	err   error
 }
 
@@ -49,7 +50,7 @@ func takePace(t *testing.T) *pace {
 			}
 			_, err := file.WriteAt([]byte("x"), 0)
 			p.err = errors.Join(err, file.Sync())
-			p.lost += max(0, time.Since(beat)-paceBeat)
+			p.lost.Add(int64(max(0, time.Since(beat)-paceBeat)))
 		}
 	})
 	t.Cleanup(func() { cancel(); p.all.Wait() })
@@ -75,10 +76,21 @@ func (p *pace) judge(took, limit time.Duration, what string) {
 	if p.err != nil {
 		p.t.Errorf("take the pace: %v", p.err)
 	}
-	if late(took, limit, p.lost) {
-		p.t.Errorf("%s after %v, want %v; the machine itself lost %v", what, took, limit, p.lost)
+	if lost := time.Duration(p.lost.Load()); late(took, limit, lost) {
+		p.t.Errorf("%s after %v, want %v; the machine itself lost %v", what, took, limit, lost)
 	}
 	p.t.Logf("%s after %v", what, took.Round(time.Millisecond))
+}
+
+// pass waits until what happens within a while, and says nothing, has happened.
+func (p *pace) pass(while time.Duration) {
+	p.t.Helper()
+	tick := time.NewTicker(paceBeat)
+	defer tick.Stop()
+	for !late(time.Since(p.begun), while, time.Duration(p.lost.Load())) {
+		<-tick.C
+	}
+	p.read()
 }
 
 // late judges: a machine that loses time has each of the processes lose it that wait for each
@@ -97,7 +109,7 @@ func TestPace(t *testing.T) {
 	}
 	p := takePace(t)
 	p.within(time.Minute, "nothing")
-	if p.err != nil || p.lost > time.Minute {
-		t.Errorf("%v, lost %v", p.err, p.lost)
+	if p.err != nil || p.lost.Load() > int64(time.Minute) {
+		t.Errorf("%v, lost %v", p.err, time.Duration(p.lost.Load()))
 	}
 }

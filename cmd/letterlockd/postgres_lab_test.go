@@ -363,13 +363,22 @@ func (c *talk) send(from, to string) string {
 // startBrief opens an IDLE with an app password that is about to expire, and returns what
 // looks at it in the end.
 func (c *cluster) startBrief() func() {
-	// As long as it takes a busy machine to sign in; the parts that follow take longer.
-	const life = 45 * time.Second
+	c.t.Helper()
+	life := 30 * time.Second
 	p := takePace(c.t)
 	before := time.Now()
 	// Bob's, for he loses nothing else meanwhile that would end it.
 	password := c.make(bob, "brief", "--expires", life.String())
-	conn := c.idle(bob, password)
+	conn, got := c.imap(bob, password)
+	for n := 1; strings.HasPrefix(got, "a NO") && time.Since(before) > life; n++ { // too brief for this machine
+		life *= 2
+		p, before = takePace(c.t), time.Now()
+		password = c.make(bob, fmt.Sprintf("brief-%d", n), "--expires", life.String())
+		conn, got = c.imap(bob, password)
+	}
+	c.want("sign-in", got, "a OK")
+	c.want("select", conn.say("b SELECT INBOX"), "b OK")
+	c.want("idle", conn.say("c IDLE"), "+")
 	type end struct {
 		said string
 		at   time.Time
