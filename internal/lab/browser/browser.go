@@ -159,12 +159,20 @@ func ask[T any](ctx context.Context, b *Browser, a chromedp.Action[T]) (T, error
 	return chromedp.Run(run, a)
 }
 
-// Open goes to an address and waits until it is loaded.
+// Open goes to an address and waits until it is loaded. A page that goes elsewhere by itself
+// at the same moment wins; then it is asked for once more, as a person would.
 func (b *Browser) Open(ctx context.Context, address string) error {
-	if err := b.do(ctx, chromedp.Navigate(address)); err != nil {
-		return fmt.Errorf("open page: %w", err)
+	var err error
+	for range 3 {
+		err = b.do(ctx, chromedp.Navigate(address))
+		if err == nil {
+			return nil
+		}
+		if !strings.Contains(err.Error(), "net::ERR_ABORTED") {
+			break
+		}
 	}
-	return nil
+	return fmt.Errorf("open page: %w", err)
 }
 
 // Location is the address of the page that is open.
