@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -74,19 +75,23 @@ func sqlSite(t *testing.T) (*site, *lab.Postgres) {
 
 func (s *site) service(port int) string { return fmt.Sprintf("127.0.0.1:%d/inet", port) }
 
-// reloadDovecot makes Dovecot read its files again, and waits until it listens for Postfix.
+// reloadDovecot makes Dovecot read its files again, and waits until it takes connections of
+// Postfix.
 func (s *site) reloadDovecot(socket string) {
 	s.t.Helper()
 	if err := syscall.Kill(s.dovecot.Pid(), syscall.SIGHUP); err != nil {
 		s.t.Fatal(err)
 	}
 	for deadline := time.Now().Add(testPatience); ; {
-		if info, err := os.Stat(socket); err == nil && info.Mode()&os.ModeSocket != 0 {
+		conn, err := net.Dial("unix", socket)
+		if err == nil {
+			conn.Close()
 			return
 		}
 		if time.Now().After(deadline) {
-			s.t.Fatalf("no %s after the reload", socket)
+			s.t.Fatalf("no %s after the reload: %v", socket, err)
 		}
+		<-time.After(10 * time.Millisecond)
 	}
 }
 

@@ -31,7 +31,7 @@ func (d *desk) remember(poll time.Duration) (stop func()) {
 	}
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.After(time.Minute); ; {
+	for deadline := time.After(10 * time.Minute); ; {
 		if _, _, good := d.door.Standing(); good {
 			return stop
 		}

@@ -32,7 +32,7 @@ func newStage(t *testing.T, sections string) *stage {
 	t.Helper()
 	h := newHall(t, sections)
 	b := browser.Run(t, browser.Options{})
-	ctx, cancel := context.WithTimeout(b.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(b.Context(), 15*time.Minute)
 	t.Cleanup(cancel)
 	s := &stage{hall: h, Look: browser.NewLook(ctx, t)}
 	var err error
@@ -142,7 +142,7 @@ func TestChromiumPasskey(t *testing.T) {
 	s.Type(kb.Enter)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(2 * time.Minute); !strings.Contains(s.words(), "The passkey was not used"); <-tick.C {
+	for deadline := time.Now().Add(10 * time.Minute); !strings.Contains(s.words(), "The passkey was not used"); <-tick.C {
 		if time.Now().After(deadline) {
 			t.Fatalf("the page says %s", s.words())
 		}
@@ -171,7 +171,7 @@ func (s *stage) otherOrigin() {
 	answer := ""
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(2 * time.Minute); answer == ""; <-tick.C {
+	for deadline := time.Now().Add(10 * time.Minute); answer == ""; <-tick.C {
 		if answer = browser.Ask[string](s.Look, `document.querySelector("main").textContent`); answer == "" && time.Now().After(deadline) {
 			s.t.Fatalf("the device did not answer: %s, %v", browser.Ask[string](s.Look, `document.body.innerText`), s.Heard())
 		}
@@ -247,7 +247,7 @@ func TestChromiumTOTP(t *testing.T) {
 func TestFactorPagesLook(t *testing.T) {
 	s := newStage(t, "[factors]\nsecond_factor = \"required\"\n")
 	s.Size(390, 844, "light")
-	first, err := signin.FirstLink(t.Context(), s.p.db, s.p.random, s.public, time.Now().Add(time.Hour))
+	first, err := signin.FirstLink(t.Context(), s.p.db, s.p.random, s.public, s.p.now().Add(time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,7 +28,16 @@ import (
 // GitHub at which ann sits.
 type hall struct {
 	*desk
+	begun time.Time
+	looks atomic.Int64
 	later time.Duration
+}
+
+// now is a clock that goes on by a millisecond each time that somebody looks at it, however
+// long the machine takes: wrong codes are counted in spans of ten minutes, and codes change
+// each half minute. It begins where a span does.
+func (h *hall) now() time.Time {
+	return h.begun.Add(h.later + time.Duration(h.looks.Add(1))*time.Millisecond)
 }
 
 func newHall(t *testing.T, sections string) *hall { t.Helper(); return newHallOn(t, "", sections) }
@@ -45,7 +55,7 @@ func newHallOn(t *testing.T, database, sections string) *hall {
 	d.listener, d.database = listener, database
 	_, port, _ := net.SplitHostPort(listener.Addr().String())
 	d.public = "http://localhost:" + port
-	h := &hall{desk: d}
+	h := &hall{desk: d, begun: time.Now().Truncate(10 * time.Minute).Add(10 * time.Minute)}
 	d.github = fakegithub.New(time.Now, "app", "hush", d.public+"/signin/github/callback")
 	at := httptest.NewServer(d.github)
 	t.Cleanup(at.Close)
@@ -58,7 +68,7 @@ client_secret_file = %q
 [signin.local]
 type = "passkey"
 `, at.URL, d.write("secret", "hush\n"))+sections)
-	d.p.now = func() time.Time { return time.Now().Add(h.later) }
+	d.p.now = h.now
 	d.github.Sit(&fakegithub.Person{ID: 7, Login: "octo-ann"})
 	d.must("person", "add", "ann@example.org")
 	d.must("person", "bind", "ann@example.org", "--issuer", at.URL, "--subject", "7")
@@ -482,7 +492,7 @@ func TestForeignSessionsChangeNoFactors(t *testing.T) {
 	h := newHall(t, "")
 	for _, how := range []string{"", "webmail", "gateway:https://mail.example.org", "token", "passkeys"} {
 		p, _, _ := h.person("ann@example.org")
-		now := time.Now()
+		now := h.p.now()
 		if err := h.p.db.AddSession(t.Context(), identity.Session{ID: identity.DigestOf("cookie " + how), Person: p.ID, How: how, Proved: now, Created: now, Seen: now, Expires: now.Add(time.Hour)}); err != nil {
 			t.Fatal(err)
 		}

@@ -239,21 +239,16 @@ func (c *cluster) testRights() {
 		{"the shop as ann", ann, "shop", ann, "shop@try.test", bob, "553"},
 		{"the shop with ann's From", ann, "shop", "shop@try.test", ann, bob, "550"},
 		{"the scanner to somebody else", ann, "scanner", ann, ann, bob, "550"},
-		{"the scanner to its owner", ann, "scanner", ann, ann, ann, "250"},
-		{"the scanner once more", ann, "scanner", ann, ann, ann, "451"},
 	} {
 		password := passwords[one.label]
 		if one.label == "bob" {
 			password = bobs
 		}
-		try := func() { c.want(one.what, c.submit(one.user, password, one.sender, one.from, one.to), one.want) }
-		if one.label == "scanner" {
-			all.Wait()
-			try()
-			continue
-		}
-		all.Go(try)
+		all.Go(func() { c.want(one.what, c.submit(one.user, password, one.sender, one.from, one.to), one.want) })
 	}
+	all.Go(func() {
+		c.onceAnHour("the scanner to its owner", func() string { return c.submit(ann, passwords["scanner"], ann, ann, ann) })
+	})
 	for label, want := range map[string]string{
 		"laptop": "a OK", "reader": "a OK", "home": "a OK", "shop": "a OK",
 		"sender": "a NO", "scanner": "a NO", "office": "a NO", "old": "a NO", "lost": "a NO", "": "a NO",
@@ -310,12 +305,12 @@ func (c *cluster) testRevocation() {
 	c.want("SMTP before", smtp.send(ann, bob), "250")
 	// By a shell, which tells neither instance.
 	c.second.run("credential", "revoke", ann, "phone", "--reason", "lost")
-	begun := time.Now()
+	p := takePace(c.t)
 	c.want("the open SMTP session", smtp.send(ann, bob), "421")
-	c.ends("the open IDLE", idle, begun)
+	c.ends("the open IDLE", idle)
 	c.until("the first instance", "FAIL", func() string { return c.askFirst(ann, phone, "192.0.2.77") })
 	c.until("the second instance", "FAIL", func() string { return c.askSecond(ann, phone, "192.0.2.77") })
-	c.soon("felt everywhere", begun)
+	p.within(soon, "felt everywhere")
 	_, got := c.imap(ann, phone)
 	c.want("IMAP once revoked", got, "a NO")
 	c.want("the other password", c.submit(ann, laptop, ann, ann, bob), "250")
@@ -331,24 +326,17 @@ func (s *site) idle(user, password string) *talk {
 	return conn
 }
 
-// soon wants something within thrice the ten seconds that are promised, because tests run
-// beside others, and logs how long it took.
-func (s *site) soon(what string, begun time.Time) {
-	s.t.Helper()
-	took := time.Since(begun)
-	if took > 30*time.Second {
-		s.t.Errorf("%s after %v", what, took)
-	}
-	s.t.Logf("%s after %v", what, took.Round(time.Millisecond))
-}
+// soon is thrice the ten seconds that are promised, because tests run beside others.
+const soon = 30 * time.Second
 
-// ends wants the session to be over soon after begun.
-func (s *site) ends(what string, conn *talk, begun time.Time) {
+// ends wants the session to be over soon.
+func (s *site) ends(what string, conn *talk) {
 	s.t.Helper()
+	p := takePace(s.t)
 	if got := conn.reply(); got != "closed" && !strings.HasPrefix(got, "* BYE") {
 		s.t.Errorf("%s heard %q", what, got)
 	}
-	s.soon(what+" ended", begun)
+	p.within(soon, what+" ended")
 }
 
 // smtpSession is a connection that has signed in and stays.
@@ -375,24 +363,39 @@ func (c *talk) send(from, to string) string {
 // startBrief opens an IDLE with an app password that is about to expire, and returns what
 // looks at it in the end.
 func (c *cluster) startBrief() func() {
-	const life = 30 * time.Second
+	c.t.Helper()
+	life := 30 * time.Second
+	p := takePace(c.t)
 	before := time.Now()
 	// Bob's, for he loses nothing else meanwhile that would end it.
 	password := c.make(bob, "brief", "--expires", life.String())
-	after := time.Now()
-	conn := c.idle(bob, password)
+	conn, got := c.imap(bob, password)
+	for n := 1; strings.HasPrefix(got, "a NO") && time.Since(before) > life; n++ { // too brief for this machine
+		life *= 2
+		p, before = takePace(c.t), time.Now()
+		password = c.make(bob, fmt.Sprintf("brief-%d", n), "--expires", life.String())
+		conn, got = c.imap(bob, password)
+	}
+	c.want("sign-in", got, "a OK")
+	c.want("select", conn.say("b SELECT INBOX"), "b OK")
+	c.want("idle", conn.say("c IDLE"), "+")
 	type end struct {
 		said string
 		at   time.Time
+		took time.Duration
 	}
 	ended := make(chan end, 1)
-	go func() { said := conn.reply(); ended <- end{said, time.Now()} }()
+	go func() {
+		said := conn.reply()
+		ended <- end{said, time.Now(), p.read()}
+	}()
 	return func() {
 		e := <-ended
 		if e.said != "closed" && !strings.HasPrefix(e.said, "* BYE") {
 			c.t.Errorf("the IDLE of what expires heard %q", e.said)
 		}
-		if e.at.Before(before.Add(life)) || e.at.After(after.Add(life+30*time.Second)) {
+		p.judge(e.took, life+soon, "the IDLE of what expires ended")
+		if e.at.Before(before.Add(life)) {
 			c.t.Errorf("an app password of %v was made, and its IDLE ended after %v", life, e.at.Sub(before))
 		}
 		_, got := c.imap(bob, password)
@@ -406,28 +409,46 @@ func (c *cluster) testOneThrottle() {
 	const guesser, owner = "203.0.113.9", "192.0.2.77"
 	c.until("the owner", "OK", func() string { return c.askFirst(bob, laptop, owner) })
 	c.until("the owner", "OK", func() string { return c.askSecond(bob, laptop, owner) })
-	var guesses sync.WaitGroup
-	for n := range 60 {
-		guesses.Go(func() { c.askFirst(bob, fmt.Sprintf("guess-%d", n), guesser) })
+	// What was guessed fades from the end of a span of ten minutes on: when one ends meanwhile,
+	// who has guessed just enough may be heard again, and guesses once more.
+	for round, again := 0, true; again; round++ {
+		span := throttleSpan()
+		var guesses sync.WaitGroup
+		for n := range 60 {
+			guesses.Go(func() { c.askFirst(bob, fmt.Sprintf("guess-%d-%d", round, n), guesser) })
+		}
+		guesses.Wait()
+		first := c.askFirst(bob, fmt.Sprintf("one-more-%d", round), guesser)
+		second := ""
+		for deadline := time.Now().Add(testPatience); second != "later" && span == throttleSpan() && time.Now().Before(deadline); {
+			second = c.askSecond(bob, fmt.Sprintf("another-%d", round), guesser)
+		}
+		right := c.askSecond(bob, laptop, guesser)
+		if again = span != throttleSpan(); !again {
+			c.want("the guesser at the first", first, "later")
+			c.want("the guesser at the second", second, "later")
+			c.want("with the right one, from there", right, "later")
+		}
 	}
-	guesses.Wait()
-	c.want("the guesser at the first", c.askFirst(bob, "one-more", guesser), "later")
-	c.until("the guesser at the second", "later", func() string { return c.askSecond(bob, "another", guesser) })
-	c.want("with the right one, from there", c.askSecond(bob, laptop, guesser), "later")
 	c.want("the owner at the first", c.askFirst(bob, laptop, owner), "OK")
 	c.want("the owner at the second", c.askSecond(bob, laptop, owner), "OK")
 }
 
+// throttleSpan is the number of the span by which the throttle counts.
+func throttleSpan() int64 { return time.Now().Unix() / 600 }
+
 // testTrail: what was refused stands in the audit trail, a line for many.
 func (c *cluster) testTrail() {
+	// Lines are written every other second, and one of another's password stands there before.
 	c.until("bob's trail", "yes", func() string {
 		out := c.run("audit", "list", "--person", bob, "--kind", "signin.refused")
-		if strings.Contains(out, "SMTP: not a secret of this server") {
+		if strings.Contains(out, "SMTP: not a secret of this server") && strings.Contains(out, "203.0.113.9") {
 			return "yes"
 		}
 		return out
 	})
-	if n := strings.Count(c.run("audit", "list", "--person", bob, "--kind", "signin.refused"), "203.0.113.9"); n == 0 || n > 4 {
+	// One for each of two reasons, at two instances, in an hour; and an hour may end meanwhile.
+	if n := strings.Count(c.run("audit", "list", "--person", bob, "--kind", "signin.refused"), "203.0.113.9"); n > 8 {
 		c.t.Errorf("%d lines of 60 guesses", n)
 	}
 	for _, reason := range []string{"not for this protocol", "not from this network", "expired", "revoked"} {

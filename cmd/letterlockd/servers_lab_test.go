@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,8 +26,9 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/lab"
 )
 
-// patience bounds what must happen soon; the machine may be busy.
-const testPatience = 90 * time.Second
+// testPatience guards against waiting for ever; the machine may be busy. What has to happen
+// soon is held against a pace.
+const testPatience = 10 * time.Minute
 
 // A site is letterlockd, run as people run it, beside a real Postfix and Dovecot that
 // are configured by what it prints.
@@ -227,8 +229,45 @@ func (s *site) shell(script string) {
 	cmd := exec.Command("sh")
 	cmd.Env = append(os.Environ(), "MAIL_CONFIG="+s.postfix.Dir, "LC_ALL=C")
 	cmd.Stdin = strings.NewReader(script)
+	reloads := strings.Contains(script, "\npostfix reload")
+	before, old := s.reloads(), s.postfix.Listening()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		s.t.Fatalf("the printed script: %v\n%s\n%s", err, out, script)
+	}
+	if reloads {
+		s.reloaded(before, old)
+	}
+}
+
+// reloadSaid is what Postfix's master says before it reads its files again.
+const reloadSaid = ": reload -- version"
+
+func (s *site) reloads() int {
+	return strings.Count(strings.Join(s.postfix.Log(), "\n"), reloadSaid)
+}
+
+// reloaded waits until nobody takes connections by the configuration of before: the script
+// ends when the master has been sent the signal, and who waits for the next client already
+// may be faster than the word that it shall end.
+func (s *site) reloaded(before int, old []int) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), testPatience)
+	defer cancel()
+	seen := 0
+	if _, err := s.postfix.WaitLog(ctx, func(line string) bool {
+		if strings.Contains(line, reloadSaid) {
+			seen++
+		}
+		return seen > before
+	}); err != nil {
+		s.t.Fatal(err)
+	}
+	for slices.ContainsFunc(s.postfix.Listening(), func(pid int) bool { return slices.Contains(old, pid) }) {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			s.t.Fatal("an smtpd goes on with the configuration of before")
+		}
 	}
 }
 
@@ -349,11 +388,10 @@ func TestPrintedConfiguration(t *testing.T) {
 		{"a password for reading", reader, ann, ann, bob, "535"},
 		{"no password", "nonsense", ann, ann, bob, "535"},
 		{"the scanner to somebody else", scanner, ann, ann, bob, "5"},
-		{"the scanner to its owner", scanner, ann, ann, ann, "250"},
-		{"the scanner once more", scanner, ann, ann, ann, "451"},
 	} {
 		s.want(c.what, s.submit(ann, c.password, c.sender, c.from, c.to), c.want)
 	}
+	s.onceAnHour("the scanner to its owner", func() string { return s.submit(ann, scanner, ann, ann, ann) })
 	for _, c := range []struct{ what, name, password, want string }{
 		{"own password", ann, laptop, "a OK"},
 		{"a password for reading", ann, reader, "a OK"},
@@ -377,6 +415,19 @@ func TestPrintedConfiguration(t *testing.T) {
 			t.Errorf("a secret stands in the log")
 		}
 	}
+}
+
+// onceAnHour sends with an app password that may send one message an hour. Hours are those of
+// the clock: when one ends in between, one more may go.
+func (s *site) onceAnHour(what string, send func() string) {
+	s.t.Helper()
+	hour := time.Now().Truncate(time.Hour)
+	s.want(what, send(), "250")
+	got := send()
+	if strings.HasPrefix(got, "250") && !time.Now().Truncate(time.Hour).Equal(hour) {
+		got = send()
+	}
+	s.want(what+" once more", got, "451")
 }
 
 // counted looks whether /metrics has seen such sign-ins, and /healthz is content.
@@ -415,17 +466,12 @@ func TestRevokedAndKilled(t *testing.T) {
 	s.want("sign-in", got, "a OK")
 	s.want("select", idle.say("b SELECT INBOX"), "b OK")
 	s.want("idle", idle.say("c IDLE"), "+")
-	begun := time.Now()
+	p := takePace(t)
 	s.run("credential", "revoke", ann, "phone", "--reason", "lost")
-	switch got := idle.reply(); {
-	case got != "closed" && !strings.HasPrefix(got, "* BYE"):
+	if got := idle.reply(); got != "closed" && !strings.HasPrefix(got, "* BYE") {
 		t.Errorf("the revoked session heard %q", got)
-	default:
-		t.Logf("the session ended %v after the revocation", time.Since(begun).Round(time.Millisecond))
 	}
-	if took := time.Since(begun); took > 10*time.Second {
-		t.Errorf("the session lived on for %v", took)
-	}
+	p.within(10*time.Second, "the session ended")
 	_, got = s.imap(ann, phone)
 	s.want("IMAP once revoked", got, "a NO")
 	s.want("SMTP once revoked", s.submit(ann, phone, ann, ann, ann), "535")

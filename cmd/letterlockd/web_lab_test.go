@@ -18,7 +18,7 @@ import (
 
 func patiently(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), testPatience)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -28,7 +28,7 @@ func do(ctx context.Context, t *testing.T, b *browser.Browser, steps ...func() e
 	t.Helper()
 	for i, step := range steps {
 		if err := step(); err != nil {
-			after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second) // ctx may be what ended it
+			after, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute) // ctx may be what ended it
 			defer cancel()
 			at, _ := b.Location(after)
 			text, _ := b.Text(after)
@@ -60,6 +60,8 @@ func TestChromiumGitHub(t *testing.T) {
 		func() error { return b.WaitFor(ctx, `button[value="accept"]`) },
 		func() error { return b.Click(ctx, `button[value="accept"]`) },
 		d.awaited(ctx, "ann@example.org", 1),
+		// The session is there before the page that follows: who opens another meanwhile loses it.
+		func() error { return b.WaitFor(ctx, `a[href="/signin/github"]`) },
 		// Once more, by GitHub alone, and back to where the person wanted to go.
 		func() error { return b.Open(ctx, d.public+"/signin/github?back=%2Fsignin%3Fchoose%3D1") },
 		func() error { return b.WaitFor(ctx, `a[href="/signin/github"]`) },

@@ -337,7 +337,8 @@ func TestWebListener(t *testing.T) {
 
 // A flood from one network is refused, others come in, and this very host is not counted.
 func TestPageScale(t *testing.T) {
-	l := &plan{conf: &config.Daemon{}, log: slog.New(slog.DiscardHandler), now: time.Now}
+	begun := time.Now() // in one moment: what was counted fades from the end of ten minutes on
+	l := &plan{conf: &config.Daemon{}, log: slog.New(slog.DiscardHandler), now: func() time.Time { return begun }}
 	s, err := l.pageScale()
 	if err != nil {
 		t.Fatal(err)

@@ -214,7 +214,7 @@ func (w *webmail) tokens() int { return w.count(`SELECT count(*) FROM mail_token
 
 func (w *webmail) count(query string) (n int) {
 	w.t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(w.folder, "letterlockd.db")+"?mode=ro")
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(w.folder, "letterlockd.db")+"?mode=ro&_pragma=busy_timeout(60000)")
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -238,9 +238,8 @@ func (w *webmail) picture(ctx context.Context, b *browser.Browser, name string) 
 }
 
 // until asks again until it is so.
-func until(ctx context.Context, t *testing.T, what string, so func() bool) time.Duration {
+func until(ctx context.Context, t *testing.T, what string, so func() bool) {
 	t.Helper()
-	begun := time.Now()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for !so() {
@@ -250,7 +249,6 @@ func until(ctx context.Context, t *testing.T, what string, so func() bool) time.
 			t.Fatalf("waited in vain for: %s", what)
 		}
 	}
-	return time.Since(begun)
 }
 
 // sixAtOnce are six background requests of Roundcube's own kind; it returns their bodies.
@@ -376,18 +374,39 @@ func (w *webmail) pastExpiry(ctx context.Context, b *browser.Browser) {
 	do(ctx, t, b, func() error { return b.Open(ctx, w.gate+"/?_task=mail&_mbox=INBOX") },
 		func() error { return b.WaitFor(ctx, "#messagelist tr.message") })
 	before, begun, rounds := w.tokens(), time.Now(), 0
-	for time.Since(begun) < tokenLife+time.Second {
-		if answers := evaluate[[]string](ctx, t, b, sixAtOnce); !allWell(answers) {
-			t.Fatalf("after %v: %.3000q", time.Since(begun), answers)
-		}
+	// A slow machine asks seldom, and a token is renewed when it is asked for.
+	for time.Since(begun) < tokenLife+time.Second || w.tokens() < before+2 {
+		w.allSix(ctx, b, tokenLife/2)
 		rounds++
 	}
 	made := w.tokens() - before
 	// A token is renewed when half of its life is left.
-	if most := int(time.Since(begun)/(tokenLife/2)) + 1; made < 2 || made > most {
-		t.Errorf("%d tokens in %v, want 2 to %d", made, time.Since(begun), most)
+	if most := int(time.Since(begun)/(tokenLife/2)) + 1; made > most {
+		t.Errorf("%d tokens in %v, want %d at most", made, time.Since(begun), most)
 	}
 	t.Logf("%d rounds of six requests over %v, %d tokens", rounds, time.Since(begun).Round(time.Millisecond), made)
+}
+
+// allSix has six requests under way at once, and each must have its answer. Of the token with
+// which a request begins so much is left at least: when the six take longer, the machine is
+// too slow for so short a life, and the page is opened anew.
+func (w *webmail) allSix(ctx context.Context, b *browser.Browser, left time.Duration) {
+	w.t.Helper()
+	begun := time.Now()
+	answers := evaluate[[]string](ctx, w.t, b, sixAtOnce)
+	took := time.Since(begun)
+	switch {
+	case allWell(answers):
+	case took > left:
+		w.t.Logf("six requests took %v, longer than a token lives", took.Round(time.Millisecond))
+		at, err := b.Location(ctx)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		do(ctx, w.t, b, func() error { return b.Open(ctx, at) }, func() error { return b.WaitFor(ctx, "#messagelist tr.message") })
+	default:
+		w.t.Fatalf("after %v: %.3000q", took, answers)
+	}
 }
 
 // unreachable: what takes a password, and what stands beside the front door.
@@ -450,13 +469,11 @@ func (w *webmail) revokedElsewhere(ctx context.Context, b *browser.Browser) {
 		func() error { return other.Click(ctx, revoke) },
 		func() error { return other.WaitFor(ctx, "details") },
 	)
-	took := until(ctx, t, "the end of the session", func() bool {
+	p := takePace(t)
+	until(ctx, t, "the end of the session", func() bool {
 		return strings.Contains(evaluate[[]string](ctx, t, b, sixAtOnce)[5], "session_error")
 	})
-	if took > 10*time.Second {
-		t.Errorf("the web mail went on for %v", took)
-	}
-	t.Logf("the web mail ended %v after the revocation", took.Round(time.Millisecond))
+	p.within(10*time.Second, "the web mail ended")
 	// Roundcube's own script asks, hears of it, and keeps what was written. It keeps that every
 	// few seconds anyway; once it has heard it also lets the page go without a question, which
 	// would stand there until the end of the test.

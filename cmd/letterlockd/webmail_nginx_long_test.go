@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/lab"
 	"github.com/letterlock-mail/letterlock/internal/lab/browser"
@@ -18,7 +17,7 @@ import (
 // tokens with six requests under way, a revocation from another browser while a message is
 // being written, and a mail server that lets nobody in.
 func TestRoundcubeNginxStays(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*testPatience)
 	defer cancel()
 	w := startAsking(t)
 	b := w.browser()

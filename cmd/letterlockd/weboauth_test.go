@@ -387,7 +387,8 @@ func TestKeyRotation(t *testing.T) {
 // A flood of registrations from one network is refused; others, and this network's tokens,
 // are not.
 func TestProgramScale(t *testing.T) {
-	l := &plan{conf: &config.Daemon{}, log: slog.New(slog.DiscardHandler), now: time.Now}
+	begun := time.Now() // in one moment: what was counted fades from the end of ten minutes on
+	l := &plan{conf: &config.Daemon{}, log: slog.New(slog.DiscardHandler), now: func() time.Time { return begun }}
 	scale, err := l.programScale(nil)
 	if err != nil {
 		t.Fatal(err)

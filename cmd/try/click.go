@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
-	"time"
 )
 
 // A surfer is a browser without a screen. It does what a person would, and takes no short
@@ -27,7 +26,7 @@ func newSurfer() (*surfer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &surfer{client: &http.Client{Jar: jar, Timeout: 30 * time.Second}}, nil
+	return &surfer{client: &http.Client{Jar: jar, Timeout: patience}}, nil
 }
 
 // click opens the front page, follows where it leads, and on each page with a form sends

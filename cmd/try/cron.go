@@ -100,7 +100,7 @@ func (p *program) sendmail(ctx context.Context, message string) error {
 	if err := link(p.path, path); err != nil {
 		return fmt.Errorf("name letterlock sendmail: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	named := *p
 	named.path = path
@@ -133,7 +133,7 @@ func link(to, path string) error {
 
 // arrives waits for the message, which has to be as it was given to sendmail.
 func (s *story) arrives(ctx context.Context, subject, text string) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -160,7 +160,7 @@ func (s *story) arrives(ctx context.Context, subject, text string) error {
 // drained waits until the queue is empty and nobody is at it any more: sending outlives
 // sendmail, and must not outlive the folder that it works in.
 func (p *program) drained(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -192,7 +192,7 @@ func (p *program) left(ctx context.Context) error {
 // refusesReading proves that no reading server takes the token, and that it is the
 // token that it refuses.
 func refusesReading(ctx context.Context, servers mailServers, ca *lab.CA, mechanism, token string) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	tried := 0
 	for _, end := range servers.ends() {

@@ -126,7 +126,7 @@ func (d *daemon) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start letterlockd: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if _, err := d.process.WaitLog(ctx, func(line string) bool { return strings.Contains(line, "msg=ready") }); err != nil {
 		said := d.process.Log()
@@ -137,7 +137,7 @@ func (d *daemon) start(ctx context.Context) error {
 
 // run runs a command of letterlockd and returns its standard output.
 func (d *daemon) run(ctx context.Context, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var complaints strings.Builder
 	cmd := exec.CommandContext(ctx, d.path, append([]string{"--config", d.in("letterlockd.toml")}, args...)...)

@@ -17,7 +17,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/client/upstream"
 	"github.com/letterlock-mail/letterlock/internal/lab"
@@ -113,7 +112,7 @@ func (s *story) submission() provider.MailServer {
 // submit signs in with a password and names sender and recipient. The server has to
 // refuse with that code, or to take it all when that is 0.
 func submit(ctx context.Context, server provider.MailServer, ca *lab.CA, password, sender string, refusal int) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	conf := ca.Client()
 	conf.ServerName = server.Host

@@ -17,6 +17,10 @@ import (
 	"github.com/letterlock-mail/letterlock/internal/cli"
 )
 
+// patience guards against waiting for ever: a step takes a second, and on a busy machine as
+// long as it takes.
+const patience = 5 * time.Minute
+
 // A program is the real letterlock, with a home of its own so that it touches nothing
 // of the person's.
 type program struct {
@@ -56,7 +60,7 @@ func (p *program) command(ctx context.Context, args ...string) *exec.Cmd {
 
 // run runs a command to its end and returns its standard output.
 func (p *program) run(ctx context.Context, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var out, errs bytes.Buffer
 	cmd := p.command(ctx, args...)

@@ -79,7 +79,7 @@ func (s *story) imap() provider.MailServer {
 }
 
 func (s *story) openIdle(ctx context.Context, token string) (*idle, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	conn, err := upstream.Dial(ctx, upstream.IMAP, s.imap(), upstream.Options{TLS: s.ca.Client()})
 	if err != nil {
@@ -118,11 +118,11 @@ func (i *idle) say(line, want string) error {
 
 // wait returns when the server has ended the session. A person may take an hour to click.
 func (i *idle) wait(ctx context.Context, person bool) (time.Time, error) {
-	patience := 30 * time.Second
+	limit := patience
 	if person {
-		patience = time.Hour
+		limit = time.Hour
 	}
-	_ = i.conn.SetDeadline(time.Now().Add(patience))
+	_ = i.conn.SetDeadline(time.Now().Add(limit))
 	stop := context.AfterFunc(ctx, func() { _ = i.conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	for {

@@ -118,7 +118,7 @@ func runBuiltin(ca *lab.CA, d *daemon) (*trymail.Servers, error) {
 	return trymail.Start(trymail.Options{
 		TLS: conf, Introspection: d.endpoint("introspect"), Password: d.endpoint("password"), ClientID: "dovecot", Secret: d.secret,
 		Senders: filepath.Join(d.socket, "senders"), DoveadmKey: d.doveadmKey,
-		HTTP: &http.Client{Timeout: 10 * time.Second}, OpenIDConfiguration: d.discovery(), Log: slog.New(slog.DiscardHandler),
+		HTTP: &http.Client{Timeout: time.Minute}, OpenIDConfiguration: d.discovery(), Log: slog.New(slog.DiscardHandler),
 	})
 }
 

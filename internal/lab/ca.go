@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 )
 
@@ -188,7 +189,11 @@ func writePEM(file string, mode os.FileMode, kind string, blocks ...[]byte) erro
 // newFolder makes a folder that servers running as other users may enter. It is
 // short, because the path of a Unix socket ends at 107 bytes.
 func newFolder(name string) (string, error) {
-	dir, err := os.MkdirTemp("", "lab-"+name+"-")
+	parent := ""
+	if runtime.GOOS != "windows" && len(os.TempDir()) > 40 {
+		parent = "/tmp" // a socket's path may have 107 octets
+	}
+	dir, err := os.MkdirTemp(parent, "lab-"+name+"-")
 	if err != nil {
 		return "", fmt.Errorf("make lab folder: %w", err)
 	}

@@ -207,13 +207,34 @@ func (d *Dovecot) Put(name string, message []byte) error {
 
 // Inbox returns the messages in a person's INBOX, read from disk.
 func (d *Dovecot) Inbox(name string) ([][]byte, error) {
+	for {
+		all, err := d.inbox(name)
+		// Whoever reads mail moves it from new to cur, or changes its flags, which are in
+		// the name, while we look.
+		if !errors.Is(err, os.ErrNotExist) {
+			return all, err
+		}
+	}
+}
+
+// inbox looks once; os.ErrNotExist is a message that went elsewhere meanwhile.
+func (d *Dovecot) inbox(name string) ([][]byte, error) {
 	var all [][]byte
+	seen := map[string]bool{} // by what stays of a name when the message moves
 	for _, sub := range []string{"new", "cur"} {
 		entries, err := os.ReadDir(filepath.Join(d.Maildir(name), sub))
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
 			return nil, err
 		}
 		for _, e := range entries {
+			unique, _, _ := strings.Cut(e.Name(), ":")
+			if seen[unique] {
+				continue
+			}
+			seen[unique] = true
 			data, err := os.ReadFile(filepath.Join(d.Maildir(name), sub, e.Name()))
 			if err != nil {
 				return nil, err

@@ -92,7 +92,7 @@ func (d *Dovecot) oauthConf() string {
 		// The defaults of 2.3 said aloud: 2.4 has none.
 		"active_attribute = active",
 		"active_value = true",
-		"timeout_msecs = 5000",
+		"timeout_msecs = 60000",
 		"max_parallel_connections = 100",
 		"send_auth_headers = yes",
 		"tls_ca_cert_file = " + o.CA.File,

@@ -81,7 +81,7 @@ type HTTPFault struct {
 
 // StartHTTPFault starts the injector on a free loopback port.
 func StartHTTPFault(o HTTPFaultOptions) (*HTTPFault, error) {
-	f := &HTTPFault{options: o, stop: make(chan struct{}), requests: map[string]int{}, addr: "127.0.0.1:0"}
+	f := &HTTPFault{options: o, stop: make(chan struct{}), requests: map[string]int{}}
 	if o.Target != "" {
 		if err := f.SetTarget(o.Target); err != nil {
 			return nil, err
@@ -99,7 +99,14 @@ func StartHTTPFault(o HTTPFaultOptions) (*HTTPFault, error) {
 	f.proxy = &httputil.ReverseProxy{
 		Transport: transport, Rewrite: f.rewrite, ModifyResponse: f.modify, ErrorLog: f.server.ErrorLog,
 	}
-	if err := f.Open(); err != nil {
+	if _, err := startRetry(func() (*HTTPFault, error) {
+		ports, err := freePorts(1)
+		if err != nil {
+			return nil, err
+		}
+		f.addr = loopback(ports[0])
+		return f, taken(f.Open())
+	}); err != nil {
 		return nil, err
 	}
 	scheme := "http"
@@ -168,9 +175,6 @@ func (f *HTTPFault) Open() error {
 		return fmt.Errorf("open fault injector: %w", err)
 	}
 	f.listener = l
-	if strings.HasSuffix(f.addr, ":0") {
-		f.addr = l.Addr().String() // from now on always this one
-	}
 	f.served.Go(func() {
 		// Not by TLSConfig: Serve fills that in, also without TLS.
 		if f.options.CA != nil {

@@ -10,6 +10,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -143,11 +146,14 @@ func TestTCPFault(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	for f.Connections() < 3 { // what nobody has accepted is silent anyhow
+		runtime.Gosched()
+	}
 	if err := conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := conn.Read(make([]byte, 1)); err == nil {
-		t.Error("the silent connection spoke")
+	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the silent connection: %v", err)
 	}
 	f.Close()
 	if _, err := net.Dial("tcp", f.Addr()); !errors.Is(err, syscall.ECONNREFUSED) {
@@ -155,6 +161,55 @@ func TestTCPFault(t *testing.T) {
 	}
 	if n := f.Connections(); n != 3 {
 		t.Errorf("%d connections were counted", n)
+	}
+}
+
+// Who comes while the wire is cut is cut off too, wherever the connection stood just then.
+func TestTCPFaultCutsAll(t *testing.T) {
+	behind := httptest.NewServer(http.HandlerFunc(hello))
+	t.Cleanup(behind.Close)
+	f := lab.RunTCPFault(t, behind.Listener.Addr().String())
+	for n := range 100 {
+		if err := f.Open(); err != nil {
+			t.Fatal(err)
+		}
+		begun, came := make(chan struct{}), make(chan net.Conn, 1)
+		go func() {
+			close(begun)
+			conn, _ := net.Dial("tcp", f.Addr()) // refused is as good
+			came <- conn
+		}()
+		<-begun
+		for range n % 10 {
+			runtime.Gosched()
+		}
+		f.Close()
+		f.Cut()
+		conn := <-came
+		if conn == nil {
+			continue
+		}
+		_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		if text, err := bufio.NewReader(conn).ReadString('\n'); err == nil {
+			t.Fatalf("round %d: cut off, and it says %q", n, text)
+		}
+		conn.Close()
+	}
+}
+
+// A port is nobody else's as long as we live: what is closed for a while comes back.
+func TestPortsAreKept(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		return
+	}
+	ports, err := lab.FreePorts(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, port := range append(ports, lab.RunTCPFault(t, "127.0.0.1:1").Port()) {
+		if l, err := net.Listen("unix", "@letterlock-lab-port-"+strconv.Itoa(port)); !errors.Is(err, syscall.EADDRINUSE) {
+			t.Errorf("another process can have port %d: %v, %v", port, l, err)
+		}
 	}
 }
 

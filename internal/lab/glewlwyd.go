@@ -316,7 +316,7 @@ func (g *Glewlwyd) signedIn(ctx context.Context, name, password string) (*glewlw
 	if err != nil {
 		return nil, err
 	}
-	s := &glewlwydSession{base: "http://" + g.Address + "/api/", client: &http.Client{Jar: jar, Timeout: 30 * time.Second}}
+	s := &glewlwydSession{base: "http://" + g.Address + "/api/", client: &http.Client{Jar: jar, Timeout: 5 * time.Minute}}
 	return s, s.call(ctx, http.MethodPost, "auth/", map[string]any{"username": name, "password": password}, nil)
 }
 

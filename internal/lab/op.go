@@ -263,6 +263,12 @@ func (op *OP) Refreshes(ctx context.Context) (int, error) {
 // Wait waits for the first event that satisfies match, past ones included.
 func (op *OP) Wait(ctx context.Context, match func(Event) bool) (Event, error) {
 	for seen := 0; ; {
+		ended := false // asked before the events are looked at: the last may come with the end
+		select {
+		case <-op.process.Done():
+			ended = true
+		default:
+		}
 		op.mu.Lock()
 		events, changed := op.events[seen:], op.changed
 		op.mu.Unlock()
@@ -272,10 +278,12 @@ func (op *OP) Wait(ctx context.Context, match func(Event) bool) (Event, error) {
 			}
 		}
 		seen += len(events)
+		if ended {
+			return Event{}, errors.New("wait for identity provider: it ended")
+		}
 		select {
 		case <-changed:
 		case <-op.process.Done():
-			return Event{}, errors.New("wait for identity provider: it ended")
 		case <-ctx.Done():
 			return Event{}, fmt.Errorf("wait for identity provider: %w", ctx.Err())
 		}

@@ -6,16 +6,19 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
 // freePorts returns n loopback ports nothing listens on. They lie below the
 // range Linux hands out to outgoing connections, so between our look and the
 // server's bind only another server can take one; startRetry covers that. This
-// process gets none twice: a test may have put one into a configuration already.
+// process gets none twice, and no other that asks here gets one that we have had: a test
+// may have put one into a configuration already, or have closed it for a while.
 func freePorts(n int) ([]int, error) {
 	const low, high = 10_000, 32_000
 	var held []net.Listener
@@ -30,7 +33,7 @@ func freePorts(n int) ([]int, error) {
 			return nil, errors.New("find free loopback ports: none in a thousand tries")
 		}
 		port := low + rand.IntN(high-low)
-		if given().taken(port) {
+		if given().taken(port) || !reserve(port) {
 			continue
 		}
 		l, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
@@ -43,12 +46,34 @@ func freePorts(n int) ([]int, error) {
 	return found, nil
 }
 
+// reserve makes a port ours until this process ends, whatever becomes of the servers at it:
+// tests of several packages run at once. Linux's abstract sockets belong to a network, as
+// ports do, and go with the process that has them, however it ends.
+func reserve(port int) bool {
+	if runtime.GOOS != "linux" {
+		return true
+	}
+	l, err := net.Listen("unix", "@letterlock-lab-port-"+strconv.Itoa(port))
+	if err != nil {
+		return false
+	}
+	given().hold(l)
+	return true
+}
+
 // given are the ports that this process was given before.
 var given = sync.OnceValue(func() *ports { return &ports{was: map[int]bool{}} })
 
 type ports struct {
-	mu  sync.Mutex
-	was map[int]bool
+	mu   sync.Mutex
+	was  map[int]bool
+	held []net.Listener // what reserve has made
+}
+
+func (p *ports) hold(l net.Listener) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held = append(p.held, l)
 }
 
 // taken notes a port, and reports whether it was given before. After so many that few are
@@ -58,6 +83,10 @@ func (p *ports) taken(port int) bool {
 	defer p.mu.Unlock()
 	if len(p.was) > 10_000 {
 		clear(p.was)
+		for _, l := range p.held {
+			l.Close()
+		}
+		p.held = nil
 	}
 	was := p.was[port]
 	p.was[port] = true
@@ -76,6 +105,14 @@ func startRetry[T any](start func() (T, error)) (T, error) {
 			return v, err
 		}
 	}
+}
+
+// taken is errPortTaken for an error of bind that says so.
+func taken(err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return errPortTaken
+	}
+	return err
 }
 
 func bindConflict(line string) bool {

@@ -215,6 +215,7 @@ func (p *Postgres) Halt() { p.end(syscall.SIGINT) }
 // Kill ends all its processes at once, as a crash of the machine would but for the disk
 // cache; Resume starts it again and waits for the recovery.
 func (p *Postgres) Kill() {
+	p.freeze()
 	backends := children(p.process.Pid())
 	p.signalAll(syscall.SIGKILL)
 	<-p.process.Done()
@@ -252,7 +253,23 @@ func (p *Postgres) Restart(ctx context.Context) error {
 // nothing answers. Continue lets them go on.
 func (p *Postgres) Hang() {
 	p.hung = true
+	p.freeze()
 	p.signalAll(syscall.SIGSTOP)
+}
+
+// freeze stops the server's first process, and returns when it stands still: it makes a new
+// one for each connection, which nobody would know of.
+func (p *Postgres) freeze() {
+	pid := p.process.Pid()
+	_ = syscall.Kill(pid, syscall.SIGSTOP)
+	for {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		_, rest, _ := strings.Cut(string(data), ") ")
+		if err != nil || strings.HasPrefix(rest, "T") || strings.HasPrefix(rest, "Z") {
+			return
+		}
+		<-time.After(time.Millisecond)
+	}
 }
 
 // Continue ends Hang.
@@ -308,7 +325,7 @@ func (p *Postgres) StartStandby(ctx context.Context) (*Postgres, error) {
 
 // Promote makes a standby a server that writes, and waits for it.
 func (p *Postgres) Promote(ctx context.Context) error {
-	_, err := p.SQL(ctx, "postgres", "SELECT pg_promote(true, 60)")
+	_, err := p.SQL(ctx, "postgres", "SELECT pg_promote(true, 600)")
 	return err
 }
 

@@ -45,6 +45,7 @@ type Process struct {
 
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
+	said  *os.File      // our end of the pipe that its outputs go to
 	done  chan struct{} // closed when the process is reaped and its output read
 	err   error         // what Wait said; read only after done
 
@@ -79,7 +80,7 @@ func StartProcess(o ProcessOptions) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.cmd.Stdout, p.cmd.Stderr = write, write
+	p.cmd.Stdout, p.cmd.Stderr, p.said = write, write, write
 	if o.Stdin {
 		if p.stdin, err = p.cmd.StdinPipe(); err != nil {
 			return nil, errors.Join(err, read.Close(), write.Close())
@@ -88,19 +89,23 @@ func StartProcess(o ProcessOptions) (*Process, error) {
 	if err := p.cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start %s: %w", p.Name, err), read.Close(), write.Close())
 	}
-	write.Close() // the child holds its own copy; ours would keep the pipe open
 	go p.collect(read, o.OnLog)
 	return p, nil
 }
 
+// mark is a line that we write ourselves behind the last word of a process.
+const mark = "\x00end"
+
 func (p *Process) collect(output *os.File, onLog func(string)) {
-	read := make(chan struct{})
+	last, read := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(read)
 		r := bufio.NewReaderSize(output, 64<<10)
 		for {
 			line, err := r.ReadString('\n')
-			if line = strings.TrimRight(line, "\r\n"); line != "" {
+			if line = strings.TrimRight(line, "\r\n"); line == mark {
+				close(last)
+			} else if line != "" {
 				p.add(line, onLog)
 			}
 			if err != nil {
@@ -109,6 +114,12 @@ func (p *Process) collect(output *os.File, onLog func(string)) {
 		}
 	}()
 	p.err = p.cmd.Wait()
+	// What the process itself said stands before the mark, however late we read it.
+	_, err := io.WriteString(p.said, "\n"+mark+"\n")
+	p.said.Close() // ours would keep the pipe open
+	if err == nil {
+		<-last
+	}
 	// A grandchild that outlives its parent keeps the pipe open; it must not
 	// keep us waiting for longer than its last words take to arrive.
 	select {
@@ -155,6 +166,14 @@ func (p *Process) Log() []string {
 func (p *Process) WaitLog(ctx context.Context, match func(string) bool) (string, error) {
 	seen := 0
 	for {
+		// Asked before the lines are looked at: the last of them may come together with
+		// the end, and select takes either.
+		ended := false
+		select {
+		case <-p.done:
+			ended = true
+		default:
+		}
 		p.mu.Lock()
 		if seen > len(p.lines) {
 			seen = 0 // the log was cut
@@ -168,10 +187,12 @@ func (p *Process) WaitLog(ctx context.Context, match func(string) bool) (string,
 		}
 		changed := p.changed
 		p.mu.Unlock()
+		if ended {
+			return "", fmt.Errorf("%s ended (%v): %s", p.Name, p.err, p.tail(8))
+		}
 		select {
 		case <-changed:
 		case <-p.done:
-			return "", fmt.Errorf("%s ended (%v): %s", p.Name, p.err, p.tail(8))
 		case <-ctx.Done():
 			return "", fmt.Errorf("wait for %s: %w: %s", p.Name, ctx.Err(), p.tail(8))
 		}
@@ -195,8 +216,12 @@ func (p *Process) SendAll(text string) error {
 	return errors.Join(err, p.stdin.Close())
 }
 
-// Stop asks the process group to end, kills it when it does not within five
-// seconds, and returns after it was reaped. Stopping twice is harmless.
+// stopBound is how long a process may take to end by itself on a busy machine.
+const stopBound = 5 * time.Second
+
+// Stop asks the process to end, kills its group when it does not within stopBound, and
+// returns after it was reaped and nothing of the group runs any more: what they held is
+// free then. Stopping twice is harmless.
 func (p *Process) Stop() {
 	select {
 	case <-p.done:
@@ -205,11 +230,15 @@ func (p *Process) Stop() {
 	}
 	select {
 	case <-p.done:
-	case <-time.After(5 * time.Second):
+	case <-time.After(stopBound):
 	}
 	// Also when the leader is gone: its children carry the same group id.
 	killGroup(p.Pid())
 	<-p.done
+	// Killed is not yet gone: a process holds its ports and files until it is through.
+	for deadline := time.Now().Add(time.Minute); groupRuns(p.Pid()) && time.Now().Before(deadline); {
+		<-time.After(time.Millisecond)
+	}
 }
 
 // Installed says whether a server is on this machine.

@@ -4,6 +4,9 @@ package lab
 
 import (
 	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -14,3 +17,24 @@ func signalProcess(p *os.Process, s syscall.Signal) { _ = p.Signal(s) }
 // killGroup ends what is left of a group. The group id cannot have been given
 // to somebody else while a member lives, and an empty group is ESRCH.
 func killGroup(pgid int) { _ = syscall.Kill(-pgid, syscall.SIGKILL) }
+
+// groupRuns reports whether a member of a group still runs. One that only waits for its
+// parent to reap it holds nothing any more.
+func groupRuns(pgid int) bool {
+	if syscall.Kill(-pgid, 0) != nil {
+		return false
+	}
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, file := range stats {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			continue // it ended meanwhile
+		}
+		_, rest, _ := strings.Cut(string(data), ") ") // the name may hold spaces
+		fields := strings.Fields(rest)                // state, ppid, pgrp, …
+		if len(fields) > 2 && fields[2] == strconv.Itoa(pgid) && fields[0] != "Z" && fields[0] != "X" {
+			return true
+		}
+	}
+	return false
+}

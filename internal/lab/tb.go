@@ -16,7 +16,7 @@ type TB interface {
 }
 
 // startBound is how long a server may take to get ready on a busy machine.
-const startBound = 60 * time.Second
+const startBound = 5 * time.Minute
 
 // logTail is how much of a server's log a failed test prints.
 const logTail = 40

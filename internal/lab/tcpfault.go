@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strings"
 	"sync"
 )
 
@@ -25,8 +24,17 @@ type TCPFault struct {
 
 // StartTCPFault starts a relay to target, a host:port, on a free loopback port.
 func StartTCPFault(target string) (*TCPFault, error) {
-	f := &TCPFault{target: target, addr: "127.0.0.1:0", stop: make(chan struct{}), open: map[net.Conn]bool{}}
-	return f, f.Open()
+	return startRetry(func() (*TCPFault, error) {
+		ports, err := freePorts(1)
+		if err != nil {
+			return nil, err
+		}
+		f := &TCPFault{target: target, addr: loopback(ports[0]), stop: make(chan struct{}), open: map[net.Conn]bool{}}
+		if err := f.Open(); err != nil {
+			return nil, taken(err)
+		}
+		return f, nil
+	})
 }
 
 // Addr is the relay's host:port.
@@ -94,9 +102,6 @@ func (f *TCPFault) Open() error {
 		return fmt.Errorf("open tcp relay: %w", err)
 	}
 	f.listener = l
-	if strings.HasSuffix(f.addr, ":0") {
-		f.addr = l.Addr().String() // from now on always this one
-	}
 	f.work.Go(func() { f.accept(l) })
 	return nil
 }
@@ -116,9 +121,17 @@ func (f *TCPFault) accept(l net.Listener) {
 			return
 		}
 		f.mu.Lock()
-		f.count++
+		closed := f.listener != l
+		if !closed {
+			f.count++
+			f.open[conn] = true // before anybody can close or cut: neither may overlook it
+		}
 		hang, drop := f.hang, f.dropAfter
 		f.mu.Unlock()
+		if closed {
+			hardClose(conn) // taken when the port was open, and seen when it was not any more
+			continue
+		}
 		f.work.Go(func() { f.serve(conn, hang, drop) })
 	}
 }
@@ -126,8 +139,12 @@ func (f *TCPFault) accept(l net.Listener) {
 // keep registers a connection for Cut; the function it returns undoes that.
 func (f *TCPFault) keep(conn net.Conn) func() {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.open[conn] = true
+	f.mu.Unlock()
+	return f.forget(conn)
+}
+
+func (f *TCPFault) forget(conn net.Conn) func() {
 	return func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -137,7 +154,7 @@ func (f *TCPFault) keep(conn net.Conn) func() {
 }
 
 func (f *TCPFault) serve(client net.Conn, hang bool, drop int64) {
-	defer f.keep(client)()
+	defer f.forget(client)()
 	if hang {
 		// Reading and dropping what comes keeps the client's writes going and
 		// notices when it leaves.

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -59,7 +60,7 @@ func Start(ctx context.Context, o Options) (*Browser, error) {
 		// What it would write to the person's folders goes with the profile.
 		chromedp.Env("HOME="+b.profile, "XDG_CONFIG_HOME="+b.profile, "XDG_CACHE_HOME="+b.profile),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
-		chromedp.WindowSize(1000, 700),
+		chromedp.WindowSize(1000, 700), chromedp.WSURLReadTimeout(5*time.Minute),
 	)
 	if o.CA != nil {
 		options = append(options, chromedp.Flag("ignore-certificate-errors-spki-list", o.CA.SPKI))
@@ -115,7 +116,22 @@ func Run(t lab.TB, o Options) *Browser {
 func (b *Browser) Stop() {
 	b.cancel()
 	b.running.Wait()
+	// Its helpers outlive it by a moment, and write into the profile until then.
+	for deadline := time.Now().Add(time.Minute); b.helped() && time.Now().Before(deadline); {
+		<-time.After(5 * time.Millisecond)
+	}
 	os.RemoveAll(b.profile)
+}
+
+// helped reports whether a process of this browser is there still.
+func (b *Browser) helped() bool {
+	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, file := range lines {
+		if line, err := os.ReadFile(file); err == nil && strings.Contains(string(line), b.profile) {
+			return true
+		}
+	}
+	return false
 }
 
 // Profile is the folder that names this browser in the process list.
@@ -143,12 +159,20 @@ func ask[T any](ctx context.Context, b *Browser, a chromedp.Action[T]) (T, error
 	return chromedp.Run(run, a)
 }
 
-// Open goes to an address and waits until it is loaded.
+// Open goes to an address and waits until it is loaded. A page that goes elsewhere by itself
+// at the same moment wins; then it is asked for once more, as a person would.
 func (b *Browser) Open(ctx context.Context, address string) error {
-	if err := b.do(ctx, chromedp.Navigate(address)); err != nil {
-		return fmt.Errorf("open page: %w", err)
+	var err error
+	for range 3 {
+		err = b.do(ctx, chromedp.Navigate(address))
+		if err == nil {
+			return nil
+		}
+		if !strings.Contains(err.Error(), "net::ERR_ABORTED") {
+			break
+		}
 	}
-	return nil
+	return fmt.Errorf("open page: %w", err)
 }
 
 // Location is the address of the page that is open.

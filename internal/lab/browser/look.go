@@ -158,7 +158,7 @@ func (l *Look) Inspect(where string) {
 // is sent. While pages change there is nobody to ask, which is no fault.
 func (l *Look) Arrive(path string) {
 	l.t.Helper()
-	deadline := time.NewTimer(2 * time.Minute)
+	deadline := time.NewTimer(10 * time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

@@ -123,6 +123,14 @@ func (t *Terminal) Type(text string) error {
 // Expect waits until text appears after what the last Expect found.
 func (t *Terminal) Expect(ctx context.Context, text string) error {
 	for {
+		// Asked before the screen is looked at: the last words may come together with the
+		// end, and select takes either.
+		ended := false
+		select {
+		case <-t.done:
+			ended = true
+		default:
+		}
 		t.mu.Lock()
 		all, changed := t.screen.Bytes(), t.changed
 		at := bytes.Index(all[t.read:], []byte(text))
@@ -132,10 +140,12 @@ func (t *Terminal) Expect(ctx context.Context, text string) error {
 			return nil
 		}
 		t.mu.Unlock()
+		if ended {
+			return fmt.Errorf("wait for %q on the terminal: the program ended (%v): %q", text, t.err, t.Output())
+		}
 		select {
 		case <-changed:
 		case <-t.done:
-			return fmt.Errorf("wait for %q on the terminal: the program ended (%v): %q", text, t.err, t.Output())
 		case <-ctx.Done():
 			return fmt.Errorf("wait for %q on the terminal: %w: %q", text, ctx.Err(), t.Output())
 		}

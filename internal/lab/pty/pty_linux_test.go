@@ -11,7 +11,7 @@ import (
 )
 
 func TestTypingAtAPrompt(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	term, err := pty.Start(exec.Command("/bin/sh", "-c",
 		`test -t 0 && test -t 1 && echo "on a terminal"; stty -echo; printf 'Password: '; read -r x </dev/tty; stty echo; echo; echo "len ${#x}"; exit 7`))
@@ -47,7 +47,7 @@ func TestTypingAtAPrompt(t *testing.T) {
 }
 
 func TestInterruptAndStop(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	start := func() *pty.Terminal {
 		term, err := pty.Start(exec.Command("/bin/sh", "-c", `echo ready; while :; do read -r x; done`))

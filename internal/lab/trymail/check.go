@@ -126,7 +126,7 @@ var errRefused = errors.New("the password is refused")
 
 // ask asks anew at every login: what was revoked a second ago must not log in.
 func (c checker) ask(endpoint string, form url.Values, protocol string) (answer introspection, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
 	if err != nil {
