@@ -61,7 +61,7 @@ func TestChromiumGitHub(t *testing.T) {
 		func() error { return b.Click(ctx, `button[value="accept"]`) },
 		d.awaited(ctx, "ann@example.org", 1),
 		// The session is there before the page that follows: who opens another meanwhile loses it.
-		func() error { return b.WaitFor(ctx, `a[href="/signin/github"]`) },
+		func() error { return b.WaitFor(ctx, `a[href="/security"]`) },
 		// Once more, by GitHub alone, and back to where the person wanted to go.
 		func() error { return b.Open(ctx, d.public+"/signin/github?back=%2Fsignin%3Fchoose%3D1") },
 		func() error { return b.WaitFor(ctx, `a[href="/signin/github"]`) },
