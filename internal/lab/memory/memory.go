@@ -277,9 +277,10 @@ func (s *Store) Dump() string {
 
 // sealed prints the successors as text, so that an unsealed one would be found.
 func (s *Store) sealed() []byte {
+	order := func(a, b identity.Digest) int { return bytes.Compare(a[:], b[:]) }
 	var all []byte
-	for _, token := range s.refresh {
-		all = append(append(all, token.Successor...), '\n')
+	for _, digest := range slices.SortedFunc(maps.Keys(s.refresh), order) { // one store, one text
+		all = append(append(all, s.refresh[digest].Successor...), '\n')
 	}
 	return all
 }
