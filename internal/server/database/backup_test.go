@@ -3,6 +3,7 @@ package database_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -147,6 +148,12 @@ func TestDamagedBackupIsRefused(t *testing.T) {
 func TestBackupWhileInUse(t *testing.T) {
 	db := open(t, filepath.Join(t.TempDir(), "a.db"), patient())
 	fill(t, db)
+	ofBob := grant("of bob")
+	ofBob.Person = "bob"
+	must(t, db.AddCode(t.Context(), ofBob, identity.Code{Digest: identity.DigestOf("bob's"), Grant: ofBob.ID, Expires: at(9)}))
+	for n := range 30 { // more than is held back until the end
+		must(t, db.AddEvent(t.Context(), identity.Event{At: at(n), Kind: "long", Detail: strings.Repeat("x", 5000)}))
+	}
 	var out bytes.Buffer
 	writes := 0
 	// Each write of the backup is a moment in its middle: people come and go meanwhile.
@@ -155,9 +162,14 @@ func TestBackupWhileInUse(t *testing.T) {
 		if err := db.DeletePerson(t.Context(), "bob"); err != nil && !errors.Is(err, identity.ErrNotFound) {
 			t.Error(err)
 		}
+		if err := db.RevokeGrant(t.Context(), ofBob.ID, at(9), "left"); err != nil && !errors.Is(err, identity.ErrNotFound) {
+			t.Error(err)
+		}
 		return out.Write(p)
 	}))
-	if err != nil || writes == 0 || !strings.Contains(out.String(), "bob@example.org") {
+	// The first comes after the table of people and before that of grants.
+	inForce := fmt.Sprintf(`["of bob","bob","c","imap",%d,0,""]`, at(0).UnixMicro())
+	if err != nil || writes < 2 || !strings.Contains(out.String(), "bob@example.org") || !strings.Contains(out.String(), inForce) {
 		t.Errorf("backup: %v after %d writes", err, writes)
 	}
 	if err := openLite(t).Restore(t.Context(), &out); err != nil {

@@ -4,6 +4,7 @@ package database_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -56,7 +57,7 @@ func migratesBeside(t *testing.T, place, limit string) {
 	var first time.Time
 	for ctx, over := within(t), false; !over; {
 		var began time.Time
-		err := look.QueryRow(ctx, `SELECT query_start, clock_timestamp() - query_start > interval '1 second' FROM pg_stat_activity
+		err := look.QueryRow(ctx, `SELECT query_start, clock_timestamp() - query_start > interval '400 ms' FROM pg_stat_activity
 			WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT INTO letterlock_schema_claim%' AND datname = current_database()`).Scan(&began, &over)
 		switch {
 		case err == pgx.ErrNoRows:
@@ -104,5 +105,38 @@ func endedInTheMiddle(t *testing.T, place string) {
 	kept, err := db.Credentials(t.Context(), "ann")
 	if err != nil || len(kept) != 1 {
 		t.Errorf("%+v, %v: want the last try's alone", kept, err)
+	}
+}
+
+// clashes: between the look for a row and the insertion another instance commits it. That is
+// no answer: looked at once more it is there.
+func clashes(t *testing.T, place string) {
+	here, there := open(t, place, patient()), open(t, place, patient())
+	must(t, here.AddPerson(t.Context(), person("ann")))
+	first := grant("outside")
+	tries, found := 0, identity.Grant{}
+	err := here.Together(t.Context(), func(ctx context.Context) (err error) {
+		if tries++; tries == 1 {
+			if _, err := here.Person(ctx, "ann"); err != nil { // the snapshot is from now on
+				return err
+			}
+			if _, err := there.OutsideGrant(context.Background(), first); err != nil {
+				return err
+			}
+		}
+		found, err = here.OutsideGrant(ctx, first)
+		return err
+	})
+	if err != nil || tries != 2 || found.ID != first.ID {
+		t.Errorf("%+v, %v after %d tries", found, err, tries)
+	}
+	// What is there for good is told, by Together and without it.
+	for what, err := range map[string]error{
+		"alone":    here.AddPerson(t.Context(), person("ann")),
+		"together": here.Together(t.Context(), func(ctx context.Context) error { return here.AddPerson(ctx, person("ann")) }),
+	} {
+		if !errors.Is(err, identity.ErrExists) {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }

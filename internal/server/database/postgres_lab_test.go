@@ -20,7 +20,7 @@ import (
 // within ends a test's waiting; the machine may be busy.
 func within(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -56,6 +56,7 @@ func TestPostgres(t *testing.T) {
 		properties(t, func(rt *rapid.T) *database.DB { empty(rt, db); return db })
 	})
 	t.Run("starts at once", func(t *testing.T) { starts(t, newPlace(t, p)) })
+	t.Run("a key clashes", func(t *testing.T) { clashes(t, newPlace(t, p)) })
 	t.Run("limits of the server", func(t *testing.T) { withLimits(t, p) })
 	t.Run("a killed process", func(t *testing.T) {
 		place := newPlace(t, p)

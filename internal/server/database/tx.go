@@ -27,6 +27,7 @@ type tx struct {
 	// row is the one all writers share.
 	ended, shown bool
 	names        map[string]bool
+	clashed      bool             // with a key that is there already
 	noted        int              // lines of the audit trail so far
 	last         []identity.Event // lines that come after all others
 }
@@ -38,6 +39,7 @@ func (t *tx) exec(text string, args ...any) (int64, error) {
 	}
 	result, err := t.inner.ExecContext(t.ctx, text, args...)
 	if err != nil {
+		t.clashed = t.clashed || duplicate(err)
 		return 0, err
 	}
 	return result.RowsAffected()
@@ -129,10 +131,10 @@ func (db *DB) write(ctx context.Context, op string, do func(*tx) error) error {
 	if t := db.joined(ctx); t != nil {
 		return explain(op, do(t))
 	}
-	shown := false
-	err := db.repeat(ctx, op, func(ctx context.Context) error {
+	shown, clashed := false, false
+	once := func(ctx context.Context) error {
 		return db.attempt(ctx, db.writes, db.engine.options, true, func(t *tx) error {
-			defer func() { shown = t.shows() }()
+			defer func() { shown, clashed = t.shows(), t.clashed }()
 			if err := do(t); err != nil {
 				return err
 			}
@@ -143,6 +145,17 @@ func (db *DB) write(ctx context.Context, op string, do func(*tx) error) error {
 			}
 			return db.count(t)
 		})
+	}
+	doubted := false
+	err := db.repeat(ctx, op, func(ctx context.Context) error {
+		err := once(ctx)
+		if err == nil || !clashed || doubted || db.engine.name != postgres {
+			return err
+		}
+		// PostgreSQL tells of a key that somebody has committed since our snapshot by 23505,
+		// though by the snapshot do had looked in vain: now it sees what is there.
+		doubted = true
+		return once(ctx)
 	})
 	if err == nil && shown {
 		db.syncViews(ctx)

@@ -12,7 +12,7 @@ import (
 
 func TestViewFileFollowsPostgres(t *testing.T) {
 	p := lab.RunPostgres(t, lab.PostgresOptions{})
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	if err := p.NewDatabase(ctx, "views"); err != nil {
 		t.Fatal(err)

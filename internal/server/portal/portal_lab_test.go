@@ -71,6 +71,7 @@ type place struct {
 
 	mu       sync.Mutex
 	complain []string // what the browser's console said
+	faulty   bool     // a form with faults is sent: Chromium notes every answer of 400 and more
 }
 
 const (
@@ -92,7 +93,7 @@ func newPlace(t *testing.T) *place {
 	t.Helper()
 	p := &place{t: t, push: &push{}}
 	log := slog.New(slog.DiscardHandler)
-	db, err := database.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "portal.db"), database.Options{Now: time.Now, Log: log})
+	db, err := database.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "portal.db"), database.Options{Timeout: time.Minute, Now: time.Now, Log: log})
 	must(t, err)
 	t.Cleanup(func() { _ = db.Close() })
 	p.db = db
@@ -129,7 +130,7 @@ func newPlace(t *testing.T) *place {
 	handler = sessions.OwnForms(sessions.Handler(mux))
 
 	p.tab = browser.Run(t, browser.Options{})
-	ctx, cancel := context.WithTimeout(p.tab.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(p.tab.Context(), 10*time.Minute)
 	t.Cleanup(cancel)
 	p.ctx = ctx
 	must(t, chromedp.Listen(ctx, p.hear))
@@ -180,6 +181,9 @@ func (p *place) hear(ev any) {
 	defer p.mu.Unlock()
 	switch ev := ev.(type) {
 	case *cdplog.EventEntryAdded:
+		if p.faulty && strings.Contains(ev.Entry.Text, "status of 422") {
+			return
+		}
 		p.complain = append(p.complain, fmt.Sprintf("%s: %s (%s)", ev.Entry.Level, ev.Entry.Text, ev.Entry.URL))
 	case *runtime.EventExceptionThrown:
 		p.complain = append(p.complain, "exception")
@@ -306,14 +310,14 @@ func TestPortalByKeyboard(t *testing.T) {
 	p.tabTo("the networks", `e.id==="networks"`)
 	must(t, chromedp.Do(p.ctx, chromedp.KeyEvent("10.0.0.1/8")))
 	p.tabTo("the button", `e.textContent==="Make the app password"`)
+	p.mu.Lock()
+	p.faulty = true // for good: the note may come when the page is long there
+	p.mu.Unlock()
 	p.press(kb.Enter)
 	if text := ask[string](p, `document.getElementById("networks-error").textContent+document.getElementById("label-error").textContent+document.getElementById("networks").value`); !strings.Contains(text, "Did you mean 10.0.0.0/8?") ||
 		!strings.Contains(text, "Say what it is for") || !strings.HasSuffix(text, "10.0.0.1/8") {
 		t.Errorf("the form says %q", text)
 	}
-	p.mu.Lock() // Chromium notes every answer of 400 and more in the console
-	p.complain = nil
-	p.mu.Unlock()
 	p.inspect("faults")
 	p.picture("new-password-faults-phone")
 	p.tabTo("the label", `e.id==="label"`)
