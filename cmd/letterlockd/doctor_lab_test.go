@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/letterlock-mail/letterlock/internal/cli"
+	"github.com/letterlock-mail/letterlock/internal/lab"
 	"github.com/letterlock-mail/letterlock/internal/server/doctor"
 )
 
@@ -212,7 +213,7 @@ func (s *site) saveConf() func() {
 	}
 	return func() {
 		for name, data := range saved {
-			if err := os.WriteFile(filepath.Join(s.postfix.Dir, name), data, 0o644); err != nil {
+			if err := lab.WriteSettled(filepath.Join(s.postfix.Dir, name), data); err != nil {
 				s.t.Fatal(err)
 			}
 		}

@@ -59,7 +59,7 @@ logout = true
 
 	hint := tokenElsewhere(ctx, t, b, g, elsewhere.URL+"/", answers)
 	do(ctx, t, b, func() error { return b.Open(ctx, g.Issuer+"/end_session?id_token_hint="+hint) })
-	do(ctx, t, b, b.GlewlwydOut(ctx)...)
+	do(ctx, t, b, b.GlewlwydOut(ctx, "Elsewhere")...)
 	until(ctx, t, "the end of the session here", func() bool {
 		_, sessions, _ := d.person(lab.Alice().Email)
 		return len(sessions) == 0

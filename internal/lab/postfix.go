@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // PostfixOptions describe a submission server.
@@ -193,9 +194,17 @@ func (p *Postfix) writeConfig() error {
 		master += address + " inet n - n - - smtpd\n  -o syslog_name=postfix/mx\n  -o smtpd_sasl_auth_enable=no\n"
 	}
 	return errors.Join(
-		os.WriteFile(filepath.Join(p.Dir, "main.cf"), []byte(lastOfEach(main)), 0o644),
+		WriteSettled(filepath.Join(p.Dir, "main.cf"), []byte(lastOfEach(main))),
 		os.WriteFile(filepath.Join(p.Dir, "master.cf"), []byte(master), 0o644),
 	)
+}
+
+// WriteSettled writes a file of Postfix's as if that had been a while ago. Each program that
+// finds its main.cf or a table's file changed within the last two seconds reads it again and
+// again until it has stood still for that long.
+func WriteSettled(path string, data []byte) error {
+	long := time.Now().Add(-time.Hour)
+	return errors.Join(os.WriteFile(path, data, 0o644), os.Chtimes(path, long, long))
 }
 
 // lastOfEach leaves out what a later line sets again. Every program of Postfix warns of

@@ -2,6 +2,7 @@ package browser
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/letterlock-mail/letterlock/internal/lab"
 )
@@ -47,7 +48,14 @@ func (b *Browser) GlewlwydOn(ctx context.Context) []func() error {
 	}
 }
 
-// GlewlwydOut says yes to the end of the session there, which a client asks for.
-func (b *Browser) GlewlwydOut(ctx context.Context) []func() error {
-	return []func() error{func() error { return b.Click(ctx, ".card-body button.btn-danger") }}
+// GlewlwydOut says yes to the end of the session there, which a client asks for. The page
+// breaks when it is pressed before it has heard which clients have to be told: then it knows
+// the name of the one that asks.
+func (b *Browser) GlewlwydOut(ctx context.Context, asking string) []func() error {
+	return []func() error{
+		func() error {
+			return b.until(ctx, fmt.Sprintf(`[...document.querySelectorAll(".card-body h4")].some((e) => e.textContent.includes(%s))`, quoted(asking)))
+		},
+		func() error { return b.Click(ctx, ".card-body button.btn-danger") },
+	}
 }

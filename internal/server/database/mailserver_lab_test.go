@@ -187,7 +187,7 @@ func postfixReads(t *testing.T, kind, where string) {
 		{"SELECT login FROM postfix_sender_login WHERE address = '%s' ORDER BY login", "x' OR '1'='1", ""},
 	} {
 		conf := filepath.Join(dir, "table.cf")
-		must(t, os.WriteFile(conf, []byte(where+"\nquery = "+c.query+"\n"), 0o600))
+		must(t, lab.WriteSettled(conf, []byte(where+"\nquery = "+c.query+"\n")))
 		if got := postmap(t, kind, conf, c.key); got != c.want {
 			t.Errorf("%s of %s: %q, want %q", c.query, c.key, got, c.want)
 		}
