@@ -226,22 +226,15 @@ func (p *program) listAddresses(ctx context.Context, asJSON bool) error {
 	}
 	views := []addressView{}
 	names := addressBook{db: db, known: map[identity.PersonID]string{}}
-	for after := ""; ; {
-		page, err := db.Addresses(ctx, after, pageSize)
+	for a, err := range every(ctx, db.Addresses, func(a identity.Address) string { return a.Address }) {
 		if err != nil {
 			return err
 		}
-		for _, a := range page {
-			after = a.Address
-			view := addressView{Address: a.Address, Targets: a.Targets, Owners: []ownerView{}}
-			for _, owner := range a.Owners {
-				view.Owners = append(view.Owners, ownerView{names.of(ctx, owner.Person), roleNames(owner.Roles)})
-			}
-			views = append(views, view)
+		view := addressView{Address: a.Address, Targets: a.Targets, Owners: []ownerView{}}
+		for _, owner := range a.Owners {
+			view.Owners = append(view.Owners, ownerView{names.of(ctx, owner.Person), roleNames(owner.Roles)})
 		}
-		if len(page) < pageSize {
-			break
-		}
+		views = append(views, view)
 	}
 	if asJSON {
 		return p.printJSON(views)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"iter"
 	"strings"
 	"time"
 
@@ -222,24 +223,43 @@ func (p *program) personListCommand() *cobra.Command {
 // pageSize is how many rows are read at a time.
 const pageSize = 500
 
+// every walks through a list that is read by pages. key is what it is ordered by, and where
+// the next page goes on. An error is the last that is yielded.
+func every[T any](ctx context.Context, list func(ctx context.Context, after string, limit int) ([]T, error), key func(T) string) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for after := ""; ; {
+			page, err := list(ctx, after, pageSize)
+			if err != nil {
+				var none T
+				yield(none, err)
+				return
+			}
+			for _, one := range page {
+				after = key(one)
+				if !yield(one, nil) {
+					return
+				}
+			}
+			if len(page) < pageSize {
+				return
+			}
+		}
+	}
+}
+
+func addressOf(person identity.Person) string { return person.Address }
+
 func (p *program) listPersons(ctx context.Context, asJSON bool) error {
 	db, err := p.store(ctx)
 	if err != nil {
 		return err
 	}
 	views := []personView{}
-	for after := ""; ; {
-		page, err := db.People(ctx, after, pageSize)
+	for person, err := range every(ctx, db.People, addressOf) {
 		if err != nil {
 			return err
 		}
-		for _, person := range page {
-			views = append(views, viewPerson(person))
-			after = person.Address
-		}
-		if len(page) < pageSize {
-			break
-		}
+		views = append(views, viewPerson(person))
 	}
 	if asJSON {
 		return p.printJSON(views)

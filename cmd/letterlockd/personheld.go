@@ -40,19 +40,12 @@ func (p *program) listHeld(ctx context.Context, asJSON bool) error {
 		return err
 	}
 	views, rows := []heldView{}, [][]string{}
-	for after := ""; ; {
-		page, err := db.Held(ctx, after, pageSize)
+	for h, err := range every(ctx, db.Held, func(h identity.Held) string { return h.Address }) {
 		if err != nil {
 			return err
 		}
-		for _, h := range page {
-			views = append(views, heldView(h))
-			rows = append(rows, []string{h.Address, orDash(h.External), day(h.Since), orDash(h.Reason)})
-			after = h.Address
-		}
-		if len(page) < pageSize {
-			break
-		}
+		views = append(views, heldView(h))
+		rows = append(rows, []string{h.Address, orDash(h.External), day(h.Since), orDash(h.Reason)})
 	}
 	if asJSON {
 		return p.printJSON(views)

@@ -71,23 +71,17 @@ func (p *program) listAllSessions(ctx context.Context, asJSON bool) error {
 		return err
 	}
 	views := []sessionView{}
-	for after := ""; ; {
-		page, err := db.People(ctx, after, pageSize)
+	for person, err := range every(ctx, db.People, addressOf) {
 		if err != nil {
 			return err
 		}
-		for _, person := range page {
-			after = person.Address
-			found, err := p.sessionsOf(ctx, db, person)
-			if err != nil {
-				return err
-			}
-			views = append(views, found...)
+		found, err := p.sessionsOf(ctx, db, person)
+		if err != nil {
+			return err
 		}
-		if len(page) < pageSize {
-			return p.printSessions(views, asJSON)
-		}
+		views = append(views, found...)
 	}
+	return p.printSessions(views, asJSON)
 }
 
 func (p *program) sessionsOf(ctx context.Context, db *database.DB, person identity.Person) ([]sessionView, error) {

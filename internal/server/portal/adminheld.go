@@ -24,28 +24,13 @@ const heldPart = `{{with .Held}}<h2 id="held">Removed, and kept out</h2>
 // held is what is held against addresses that hold the words.
 func (v *visit) held(words string) (found []heldView, more bool, err error) {
 	words = strings.ToLower(words)
-	after := ""
-	for range searchRows / searchPage {
-		page, err := v.o.Store.Held(v.r.Context(), after, searchPage)
-		if err != nil {
-			return nil, false, err
-		}
-		for _, h := range page {
-			after = h.Address
-			if !strings.Contains(h.Address, words) {
-				continue
-			}
-			if len(found) == peoplePage {
-				return found, true, nil
-			}
-			found = append(found, heldView{Address: h.Address, External: h.External, Reason: h.Reason, Since: v.moment(h.Since),
-				Release: v.sign("/admin/held/release", h.Address)})
-		}
-		if len(page) < searchPage {
-			return found, false, nil
-		}
+	all, more, err := sift(v.r.Context(), v.o.Store.Held, func(h identity.Held) string { return h.Address },
+		func(h identity.Held) bool { return strings.Contains(h.Address, words) })
+	for _, h := range all {
+		found = append(found, heldView{Address: h.Address, External: h.External, Reason: h.Reason, Since: v.moment(h.Since),
+			Release: v.sign("/admin/held/release", h.Address)})
 	}
-	return found, true, nil
+	return found, more, err
 }
 
 func releaseHeld(v *visit) error {

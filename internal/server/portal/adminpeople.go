@@ -92,22 +92,31 @@ func (v *visit) search(words, after string) (found []identity.Person, more bool,
 		return people[:min(len(people), peoplePage)], len(people) > peoplePage, err
 	}
 	words = strings.ToLower(words)
-	after = ""
+	return sift(ctx, v.o.Store.People, func(p identity.Person) string { return p.Address }, func(p identity.Person) bool {
+		return strings.Contains(p.Address, words) || strings.Contains(strings.ToLower(p.Name), words)
+	})
+}
+
+// sift returns a page of what fits among the first searchRows of a list that is ordered by a
+// key; more: there is, or may be, more of it.
+func sift[T any](ctx context.Context, list func(ctx context.Context, after string, limit int) ([]T, error), key func(T) string, fits func(T) bool) (found []T, more bool, err error) {
+	after := ""
 	for range searchRows / searchPage {
-		people, err := v.o.Store.People(ctx, after, searchPage)
+		page, err := list(ctx, after, searchPage)
 		if err != nil {
 			return nil, false, err
 		}
-		for _, p := range people {
-			after = p.Address
-			if strings.Contains(p.Address, words) || strings.Contains(strings.ToLower(p.Name), words) {
-				if len(found) == peoplePage {
-					return found, true, nil
-				}
-				found = append(found, p)
+		for _, one := range page {
+			after = key(one)
+			if !fits(one) {
+				continue
 			}
+			if len(found) == peoplePage {
+				return found, true, nil
+			}
+			found = append(found, one)
 		}
-		if len(people) < searchPage {
+		if len(page) < searchPage {
 			return found, false, nil
 		}
 	}
