@@ -34,7 +34,7 @@ func (s *Server) revokeToken(w http.ResponseWriter, r *http.Request) *oauthError
 	if refreshDigest, ok := digest(in["token"], refreshPrefix); ok {
 		_, grant, err := s.Tokens.RefreshToken(ctx, refreshDigest)
 		if err == nil && grant.Client == client.ID {
-			_, err = s.endGrant(ctx, grant, "revoked by the client", "revoked by the program itself")
+			err = s.endGrant(ctx, grant, "revoked by the client", "revoked by the program itself")
 		}
 		return s.revoked(client, grant, err)
 	}

@@ -162,7 +162,7 @@ func (s *Server) revokeFamily(ctx context.Context, id identity.GrantID, client i
 	defer cancel()
 	grant, err := s.Grants.Grant(ctx, id)
 	if err == nil {
-		_, err = s.endGrant(ctx, grant, reason, reason)
+		err = s.endGrant(ctx, grant, reason, reason)
 	}
 	if errors.Is(err, identity.ErrNotFound) {
 		return no
@@ -183,10 +183,9 @@ func afterwards(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // endGrant ends a grant in force, with the line of the audit trail by which the mail servers
 // learn that sessions which it opened are over. Of any number of calls one ends it.
-func (s *Server) endGrant(ctx context.Context, grant identity.Grant, reason, told string) (ended bool, err error) {
+func (s *Server) endGrant(ctx context.Context, grant identity.Grant, reason, told string) error {
 	name := s.calledBy(ctx, grant.Client)
-	err = s.together(ctx, func(ctx context.Context) error {
-		ended = false
+	return s.together(ctx, func(ctx context.Context) error {
 		now, err := s.Grants.Grant(ctx, grant.ID)
 		if err != nil || !now.Revoked.IsZero() {
 			return err
@@ -194,10 +193,8 @@ func (s *Server) endGrant(ctx context.Context, grant identity.Grant, reason, tol
 		if err := s.Grants.RevokeGrant(ctx, grant.ID, s.Now(), reason); err != nil {
 			return err
 		}
-		ended = true
 		return s.noteEnd(ctx, grant.Person, name, told)
 	})
-	return ended, err
 }
 
 // calledBy is what the audit trail calls a program.

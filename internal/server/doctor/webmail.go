@@ -53,6 +53,11 @@ func (w *WebMail) unknown(err error) []sighting {
 	return []sighting{{where: "[gateway." + w.Name + "]", level: Skipped, what: "unknown: " + err.Error()}}
 }
 
+// throttled is for an answer that says only that it is asked too often.
+func (w *WebMail) throttled(path string) []sighting {
+	return w.unknown(fmt.Errorf("%s%s answers 429", w.Public, path))
+}
+
 // askUpstream asks the web mail as the gateway does, without a token.
 func askUpstream(ctx context.Context, w *WebMail) []sighting {
 	if w.Upstream == "" {
@@ -111,7 +116,7 @@ func askForm(ctx context.Context, w *WebMail) []sighting {
 			return w.section(w.Public + path + " shows a field for a password")
 		case res.StatusCode == http.StatusTooManyRequests:
 			if doubt == nil {
-				doubt = w.unknown(fmt.Errorf("%s%s answers 429", w.Public, path))
+				doubt = w.throttled(path)
 			}
 		case res.StatusCode == http.StatusUnauthorized:
 			if scheme := promptOf(res.Header.Values("WWW-Authenticate")); scheme != "" {
@@ -166,7 +171,7 @@ func askForged(ctx context.Context, w *WebMail) []sighting {
 	case err != nil:
 		return w.unknown(err)
 	case res.StatusCode == http.StatusTooManyRequests:
-		return w.unknown(fmt.Errorf("%s/ answers 429", w.Public))
+		return w.throttled("/")
 	case signIn || res.StatusCode >= 400:
 		return nil
 	}
@@ -176,7 +181,7 @@ func askForged(ctx context.Context, w *WebMail) []sighting {
 	case err != nil:
 		return nil // webmail-form tells
 	case without.StatusCode == http.StatusTooManyRequests:
-		return w.unknown(fmt.Errorf("%s/ answers 429", w.Public))
+		return w.throttled("/")
 	case without.StatusCode == http.StatusUnauthorized, without.StatusCode == http.StatusForbidden:
 		says = strconv.Itoa(without.StatusCode)
 	case !signIn:

@@ -29,7 +29,8 @@ func (g *Gateway) cookieName(name string) string {
 // cookie reads one of ours.
 func (g *Gateway) cookie(r *http.Request, name string) string { return g.among(r.Cookies(), name) }
 
-// among is one of ours. Of two with one name neither is believed.
+// among is one of ours, of the length of a secret, or "". Of two with one name neither is
+// believed.
 func (g *Gateway) among(cookies []*http.Cookie, name string) string {
 	name = g.cookieName(name)
 	value, count := "", 0

@@ -28,6 +28,13 @@ func (r *Refused) Error() string {
 	return "refused: " + r.Reason + ": " + r.Detail
 }
 
+// because is the same refusal with more for those who look after it.
+func (r *Refused) because(why string) *Refused {
+	more := *r
+	more.Detail += ": " + why
+	return &more
+}
+
 // An Away says that the provider could not tell. It is nobody's fault at the browser.
 type Away struct {
 	Who   string

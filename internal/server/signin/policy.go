@@ -65,7 +65,7 @@ func (d *Desk) firstTime(r *http.Request, e Entrance, account Account) (identity
 		return identity.Person{}, unknown
 	}
 	if account.NoEmail != "" {
-		unknown.Detail += ": " + account.NoEmail + "; or use letterlockd person invite"
+		unknown = unknown.because(account.NoEmail + "; or use letterlockd person invite")
 		unknown.Hint += " If " + label(e) + " asked you what this site may know of you, it must be allowed to know your mail address."
 		return identity.Person{}, unknown
 	}
@@ -83,8 +83,7 @@ func (d *Desk) firstTime(r *http.Request, e Entrance, account Account) (identity
 	}
 	switch {
 	case len(found) > 1:
-		unknown.Detail += ": addresses of several persons"
-		return identity.Person{}, unknown
+		return identity.Person{}, unknown.because("addresses of several persons")
 	case len(found) == 1 && !found[0].Disabled.IsZero():
 		return identity.Person{}, shutOut(found[0])
 	case len(found) == 1:
@@ -114,9 +113,7 @@ func (d *Desk) frozen(ctx context.Context, person identity.Person, account Accou
 	}
 	for _, b := range bindings {
 		if b.Issuer == account.Issuer {
-			why := *unknown // once, however often the transaction is tried
-			why.Detail += ": " + person.Address + " has the account " + b.Subject + " there already"
-			return &why
+			return unknown.because(person.Address + " has the account " + b.Subject + " there already")
 		}
 	}
 	return nil
@@ -147,8 +144,7 @@ func (d *Desk) ownAddresses(emails []string) []string {
 // trail, all or nothing. Of several own addresses none is guessed.
 func (d *Desk) provision(r *http.Request, account Account, own []string, unknown *Refused) (identity.Person, error) {
 	if len(own) != 1 || roleName(own[0]) {
-		unknown.Detail += fmt.Sprintf(": %d addresses to make a mailbox of, or one that is an office and no person", len(own))
-		return identity.Person{}, unknown
+		return identity.Person{}, unknown.because(fmt.Sprintf("%d addresses to make a mailbox of, or one that is an office and no person", len(own)))
 	}
 	id, err := identity.NewID(d.o.Random, d.o.Now())
 	if err != nil {
@@ -157,9 +153,7 @@ func (d *Desk) provision(r *http.Request, account Account, own []string, unknown
 	person := identity.Person{ID: identity.PersonID(id), Address: own[0], Name: account.Name, Created: d.o.Now()}
 	return person, d.o.Store.Together(r.Context(), func(ctx context.Context) error {
 		if err := d.o.Store.AddPerson(ctx, person); errors.Is(err, identity.ErrExists) {
-			why := *unknown
-			why.Detail += ": " + own[0] + " is an alias or another's"
-			return &why
+			return unknown.because(own[0] + " is an alias or another's")
 		} else if err != nil {
 			return fmt.Errorf("make person: %w", err)
 		}
