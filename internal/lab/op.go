@@ -263,12 +263,7 @@ func (op *OP) Refreshes(ctx context.Context) (int, error) {
 // Wait waits for the first event that satisfies match, past ones included.
 func (op *OP) Wait(ctx context.Context, match func(Event) bool) (Event, error) {
 	for seen := 0; ; {
-		ended := false // asked before the events are looked at: the last may come with the end
-		select {
-		case <-op.process.Done():
-			ended = true
-		default:
-		}
+		ended := over(op.process.Done()) // before the events are looked at: the last may come with the end
 		op.mu.Lock()
 		events, changed := op.events[seen:], op.changed
 		op.mu.Unlock()

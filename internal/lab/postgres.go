@@ -263,9 +263,7 @@ func (p *Postgres) freeze() {
 	pid := p.process.Pid()
 	_ = syscall.Kill(pid, syscall.SIGSTOP)
 	for {
-		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		_, rest, _ := strings.Cut(string(data), ") ")
-		if err != nil || strings.HasPrefix(rest, "T") || strings.HasPrefix(rest, "Z") {
+		if stat := processStat(fmt.Sprintf("/proc/%d/stat", pid)); stat == nil || stat[0] == "T" || stat[0] == "Z" {
 			return
 		}
 		<-time.After(time.Millisecond)
@@ -291,13 +289,7 @@ func children(parent int) []int {
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	var pids []int
 	for _, file := range stats {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			continue // it ended meanwhile
-		}
-		_, rest, _ := strings.Cut(string(data), ") ") // the name may hold spaces
-		fields := strings.Fields(rest)                // state, ppid, …
-		if len(fields) > 1 && fields[1] == strconv.Itoa(parent) {
+		if stat := processStat(file); stat != nil && stat[1] == strconv.Itoa(parent) {
 			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil {
 				pids = append(pids, pid)
 			}

@@ -168,12 +168,7 @@ func (p *Process) WaitLog(ctx context.Context, match func(string) bool) (string,
 	for {
 		// Asked before the lines are looked at: the last of them may come together with
 		// the end, and select takes either.
-		ended := false
-		select {
-		case <-p.done:
-			ended = true
-		default:
-		}
+		ended := over(p.done)
 		p.mu.Lock()
 		if seen > len(p.lines) {
 			seen = 0 // the log was cut
@@ -208,6 +203,16 @@ func (p *Process) tail(n int) string {
 func (p *Process) Send(line string) error {
 	_, err := io.WriteString(p.stdin, line+"\n")
 	return err
+}
+
+// over reports whether what closes done has ended.
+func over(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+		return false
+	}
 }
 
 // SendAll writes text to the process's standard input and ends that.

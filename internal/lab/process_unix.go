@@ -26,15 +26,23 @@ func groupRuns(pgid int) bool {
 	}
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, file := range stats {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			continue // it ended meanwhile
-		}
-		_, rest, _ := strings.Cut(string(data), ") ") // the name may hold spaces
-		fields := strings.Fields(rest)                // state, ppid, pgrp, …
-		if len(fields) > 2 && fields[2] == strconv.Itoa(pgid) && fields[0] != "Z" && fields[0] != "X" {
+		if stat := processStat(file); stat != nil && stat[2] == strconv.Itoa(pgid) && stat[0] != "Z" && stat[0] != "X" {
 			return true
 		}
 	}
 	return false
+}
+
+// processStat are the fields of a /proc/PID/stat behind the name, which may hold spaces:
+// state, ppid, pgrp, …; nil when the process has ended.
+func processStat(file string) []string {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil
+	}
+	_, rest, _ := strings.Cut(string(data), ") ")
+	if fields := strings.Fields(rest); len(fields) > 2 {
+		return fields
+	}
+	return nil
 }
